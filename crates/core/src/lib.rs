@@ -1,0 +1,18 @@
+//! The vocabulary that every other crate of shard speaks: data types, tensor views, file layouts, content ids, base
+//! references, limits, wire primitives and progress. Nothing here does I/O.
+#![forbid(unsafe_code)]
+
+pub mod base;
+pub mod digest;
+pub mod dtype;
+pub mod layout;
+pub mod limits;
+pub mod progress;
+pub mod wire;
+
+pub use base::{BaseRange, BaseRef};
+pub use digest::{Digest, Sha256, sha256};
+pub use dtype::{DType, FloatFormat};
+pub use layout::{Layout, LayoutError, Segment, TensorView};
+pub use progress::{NoProgress, Progress};
+pub use wire::{WireError, WireReader};
