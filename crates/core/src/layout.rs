@@ -87,6 +87,19 @@ impl Layout {
         Self { format: "opaque".to_owned(), segments, tensors: Vec::new() }
     }
 
+    /// Where each segment starts, in bytes from the start of the file; saturating, for a layout that does not pass
+    /// [`Self::check`].
+    #[must_use]
+    pub fn segment_offsets(&self) -> Vec<u64> {
+        let mut next = 0u64;
+        let start_of = |segment: &Segment| {
+            let start = next;
+            next = next.saturating_add(segment.len);
+            start
+        };
+        self.segments.iter().map(start_of).collect()
+    }
+
     /// Checks that the segments tile a file of `file_len` bytes and that every tensor lies inside its segment.
     ///
     /// # Errors
@@ -127,6 +140,7 @@ mod tests {
             tensors: vec![view(&[2, 3], 0), view(&[], 10), view(&[0, u64::MAX, u64::MAX], 12)],
         };
         assert_eq!(layout.check(20), Ok(()));
+        assert_eq!(layout.segment_offsets(), [0, 8]);
         assert_eq!(layout.check(21), Err(LayoutError::Tiling { covered: 20, file: 21 }));
         for bad in [view(&[2, 3], 1), view(&[7], 0), view(&[4_194_305, 4_194_305, 211_106_198_978_564], 0)] {
             layout.tensors = vec![bad];

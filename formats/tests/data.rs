@@ -1,0 +1,80 @@
+//! Every real checkpoint below `$SHARD_DATA` parses and comes back byte for byte. Fails where the data is missing.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use shard_core::limits::Cut;
+use shard_formats::cut::Cutter;
+use shard_formats::model::LogicalModel;
+use shard_formats::{FileSource, parse};
+
+fn root() -> PathBuf {
+    PathBuf::from(std::env::var_os("SHARD_DATA").expect("SHARD_DATA names the folder of real checkpoints"))
+}
+
+fn files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in directory.read_dir().expect("the folder of real checkpoints") {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+}
+
+#[test]
+fn every_file_parses_and_comes_back() {
+    let mut paths = Vec::new();
+    files(&root(), &mut paths);
+    let mut with_tensors = 0;
+    for path in &paths {
+        let source = FileSource::open(path).unwrap();
+        let parsed = parse(&source).unwrap();
+        assert!(parsed.note.is_none(), "{}: {:?}", path.display(), parsed.note);
+        let bytes = std::fs::read(path).unwrap();
+        assert_eq!(parsed.layout.check(bytes.len() as u64), Ok(()));
+        if path.extension().is_some_and(|extension| extension == "safetensors") {
+            assert_eq!(parsed.layout.format, "safetensors", "{}", path.display());
+            let (header, theirs) = SafeTensors::read_metadata(&bytes).unwrap();
+            let offsets = parsed.layout.segment_offsets();
+            assert_eq!(parsed.layout.tensors.len(), theirs.tensors().len(), "{}", path.display());
+            for tensor in &parsed.layout.tensors {
+                let info = theirs.info(&tensor.name).unwrap();
+                assert_eq!(tensor.dtype.name(), info.dtype.to_string());
+                assert_eq!(tensor.shape, info.shape.iter().map(|dim| *dim as u64).collect::<Vec<_>>());
+                let start = offsets[tensor.segment] + tensor.offset;
+                assert_eq!(start, (8 + header + info.data_offsets.0) as u64);
+            }
+            with_tensors += 1;
+        }
+        for cut in [Cut::V1, Cut::TEST] {
+            let mut cutter = Cutter::new(&source, &parsed.layout, cut);
+            let (mut block, mut at) = (Vec::new(), 0);
+            while let Some(found) = cutter.next(&mut block).unwrap() {
+                assert!(bytes[at..at + found.len] == block[..], "{} from byte {at} on", path.display());
+                at += found.len;
+            }
+            assert_eq!(at, bytes.len(), "{}", path.display());
+        }
+    }
+    assert!(paths.len() >= 40 && with_tensors >= 30, "{} files, {with_tensors} safetensors", paths.len());
+}
+
+#[test]
+fn a_sharded_model_is_one() {
+    let directory = root().join("small/resharded");
+    let json = std::fs::read(directory.join("model.safetensors.index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let expected: BTreeSet<(String, String)> = index["weight_map"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, file)| (name.clone(), file.as_str().unwrap().to_owned()))
+        .collect();
+    for path in [directory.clone(), directory.join("model.safetensors.index.json")] {
+        let model = LogicalModel::open(&path).unwrap();
+        assert_eq!(model.parts.len(), 2);
+        let file = |part: usize| model.parts[part].path.file_name().unwrap().to_str().unwrap().to_owned();
+        let found: BTreeSet<_> = model.tensors().map(|(name, part, _)| (name.to_owned(), file(part))).collect();
+        assert_eq!(found, expected);
+    }
+}
