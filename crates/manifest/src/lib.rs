@@ -1,1 +1,19 @@
+//! What shard writes down about a file, as canonical JSON: the content manifest (bytes and layout, the file's identity), the
+//! run record (what the user said about it), the storage manifest (how its blocks are encoded, outside of identity), and the
+//! joined form that Git and archives carry. Nothing here does I/O.
+#![forbid(unsafe_code)]
 
+pub mod canonical;
+pub mod content;
+pub mod joined;
+pub mod object;
+pub mod record;
+pub mod storage;
+pub mod tensor_hash;
+
+pub use canonical::CanonicalError;
+pub use content::{BlockSpan, ContentExtra, ContentManifest, ManifestError, ManifestSegment, PlacedBlock};
+pub use object::{Fields, ObjectError};
+pub use record::{Provenance, RunRecord};
+pub use storage::{BlockStorage, StorageManifest};
+pub use tensor_hash::{TensorHasher, content_digest};
