@@ -10,7 +10,7 @@ use serde::Deserialize;
 use shard_core::TensorView;
 use thiserror::Error;
 
-use crate::json::{Pairs, repeated};
+use crate::json::{MAX_ENTRIES, Pairs, repeated};
 use crate::source::{FileSource, Source};
 use crate::{Parsed, parse};
 
@@ -202,12 +202,16 @@ fn shard_names(index: &Path, resolved: &Path) -> Result<Vec<String>, ModelError>
     }
     let mut json = vec![0; source.len() as usize];
     source.read_at(0, &mut json).map_err(failed)?;
-    let Index { weight_map: Pairs(pairs) } =
+    let Index { weight_map: Pairs { entries, too_many } } =
         serde_json::from_slice(&json).map_err(|error| unusable(error.to_string().chars().take(400).collect()))?;
-    if let Some(name) = repeated(pairs.iter().map(|(tensor, _)| tensor.as_str())) {
-        return Err(unusable(format!("the tensor {name:?} comes twice")));
+    if too_many {
+        return Err(unusable(format!("it names more than {MAX_ENTRIES} tensors")));
     }
-    let mut names: Vec<String> = pairs.into_iter().map(|(_, file)| file).collect();
+    if let Some(name) = repeated(entries.iter().map(|(tensor, _)| tensor.as_str())) {
+        let shown: String = name.chars().take(100).collect();
+        return Err(unusable(format!("the tensor {shown:?} comes twice")));
+    }
+    let mut names: Vec<String> = entries.into_iter().map(|(_, file)| file).collect();
     names.sort_unstable();
     names.dedup();
     if names.is_empty() {

@@ -16,14 +16,14 @@ use shard_core::limits::MAX_NAME;
 use shard_core::{DType, Layout, Segment, TensorView};
 
 use crate::format::{Format, FormatError, FormatErrorKind};
-use crate::json::{Pairs, repeated};
+use crate::json::{MAX_ENTRIES, Pairs, repeated};
 use crate::source::Source;
 
 /// Longest JSON header, in bytes: the reference implementation's limit.
 pub const MAX_HEADER: u64 = 100_000_000;
 
-/// Most tensors in a file.
-pub const MAX_TENSORS: usize = 1 << 20;
+/// Most tensors in a file, and most entries of `__metadata__`.
+pub const MAX_TENSORS: usize = MAX_ENTRIES;
 
 /// Most dimensions of a tensor: what NumPy and PyTorch allow.
 pub const MAX_RANK: usize = 64;
@@ -57,7 +57,10 @@ impl Format for Safetensors {
     fn parse(&self, source: &dyn Source) -> Result<Layout, FormatError> {
         let (header, data_start) = read_header(source)?;
         if header.too_many {
-            return Err(FormatError::new(FormatErrorKind::Limit, format!("more than {MAX_TENSORS} tensors")));
+            return Err(FormatError::new(
+                FormatErrorKind::Limit,
+                format!("more than {MAX_TENSORS} entries in the header"),
+            ));
         }
         let names = header.tensors.iter().map(|(name, _)| name.as_str());
         if let Some(name) = header.repeated.as_deref().or_else(|| repeated(names)) {
@@ -172,7 +175,10 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         while let Some(name) = map.next_key::<String>()? {
             if name == METADATA {
                 let metadata: Option<Pairs<String>> = map.next_value()?;
-                let pairs = metadata.map(|pairs| pairs.0).unwrap_or_default();
+                let pairs = metadata.map_or(Vec::new(), |pairs| {
+                    header.too_many |= pairs.too_many;
+                    pairs.entries
+                });
                 if std::mem::replace(&mut metadata_seen, true) {
                     header.repeated = Some(METADATA.to_owned());
                 } else if let Some(key) = repeated(pairs.iter().map(|(key, _)| key.as_str())) {

@@ -481,6 +481,18 @@ fn nesting_does_not_recurse_and_messages_are_short() {
 }
 
 #[test]
+fn entries_above_the_limit_are_not_kept() {
+    let metadata = (0..=1 << 20).map(|key| format!("\"{key:x}\":\"\"")).collect::<Vec<_>>().join(",");
+    let tensor = |name| format!(r#""{name:x}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#);
+    let tensors = (0..=1 << 20).map(tensor).collect::<Vec<_>>().join(",");
+    // The reference implementation has no such limits.
+    for header in [format!(r#"{{"__metadata__":{{{metadata}}}}}"#), format!("{{{tensors}}}")] {
+        let parsed = parse(&file(&header, 0)).unwrap();
+        assert_eq!(parsed.note.map(|note| note.kind()), Some(FormatErrorKind::Limit));
+    }
+}
+
+#[test]
 fn a_hundred_thousand_tensors_parse_quickly() {
     let entry = |index: usize| {
         let from = index * 4;
