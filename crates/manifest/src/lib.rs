@@ -3,6 +3,7 @@
 //! joined form that Git and archives carry. Nothing here does I/O.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod canonical;
 pub mod content;
 pub mod joined;
@@ -11,6 +12,7 @@ pub mod record;
 pub mod storage;
 pub mod tensor_hash;
 
+pub use archive::{ArchiveFile, ArchiveRoot};
 pub use canonical::CanonicalError;
 pub use content::{BlockSpan, ContentExtra, ContentManifest, ManifestError, ManifestSegment, PlacedBlock};
 pub use object::{Fields, ObjectError};
