@@ -1,1 +1,31 @@
+//! The history of a repository: trees of files, commits and tags as canonical JSON, walks of the commit graph, revision
+//! texts, and what changed between two trees or two sets of tensors. Nothing here does I/O: what is needed is fetched by the
+//! caller's closures.
+#![forbid(unsafe_code)]
 
+pub mod commit;
+pub mod dag;
+pub mod diff;
+pub mod error;
+pub mod file_tree;
+pub mod layers;
+pub mod path;
+pub mod revision;
+pub mod similarity;
+pub mod tag;
+pub mod tensor_diff;
+pub mod timestamp;
+pub mod tree;
+
+pub use commit::Commit;
+pub use dag::{DagError, Node, Order, Walk};
+pub use diff::{FileChange, diff_files};
+pub use error::{FetchError, HistoryError};
+pub use file_tree::FileTree;
+pub use layers::{Layer, layer_of, natural_cmp, roll_up};
+pub use path::{PathError, case_fold_clash, validate_name, validate_path};
+pub use revision::{Revision, RevisionError, RevisionSpec, validate_ref_name};
+pub use tag::Tag;
+pub use tensor_diff::{TensorChange, TensorCounts, TensorInfo, TensorPair, diff_tensors};
+pub use timestamp::Timestamp;
+pub use tree::{FileEntry, FileMode, Tree, TreeNode};
