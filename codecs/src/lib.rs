@@ -1,1 +1,87 @@
+//! Lossless coding of one block of tensor words, or of opaque bytes.
+//!
+//! A block goes through a chain that is data, recorded in its header ([`block`]):
+//!
+//! 1. a *predictor* says what the words should be: zero, or the parent's words at the same place;
+//! 2. a *residual* is what is left of each word: itself, the XOR, or the difference in units in the last place;
+//! 3. a *filter* takes the words apart into streams of bytes: none, byte planes, float split, escape, sparse;
+//! 4. each stream has its own *entropy coder*: raw, constant, rANS, zstd.
+//!
+//! [`CODECS`] lists what there is; the round-trip, corruption and golden tests iterate it. [`Encoder`] estimates every
+//! legal chain on a sample, encodes with the best, verifies by decoding; [`Decoder`] follows the header and never guesses.
+#![deny(unsafe_code)]
 
+pub mod block;
+pub mod chain;
+mod decode;
+mod encode;
+pub mod entropy;
+mod error;
+pub mod filter;
+pub mod kernel;
+pub mod predict;
+pub mod residual;
+mod select;
+mod transform;
+
+use shard_core::{BaseRef, DType};
+
+pub use block::BlockHeader;
+pub use chain::{Chain, MAX_STREAMS, Shape, Word};
+pub use decode::Decoder;
+pub use encode::{Encoded, Encoder};
+pub use error::CodecError;
+pub use select::Candidate;
+
+/// Every stage that a chain may name.
+#[derive(Debug, Clone, Copy)]
+pub struct Codecs {
+    /// What words are predicted from.
+    pub predictors: &'static [&'static dyn predict::Predictor],
+    /// What is kept of a word and its prediction.
+    pub residuals: &'static [&'static dyn residual::Residual],
+    /// How words become streams of bytes.
+    pub filters: &'static [&'static dyn filter::Filter],
+    /// How a stream is stored.
+    pub coders: &'static [&'static dyn entropy::EntropyCoder],
+}
+
+/// The registry. A stage's wire id never changes and is never used again.
+pub const CODECS: Codecs = Codecs {
+    predictors: &[&predict::Zero, &predict::Parent],
+    residuals: &[&residual::Itself, &residual::Xor, &residual::Ulp],
+    filters: &[&filter::Whole, &filter::BytePlanes, &filter::FloatSplit, &filter::Escape, &filter::Sparse],
+    coders: &[&entropy::Raw, &entropy::Constant, &entropy::Rans, &entropy::Zstd],
+};
+
+/// How much time to spend on choosing and coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    /// The usually best chains and rANS only; zstd (level 1) for opaque bytes.
+    Fast,
+    /// Every sensible chain is estimated; zstd (level 3) where a sample shows repeats.
+    #[default]
+    Default,
+    /// Several chains and coders are tried in full; zstd level 19.
+    Max,
+}
+
+/// What to encode.
+#[derive(Debug, Clone, Copy)]
+pub struct Block<'a> {
+    /// The bytes: little-endian words of `dtype`; a last, incomplete word is allowed.
+    pub data: &'a [u8],
+    /// The element type; `None` is opaque bytes.
+    pub dtype: Option<DType>,
+    /// Bytes that may predict the block.
+    pub base: Option<Base<'a>>,
+}
+
+/// Bytes that may predict a block.
+#[derive(Debug, Clone, Copy)]
+pub struct Base<'a> {
+    /// Where a reader finds them.
+    pub reference: &'a BaseRef,
+    /// The bytes: as many as the block has, byte `i` predicting byte `i`.
+    pub bytes: &'a [u8],
+}

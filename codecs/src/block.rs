@@ -1,0 +1,200 @@
+//! The header of a stored block.
+//!
+//! A stored block is a header and a body. Numbers of more than a byte are varints (LEB128, shortest form) or raw digests.
+//!
+//! | field | form | meaning |
+//! |---|---|---|
+//! | version and flags | byte | bits 0 to 3: version, 1; bit 4: short base; bits 5 to 7: 0 |
+//! | raw length | varint | decoded length in bytes, at most 4 MiB |
+//! | data type | byte | its wire id, 0 for opaque bytes; it fixes the word: 1, 2, 4 or 8 bytes, float or not |
+//! | predictor | byte | wire id; its parameters follow (none so far) |
+//! | residual | byte | wire id; its parameters follow (none so far) |
+//! | filter | byte | wire id; its parameters follow: for escape and sparse the number of exceptional words (varint) |
+//! | bases | | one reference for each base that the predictor has (parent: one). Short base: the digest of a block that is, whole, the base, 32 bytes. Otherwise the form of [`BaseRef::put`] |
+//! | streams | | for each stream of the filter, in its order: the entropy coder (byte, wire id) and, where the coder's output has no fixed length for its input, the stored length (varint) |
+//!
+//! The body is the stored streams one after the other, then the bytes after the last whole word as they are. How many
+//! streams there are, and how long each is decoded, follows from the filter, the word, the raw length and the filter's
+//! parameters. The predictor's parameters, residual's and filter's belong to their ids: a new stage brings its own without
+//! a new version, and a reader that does not know an id stops there with [`CodecError::Unsupported`]. There is no checksum:
+//! the store knows a block by the SHA-256 of its decoded bytes.
+//!
+//! | id | predictor | residual | filter | entropy coder |
+//! |---|---|---|---|---|
+//! | 0 | zero | none | whole | raw |
+//! | 1 | parent | xor | planes | constant |
+//! | 2 | | ulp | split | rans |
+//! | 3 | | | escape | zstd |
+//! | 4 | | | sparse | |
+
+use shard_core::limits::MAX_BLOCK;
+use shard_core::wire::put_varint;
+use shard_core::{BaseRange, BaseRef, DType, Digest, WireReader};
+
+use crate::chain::{Chain, MAX_STREAMS, Shape, Word};
+use crate::entropy::EntropyCoder;
+use crate::filter::{Filter, StreamLengths};
+use crate::predict::Predictor;
+use crate::residual::Residual;
+use crate::{Block, CodecError, entropy, filter, predict, residual};
+
+const VERSION: u8 = 1;
+const SHORT_BASE: u8 = 1 << 4;
+
+/// How a block is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockHeader {
+    /// Decoded length in bytes.
+    pub raw_len: u32,
+    /// Element type; `None` for opaque bytes.
+    pub dtype: Option<DType>,
+    /// The stages.
+    pub chain: Chain,
+    /// The base that the predictor needs.
+    pub base: Option<BaseRef>,
+    /// Words that the filter codes in streams of their own.
+    pub(crate) exceptions: u32,
+    /// Stored length of each stream in bytes.
+    pub(crate) stored: [u32; MAX_STREAMS],
+}
+
+/// A stream of a block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stream {
+    /// Its coder.
+    pub coder: &'static dyn EntropyCoder,
+    /// Decoded length in bytes.
+    pub raw_len: usize,
+    /// Stored length in bytes.
+    pub stored_len: usize,
+}
+
+impl BlockHeader {
+    /// The words of the block.
+    pub(crate) fn word(&self) -> Word {
+        Word::of(self.dtype)
+    }
+
+    /// Decoded lengths of the streams.
+    pub(crate) fn lengths(&self) -> StreamLengths {
+        let word = self.word().bytes;
+        self.chain.filter().lengths(word, self.raw_len as usize / word, self.exceptions as usize)
+    }
+
+    /// The streams, in the order of the body.
+    pub fn streams(&self) -> impl Iterator<Item = Stream> {
+        let lengths = self.lengths();
+        let coders = self.chain.coders();
+        (0..coders.len().min(lengths.as_slice().len())).map(move |index| Stream {
+            coder: coders[index],
+            raw_len: lengths.as_slice()[index],
+            stored_len: self.stored[index] as usize,
+        })
+    }
+
+    /// The length of the body in bytes: the streams and the bytes after the last whole word.
+    #[must_use]
+    pub fn body_len(&self) -> usize {
+        self.streams().map(|stream| stream.stored_len).sum::<usize>() + self.raw_len as usize % self.word().bytes
+    }
+
+    /// The header of a block that is stored as it is; `None` where it is too long to be one.
+    pub(crate) fn raw(block: &Block<'_>) -> Option<Self> {
+        let shape = Shape { predictor: &predict::Zero, residual: &residual::Itself, filter: &filter::Whole };
+        let word = Word::of(block.dtype).bytes;
+        let raw_len = u32::try_from(block.data.len()).ok()?;
+        let mut stored = [0; MAX_STREAMS];
+        stored[0] = raw_len / word as u32 * word as u32;
+        let chain = Chain::new(shape, &[&entropy::Raw])?;
+        Some(Self { raw_len, dtype: block.dtype, chain, base: None, exceptions: 0, stored })
+    }
+
+    /// Appends the header.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        let short = match &self.base {
+            Some(BaseRef { ranges, transpose: None }) => match ranges[..] {
+                [BaseRange { block: Some(digest), start: 0, len }] if len == self.raw_len => Some(digest),
+                _ => None,
+            },
+            _ => None,
+        };
+        out.push(VERSION | if short.is_some() { SHORT_BASE } else { 0 });
+        put_varint(out, u64::from(self.raw_len));
+        out.push(self.dtype.map_or(0, DType::wire_id));
+        let words = self.raw_len as usize / self.word().bytes;
+        out.extend([self.chain.predictor().id(), self.chain.residual().id(), self.chain.filter().id()]);
+        if self.chain.filter().most_exceptions(words).is_some() {
+            put_varint(out, u64::from(self.exceptions));
+        }
+        match (&self.base, short) {
+            (_, Some(digest)) => out.extend_from_slice(&digest.0),
+            (Some(base), None) => base.put(out),
+            (None, None) => {}
+        }
+        for stream in self.streams() {
+            out.push(stream.coder.id());
+            if stream.coder.fixed_len(stream.raw_len).is_none() {
+                put_varint(out, stream.stored_len as u64);
+            }
+        }
+    }
+
+    /// Reads the header at the start of a stored block, and gives its length.
+    ///
+    /// # Errors
+    /// [`CodecError`] for anything truncated, unknown or contradictory. The body is not looked at.
+    pub fn read(stored: &[u8]) -> Result<(Self, usize), CodecError> {
+        let mut reader = WireReader::new(stored);
+        let first = reader.u8()?;
+        if first & 15 != VERSION {
+            return Err(CodecError::Version(first & 15));
+        }
+        if first & !(VERSION | SHORT_BASE) != 0 {
+            return Err(reader.invalid("block flags").into());
+        }
+        let raw_len = reader.varint_up_to(MAX_BLOCK as u64, "raw length")? as u32;
+        let dtype = match reader.u8()? {
+            0 => None,
+            id => Some(DType::from_wire_id(id).ok_or(CodecError::Unsupported { stage: "data type", id })?),
+        };
+        let word = Word::of(dtype);
+        let words = raw_len as usize / word.bytes;
+        let predictor = <dyn Predictor>::from_wire_id(reader.u8()?)?;
+        let residual = <dyn Residual>::from_wire_id(reader.u8()?)?;
+        let filter = <dyn Filter>::from_wire_id(reader.u8()?)?;
+        let shape = Shape { predictor, residual, filter };
+        shape.check(word)?;
+        let exceptions = match filter.most_exceptions(words) {
+            Some(most) => reader.varint_up_to(most as u64, "number of exceptional words")? as u32,
+            None => 0,
+        };
+        let base = match (predictor.bases(), first & SHORT_BASE != 0) {
+            (0, false) => None,
+            (0, true) => return Err(reader.invalid("block flags").into()),
+            (_, true) => Some(BaseRef::whole(reader.digest()?, raw_len)),
+            (_, false) => Some(BaseRef::read(&mut reader)?),
+        };
+        let lengths = filter.lengths(word.bytes, words, exceptions as usize);
+        let mut coders: [&'static dyn EntropyCoder; MAX_STREAMS] = [&entropy::Raw; MAX_STREAMS];
+        let mut stored = [0; MAX_STREAMS];
+        for ((coder, stored), len) in coders.iter_mut().zip(&mut stored).zip(lengths.as_slice()) {
+            *coder = <dyn EntropyCoder>::from_wire_id(reader.u8()?)?;
+            *stored = match coder.fixed_len(*len) {
+                Some(fixed) => fixed as u32,
+                // A coder that does not make a stream shorter is not used.
+                None => reader.varint_up_to(*len as u64, "stored length")? as u32,
+            };
+        }
+        let coders = coders.get(..lengths.as_slice().len()).unwrap_or_default();
+        let chain = Chain::new(shape, coders).ok_or(CodecError::Chain("too many streams"))?;
+        Ok((Self { raw_len, dtype, chain, base, exceptions, stored }, reader.position()))
+    }
+
+    /// Bytes that a reference to that base takes in the header of a block of `raw_len` bytes.
+    pub(crate) fn base_len(base: &BaseRef, raw_len: usize) -> usize {
+        if base.transpose.is_none() && base.ranges.len() == 1 && base.ranges.iter().all(|r| r.len as usize == raw_len) {
+            return Digest::LEN;
+        }
+        2 + base.ranges.len() * (Digest::LEN + 8)
+    }
+}

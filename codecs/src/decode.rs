@@ -1,0 +1,103 @@
+//! From a stored block back to its bytes.
+
+use crate::block::BlockHeader;
+use crate::chain::MAX_STREAMS;
+use crate::entropy::Workspace;
+use crate::kernel::Isa;
+use crate::transform::{self, Piece, Streams, Transform};
+use crate::{CodecError, Level};
+
+/// Decodes blocks. Keeps its tables and buffers (at most about a block) for the next one.
+pub struct Decoder {
+    workspace: Workspace,
+    streams: Streams,
+    piece: Piece,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Decoder {
+    /// A decoder that uses the fastest instructions of the machine.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_isa(Isa::best())
+    }
+
+    /// A decoder that uses these instructions. All give the same bytes.
+    #[must_use]
+    pub fn with_isa(isa: Isa) -> Self {
+        Self {
+            workspace: Workspace::new(isa, Level::Default),
+            streams: Streams::default(),
+            piece: transform::new_piece(),
+        }
+    }
+
+    /// Decodes a block: `header` as read, `body` all bytes after it, `base` the bytes that its base reference names. `out`
+    /// has the header's raw length; it holds anything after an error.
+    ///
+    /// That the bytes are the ones that were stored is for the caller to check, by their SHA-256.
+    ///
+    /// # Errors
+    /// [`CodecError::Length`] for buffers of the wrong length, [`CodecError::BaseMissing`], or [`CodecError::Body`] where the
+    /// body does not decode.
+    pub fn decode(
+        &mut self,
+        header: &BlockHeader,
+        body: &[u8],
+        base: Option<&[u8]>,
+        out: &mut [u8],
+    ) -> Result<(), CodecError> {
+        let raw_len = header.raw_len as usize;
+        let check = |what, got, wanted| {
+            if got == wanted { Ok(()) } else { Err(CodecError::Length { what, got, wanted }) }
+        };
+        check("the output", out.len(), raw_len)?;
+        check("the body", body.len(), header.body_len())?;
+        let base = match (header.chain.predictor().bases(), base) {
+            (0, _) => None,
+            (_, None) => return Err(CodecError::BaseMissing),
+            (_, Some(base)) => {
+                check("the base", base.len(), raw_len)?;
+                Some(base)
+            }
+        };
+        let word = header.word();
+        let shape = header.chain.shape();
+        let (words, tail) = out.split_at_mut(raw_len / word.bytes * word.bytes);
+        let (stored, stored_tail) = body.split_at(body.len() - tail.len());
+        tail.copy_from_slice(stored_tail);
+        if shape.is_identity() {
+            for stream in header.streams() {
+                stream.coder.decode(&mut self.workspace, stored, words)?;
+            }
+            return Ok(());
+        }
+        self.streams.reset(header.lengths());
+        let mut rest = stored;
+        let mut stored_streams: [&[u8]; MAX_STREAMS] = Default::default();
+        let arena = self.streams.all_mut();
+        for ((stream, place), decoded) in header.streams().zip(&mut stored_streams).zip(arena) {
+            let (stored, after) = rest.split_at(stream.stored_len);
+            rest = after;
+            // A raw stream is used where it lies.
+            *place = stored;
+            if stream.coder.id() != crate::entropy::RAW {
+                stream.coder.decode(&mut self.workspace, stored, decoded)?;
+            }
+        }
+        let mut streams = stored_streams;
+        for ((place, decoded), stream) in streams.iter_mut().zip(self.streams.iter()).zip(header.streams()) {
+            if stream.coder.id() != crate::entropy::RAW {
+                *place = decoded;
+            }
+        }
+        let exceptions = header.exceptions as usize;
+        let transform = Transform { isa: self.workspace.isa(), shape, word };
+        transform.inverse(streams, exceptions, base, &mut self.piece, words)
+    }
+}

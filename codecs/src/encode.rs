@@ -1,0 +1,234 @@
+//! From a block's bytes to its stored form.
+
+use shard_core::limits::MAX_BLOCK;
+
+use crate::block::BlockHeader;
+use crate::chain::{Chain, MAX_STREAMS, Shape, Word};
+use crate::entropy::{self, EntropyCoder, Workspace};
+use crate::kernel::Isa;
+use crate::select::{Candidate, Selector};
+use crate::transform::{self, Streams, Transform, Workbench};
+use crate::{Block, CodecError, Decoder, Level};
+
+/// Encodes blocks. Keeps its tables and buffers (about three blocks, and zstd's contexts) for the next one.
+pub struct Encoder {
+    selector: Selector,
+    bench: Workbench,
+    header: Vec<u8>,
+    verifier: Decoder,
+    verified: Vec<u8>,
+}
+
+/// What became of a block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Encoded {
+    /// The chain that it is stored with.
+    pub chain: Chain,
+    /// Whether the stored form needs the base.
+    pub used_base: bool,
+    /// Bytes of the header.
+    pub header_len: usize,
+    /// Bytes of header and body.
+    pub stored_len: usize,
+}
+
+impl Encoder {
+    /// An encoder that uses the fastest instructions of the machine.
+    #[must_use]
+    pub fn new(level: Level) -> Self {
+        Self::with_isa(level, Isa::best())
+    }
+
+    /// An encoder that uses these instructions. All give the same bytes.
+    #[must_use]
+    pub fn with_isa(level: Level, isa: Isa) -> Self {
+        Self {
+            selector: Selector::default(),
+            bench: Workbench {
+                workspace: Workspace::new(isa, level),
+                streams: Streams::default(),
+                piece: transform::new_piece(),
+            },
+            header: Vec::new(),
+            verifier: Decoder::with_isa(isa),
+            verified: Vec::new(),
+        }
+    }
+
+    /// Appends the stored form of `block` to `out`: the smallest found, with or without its base, never larger than the raw
+    /// bytes and a header, and decoded again to be sure. After an error `out` is as it was.
+    ///
+    /// # Errors
+    /// [`CodecError::TooLarge`] or [`CodecError::Length`] for what cannot be a block or its base; [`CodecError::Verify`].
+    pub fn encode(&mut self, block: &Block<'_>, out: &mut Vec<u8>) -> Result<Encoded, CodecError> {
+        let start = out.len();
+        let result = self.encode_unverified(block, out).and_then(|()| self.verify(block, &out[start..]));
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+
+    /// The chains that come into question and what a sample says they would take, best first. [`Self::encode`] picks from
+    /// the top, encoding what is too close to call both ways.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn explain(&mut self, block: &Block<'_>) -> Result<Vec<Candidate>, CodecError> {
+        check(block)?;
+        Ok(self.selector.rank(block, &mut self.bench)?.to_vec())
+    }
+
+    /// Appends the stored form of `block` with the stages given, whatever it takes. For measurements and tests.
+    ///
+    /// # Errors
+    /// As [`Self::encode`]; [`CodecError::Chain`] where the stages do not go together or not with the block;
+    /// [`CodecError::BaseMissing`].
+    pub fn encode_with(&mut self, shape: Shape, block: &Block<'_>, out: &mut Vec<u8>) -> Result<Encoded, CodecError> {
+        check(block)?;
+        shape.check(Word::of(block.dtype))?;
+        if shape.predictor.bases() > 0 && block.base.is_none() {
+            return Err(CodecError::BaseMissing);
+        }
+        let start = out.len();
+        let all = [true; MAX_STREAMS];
+        let repeats = if self.bench.workspace.level() == Level::Fast { [false; MAX_STREAMS] } else { all };
+        let result = match self.put(shape, &repeats, block, out) {
+            Ok(true) => self.verify(block, &out[start..]),
+            Ok(false) => Err(CodecError::Chain("the block has too many words that are exceptions to the filter")),
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+
+    fn encode_unverified(&mut self, block: &Block<'_>, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        check(block)?;
+        let start = out.len();
+        self.selector.rank(block, &mut self.bench)?;
+        let level = self.bench.workspace.level();
+        let mut first: Option<Candidate> = None;
+        let mut tried = 0;
+        for index in 0..self.selector.ranking().len() {
+            let Some(candidate) = self.selector.ranking().get(index).copied() else { break };
+            if first.as_ref().is_some_and(|best| !candidate.rivals(best, level, tried)) {
+                continue;
+            }
+            let middle = out.len();
+            if !self.put(candidate.shape, &candidate.repeats, block, out)? {
+                continue;
+            }
+            tried += 1;
+            first = Some(first.unwrap_or(candidate));
+            if middle > start {
+                if out.len() - middle < middle - start {
+                    out.drain(start..middle);
+                } else {
+                    out.truncate(middle);
+                }
+            }
+        }
+        // An estimate is not a promise: nothing is stored larger than raw.
+        let raw = BlockHeader::raw(block).map(|header| {
+            self.header.clear();
+            header.put(&mut self.header);
+        });
+        if raw.is_some() && (tried == 0 || out.len() - start > self.header.len() + block.data.len()) {
+            out.truncate(start);
+            out.extend_from_slice(&self.header);
+            out.extend_from_slice(block.data);
+        }
+        Ok(())
+    }
+
+    /// Appends the stored form of `block` with these stages. Returns false, with nothing appended, where the filter cannot
+    /// take it.
+    fn put(
+        &mut self,
+        shape: Shape,
+        repeats: &[bool; MAX_STREAMS],
+        block: &Block<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, CodecError> {
+        let word = Word::of(block.dtype);
+        let (words, tail) = block.data.split_at(block.data.len() / word.bytes * word.bytes);
+        let base = block.base.map(|base| base.bytes);
+        let Workbench { workspace, streams, piece } = &mut self.bench;
+        let mut coders: [&'static dyn EntropyCoder; MAX_STREAMS] = [&entropy::Raw; MAX_STREAMS];
+        let mut stored = [0; MAX_STREAMS];
+        let start = out.len();
+        let mut exceptions = 0;
+        let mut count = 0;
+        let mut put_stream = |workspace: &mut Workspace, stream: &[u8], out: &mut Vec<u8>| {
+            let before = out.len();
+            coders[count] = entropy::encode_stream(workspace, stream, repeats[count], out)?;
+            stored[count] = (out.len() - before) as u32;
+            count += 1;
+            Ok::<(), CodecError>(())
+        };
+        if shape.is_identity() {
+            put_stream(workspace, words, out)?;
+        } else {
+            let transform = Transform { isa: workspace.isa(), shape, word };
+            match transform.forward(words, base, piece, streams) {
+                Some(met) => exceptions = met as u32,
+                None => return Ok(false),
+            }
+            for stream in streams.iter() {
+                put_stream(workspace, stream, out)?;
+            }
+        }
+        out.extend_from_slice(tail);
+        let chain = Chain::new(shape, coders.get(..count).unwrap_or_default());
+        let base = block.base.filter(|_| shape.predictor.bases() > 0).map(|base| base.reference.clone());
+        let header = BlockHeader {
+            raw_len: block.data.len() as u32,
+            dtype: block.dtype,
+            chain: chain.ok_or(CodecError::Chain("too many streams"))?,
+            base,
+            exceptions,
+            stored,
+        };
+        // The header knows its length only now; the body moves up to make room.
+        self.header.clear();
+        header.put(&mut self.header);
+        let body = out.len() - start;
+        out.resize(out.len() + self.header.len(), 0);
+        out.copy_within(start..start + body, start + self.header.len());
+        out[start..start + self.header.len()].copy_from_slice(&self.header);
+        Ok(true)
+    }
+
+    fn verify(&mut self, block: &Block<'_>, stored: &[u8]) -> Result<Encoded, CodecError> {
+        let (header, header_len) = BlockHeader::read(stored)?;
+        let fault = || CodecError::Verify(header.chain.to_string());
+        let raw_len = block.data.len();
+        if self.verified.len() < raw_len {
+            self.verified = Vec::new();
+            self.verified.resize(raw_len, 0);
+        }
+        let verified = &mut self.verified[..raw_len];
+        let base = block.base.map(|base| base.bytes);
+        self.verifier.decode(&header, &stored[header_len..], base, verified).map_err(|_| fault())?;
+        let expected = block.base.filter(|_| header.base.is_some()).map(|base| base.reference);
+        if verified != block.data || header.dtype != block.dtype || header.base.as_ref() != expected {
+            return Err(fault());
+        }
+        let used_base = header.base.is_some();
+        Ok(Encoded { chain: header.chain, used_base, header_len, stored_len: stored.len() })
+    }
+}
+
+/// Checks the lengths of a block and its base.
+fn check(block: &Block<'_>) -> Result<(), CodecError> {
+    let wanted = block.data.len();
+    if wanted > MAX_BLOCK {
+        return Err(CodecError::TooLarge(wanted));
+    }
+    match block.base.map(|base| base.bytes.len()) {
+        Some(got) if got != wanted => Err(CodecError::Length { what: "the base", got, wanted }),
+        _ => Ok(()),
+    }
+}

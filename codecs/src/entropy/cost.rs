@@ -1,0 +1,94 @@
+//! What streams cost, in integers, so that every machine chooses alike.
+
+use super::Counts;
+
+/// `log2(1 + i/256)` in units of 2^-16.
+const LOG2: [u32; 257] = {
+    let mut table = [0; 257];
+    let mut i = 0;
+    while i < 256 {
+        // Bit by bit: squaring doubles the logarithm. `x` is 1 to 2 in units of 2^-30.
+        let mut x = (256 + i as u64) << 22;
+        let mut bits = 0;
+        let mut round = 0;
+        while round < 17 {
+            x = (x * x) >> 30;
+            bits <<= 1;
+            if x >= 2 << 30 {
+                x >>= 1;
+                bits |= 1;
+            }
+            round += 1;
+        }
+        table[i] = (bits + 1) >> 1;
+        i += 1;
+    }
+    table[256] = 1 << 16;
+    table
+};
+
+/// `log2(value)` in units of 2^-16 bit; 0 for 0.
+pub(super) fn log2(value: u32) -> u64 {
+    if value == 0 {
+        return 0;
+    }
+    let top = value.ilog2();
+    let fraction = (u64::from(value) << 32 >> top) as u32;
+    let index = (fraction >> 24) as usize;
+    let (low, high) = (u64::from(LOG2[index]), u64::from(LOG2[index + 1]));
+    (u64::from(top) << 16) + low + (((high - low) * u64::from(fraction >> 8 & 0xffff)) >> 16)
+}
+
+/// What a stream is expected to take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Estimate {
+    /// For each byte, in units of 2^-16 bit.
+    per_byte: u64,
+    /// Once a stream, in bytes: table and states.
+    fixed: u64,
+}
+
+impl Estimate {
+    /// The expected size of `len` such bytes.
+    pub(crate) fn bytes(self, len: usize) -> u64 {
+        let variable = (u128::from(self.per_byte) * len as u128).div_ceil(8 << 16) as u64;
+        (variable + self.fixed).min(len as u64)
+    }
+}
+
+/// The order-0 cost of a stream like a sample of `len` bytes with these counts, or of that sample if it is the stream.
+pub(crate) fn estimate(counts: &Counts, len: usize) -> Estimate {
+    let values = counts.iter().filter(|count| **count > 0).count() as u64;
+    if len == 0 || values <= 1 {
+        return Estimate { per_byte: 0, fixed: values };
+    }
+    let whole = log2(len as u32);
+    let total: u64 = counts.iter().map(|count| u64::from(*count) * whole.saturating_sub(log2(*count))).sum();
+    // A probability is never above 4095/4096, nor cheaper than that.
+    let per_byte = (total / len as u64).max(23);
+    // Tables take about 5 bits a value; states 2 bytes more than they hold.
+    let lanes = super::rans::lanes(len) as u64;
+    Estimate { per_byte, fixed: 3 + values * 5 / 8 + 2 * lanes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logarithms() {
+        for value in (1..70_000u32).chain([1 << 22, u32::MAX]) {
+            let expected = f64::from(value).log2() * 65536.0;
+            assert!((log2(value) as f64 - expected).abs() < 4.0, "{value}");
+        }
+    }
+
+    #[test]
+    fn uniform_bytes_do_not_shrink() {
+        assert_eq!(estimate(&[4096; 256], 1 << 20).bytes(1 << 20), 1 << 20);
+        let mut counts = [0; 256];
+        (counts[3], counts[7]) = (1 << 19, 1 << 19);
+        let halves = estimate(&counts, 1 << 20).bytes(1 << 20);
+        assert!(halves.abs_diff(1 << 17) < 100, "{halves}");
+    }
+}

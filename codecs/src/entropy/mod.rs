@@ -1,0 +1,136 @@
+//! Entropy coders: how one stream of bytes is stored.
+
+mod bits;
+mod constant;
+mod cost;
+mod model;
+mod rans;
+mod raw;
+mod zstd;
+
+pub use constant::Constant;
+pub use rans::Rans;
+pub use raw::Raw;
+pub use zstd::Zstd;
+
+use crate::kernel::{DECODE_SLOTS, Isa};
+use crate::{CodecError, Level};
+pub(crate) use cost::estimate;
+
+/// How often each byte value occurs in a stream.
+pub type Counts = [u32; 256];
+
+/// Tables and contexts that coders use again for every stream.
+pub struct Workspace {
+    isa: Isa,
+    level: Level,
+    decode_table: Box<[u32; DECODE_SLOTS]>,
+    zstd: zstd::Contexts,
+}
+
+impl Workspace {
+    /// An empty workspace; contexts are made when they are first used.
+    #[must_use]
+    pub fn new(isa: Isa, level: Level) -> Self {
+        Self { isa, level, decode_table: Box::new([0; DECODE_SLOTS]), zstd: zstd::Contexts::default() }
+    }
+
+    /// The instruction set in use.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The level that streams are encoded at.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+}
+
+/// An entropy coder.
+pub trait EntropyCoder: Sync {
+    /// The stable number in block headers.
+    fn id(&self) -> u8;
+    /// The name in reports.
+    fn name(&self) -> &'static str;
+    /// The stored length of every stream of `len` bytes; `None` where it depends on the stream, and is in the header.
+    fn fixed_len(&self, len: usize) -> Option<usize>;
+    /// Appends the stored form of `data`, whose `counts` these are. Returns false, with nothing appended, where the coder
+    /// has no form for it that is shorter than `data` (raw: that is longer).
+    ///
+    /// # Errors
+    /// [`CodecError::Zstd`] where zstd has no memory for a context.
+    fn encode(
+        &self,
+        workspace: &mut Workspace,
+        data: &[u8],
+        counts: &Counts,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, CodecError>;
+    /// Fills `out` from its stored form.
+    ///
+    /// # Errors
+    /// [`CodecError::Body`] where `stored` is not the stored form of anything of that length.
+    fn decode(&self, workspace: &mut Workspace, stored: &[u8], out: &mut [u8]) -> Result<(), CodecError>;
+}
+
+pub(crate) const RAW: u8 = 0;
+
+crate::chain::registered!(EntropyCoder, "entropy coder", coders);
+
+/// Appends the shortest form found for `data`, zstd being tried where `repeats` are expected. Returns the coder; its output
+/// is never longer than `data`.
+pub(crate) fn encode_stream(
+    workspace: &mut Workspace,
+    data: &[u8],
+    repeats: bool,
+    out: &mut Vec<u8>,
+) -> Result<&'static dyn EntropyCoder, CodecError> {
+    let start = out.len();
+    let counts = crate::kernel::histogram(data);
+    if Constant.encode(workspace, data, &counts, out)? {
+        return Ok(&Constant);
+    }
+    let mut best: Option<&'static dyn EntropyCoder> = None;
+    // A stream that saves less than this is kept raw: reading it then costs nothing.
+    let worthwhile = if workspace.level == Level::Max { data.len() } else { data.len() - data.len() / 512 };
+    if estimate(&counts, data.len()).bytes(data.len()) < worthwhile as u64
+        && Rans.encode(workspace, data, &counts, out)?
+    {
+        best = Some(&Rans);
+    }
+    if repeats || workspace.level == Level::Max {
+        let middle = out.len();
+        if Zstd.encode(workspace, data, &counts, out)? {
+            let (first, second) = (middle - start, out.len() - middle);
+            // zstd decodes several times slower than rANS: it has to earn that.
+            if best.is_none() || second < first - first / 128 {
+                out.drain(start..middle);
+                best = Some(&Zstd);
+            } else {
+                out.truncate(middle);
+            }
+        }
+    }
+    match best {
+        Some(coder) => Ok(coder),
+        None => {
+            out.extend_from_slice(data);
+            Ok(&Raw)
+        }
+    }
+}
+
+/// The bytes that zstd makes of `data`, which go to `scratch`; `None` where there are no fewer.
+pub(crate) fn try_zstd(
+    workspace: &mut Workspace,
+    data: &[u8],
+    scratch: &mut Vec<u8>,
+) -> Result<Option<usize>, CodecError> {
+    let start = scratch.len();
+    Ok(Zstd.encode(workspace, data, &[0; 256], scratch)?.then(|| scratch.len() - start))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+use super::model::{MOST_PRECISION, Model};
+use super::{Counts, EntropyCoder, Workspace};
+use crate::CodecError;
+use crate::kernel::{self, LANES, STATE_LOW};
+
+/// Order-0 range asymmetric numeral systems (Duda, arXiv:1311.2540), with interleaved 32-bit states, 12-bit
+/// probabilities and 16-bit words; symbol `i` belongs to state `i mod lanes`.
+///
+/// Stored form:
+/// - a byte: bits 0 to 3 the precision of the table (at most 11), bits 4 and 5 the number of states (0: one, 1: 4, 2: 32),
+///   the others 0;
+/// - the table (see the `model` module);
+/// - the states that decoding starts with, each a little-endian u32;
+/// - words, each a little-endian u16, in one sequence for all states, in the order in which states ask for them.
+///
+/// To decode a symbol, take slot `s = x mod 2^12` of state `x`; the symbol is the one whose slots `[start, start + f)`, laid
+/// out in the order of values, hold `s`; then `x = f * floor(x / 2^12) + s - start`, and if that is below 2^16,
+/// `x = 2^16 x + word`. At the end all words have been taken and all states are 2^16 again.
+pub struct Rans;
+
+/// The number of states for a stream of `len` bytes: states cost bytes, so short streams have fewer.
+pub(super) fn lanes(len: usize) -> usize {
+    match len {
+        0..512 => 1,
+        512..8192 => 4,
+        _ => LANES,
+    }
+}
+
+fn body(cause: &'static str) -> CodecError {
+    CodecError::Body(cause)
+}
+
+/// Appends the words of `data` and puts the states that decoding starts with where they belong. Gives up where the words
+/// need more than `room` bytes.
+fn encode<const N: usize>(
+    table: &[kernel::EncodeEntry; 256],
+    data: &[u8],
+    room: usize,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let states_at = out.len();
+    let words_at = states_at + 4 * N;
+    out.resize(words_at + room, 0);
+    let mut states = [STATE_LOW; N];
+    let used = kernel::rans_encode(table, &mut states, data, &mut out[words_at..])?;
+    out.truncate(words_at + used);
+    out[words_at..].as_chunks_mut::<2>().0.reverse();
+    for (place, state) in out[states_at..words_at].as_chunks_mut::<4>().0.iter_mut().zip(states) {
+        *place = state.to_le_bytes();
+    }
+    Some(())
+}
+
+/// Reads states, decodes, and checks that everything came out even.
+fn decode<const N: usize>(
+    stored: &[u8],
+    out: &mut [u8],
+    run: impl FnOnce(&mut [u32; N], &[u8], &mut [u8]) -> Option<usize>,
+) -> Result<(), CodecError> {
+    let (states, words) = stored.split_at_checked(4 * N).ok_or(body("rANS states are missing"))?;
+    let mut all = [0; N];
+    for (state, bytes) in all.iter_mut().zip(states.as_chunks::<4>().0) {
+        *state = u32::from_le_bytes(*bytes);
+    }
+    let used = run(&mut all, words, out).ok_or(body("rANS words run out"))?;
+    if used != words.len() {
+        return Err(body("rANS words are left over"));
+    }
+    if all != [STATE_LOW; N] {
+        return Err(body("rANS states do not return to the start"));
+    }
+    Ok(())
+}
+
+impl EntropyCoder for Rans {
+    fn id(&self) -> u8 {
+        2
+    }
+    fn name(&self) -> &'static str {
+        "rans"
+    }
+    fn fixed_len(&self, _len: usize) -> Option<usize> {
+        None
+    }
+    fn encode(&self, _: &mut Workspace, data: &[u8], counts: &Counts, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+        if counts.iter().filter(|count| **count > 0).count() < 2 {
+            return Ok(false);
+        }
+        let start = out.len();
+        let (model, precision) = Model::fit(counts, data.len());
+        let lanes = lanes(data.len());
+        let code = match lanes {
+            1 => 0,
+            4 => 1,
+            _ => 2,
+        };
+        out.push(precision as u8 | code << 4);
+        Model::put(counts, data.len(), precision, out);
+        let mut table = [kernel::EncodeEntry::default(); 256];
+        let mut first = 0;
+        for (entry, frequency) in table.iter_mut().zip(model.frequencies) {
+            *entry = kernel::EncodeEntry::new(frequency, first);
+            first += frequency;
+        }
+        let head = out.len() - start + 4 * lanes;
+        let done = data.len().checked_sub(head + 1).and_then(|room| match lanes {
+            1 => encode::<1>(&table, data, room, out),
+            4 => encode::<4>(&table, data, room, out),
+            _ => encode::<LANES>(&table, data, room, out),
+        });
+        if done.is_none() {
+            out.truncate(start);
+        }
+        Ok(done.is_some())
+    }
+    fn decode(&self, workspace: &mut Workspace, stored: &[u8], out: &mut [u8]) -> Result<(), CodecError> {
+        let (head, rest) = stored.split_first().ok_or(body("an rANS stream is empty"))?;
+        let precision = u32::from(head & 15);
+        if precision > MOST_PRECISION || head >> 6 != 0 {
+            return Err(body("an rANS stream has an unknown form"));
+        }
+        let (model, rest) = Model::read(rest, precision).ok_or(body("an rANS table is malformed"))?;
+        let mut slots = workspace.decode_table.iter_mut();
+        for (symbol, frequency) in (0..=255).zip(model.frequencies) {
+            for (offset, slot) in (0..frequency).zip(&mut slots) {
+                *slot = kernel::decode_entry(symbol, frequency, offset);
+            }
+        }
+        let table = &*workspace.decode_table;
+        match head >> 4 {
+            0 => decode::<1>(rest, out, |states, words, out| kernel::rans_decode(table, states, words, out)),
+            1 => decode::<4>(rest, out, |states, words, out| kernel::rans_decode(table, states, words, out)),
+            2 => decode::<LANES>(rest, out, |states, words, out| {
+                kernel::rans_decode_wide(workspace.isa, table, states, words, out)
+            }),
+            _ => Err(body("an rANS stream has an unknown number of states")),
+        }
+    }
+}

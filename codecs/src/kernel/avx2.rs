@@ -1,0 +1,121 @@
+//! AVX2: word transforms compiled for it, and the rANS decoder.
+
+use std::arch::x86_64::*;
+
+use super::scalar::{self, DECODE_SLOTS, LANES};
+use super::words;
+use crate::chain::Word;
+
+/// The word transforms compiled for a set of features.
+macro_rules! compile_words {
+    ($features:literal) => {
+        #[target_feature(enable = $features)]
+        pub(super) fn xor(a: &[u8], b: &[u8], out: &mut [u8]) {
+            words::xor(a, b, out);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn ulp_forward(word: Word, words: &[u8], prediction: &[u8], residuals: &mut [u8]) {
+            words::ulp_forward(word, words, prediction, residuals);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn ulp_inverse(word: Word, residuals: &[u8], prediction: &[u8], words: &mut [u8]) {
+            words::ulp_inverse(word, residuals, prediction, words);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn split_planes(rotate: bool, words: &[u8], planes: &mut [&mut [u8]]) {
+            words::split_planes(rotate, words, planes);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn join_planes(rotate: bool, planes: &[&[u8]], words: &mut [u8]) {
+            words::join_planes(rotate, planes, words);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn nonzero_mask(word_bytes: usize, words: &[u8], mask: &mut [u8]) {
+            words::nonzero_mask(word_bytes, words, mask);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn escape_tokens(words: &[u8], tokens: &mut [u8]) {
+            words::escape_tokens(words, tokens);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn widen_tokens(tokens: &[u8], words: &mut [u8]) {
+            words::widen_tokens(tokens, words);
+        }
+    };
+}
+pub(super) use compile_words;
+
+compile_words!("avx2,popcnt");
+
+/// For each set of states that need a word: the index of its word for each state that does.
+const WORD_INDEX: [u64; 256] = {
+    let mut table = [0; 256];
+    let mut mask = 0;
+    while mask < 256 {
+        let (mut lane, mut next) = (0, 0);
+        while lane < 8 {
+            if mask >> lane & 1 == 1 {
+                table[mask] |= next << (8 * lane);
+                next += 1;
+            }
+            lane += 1;
+        }
+        mask += 1;
+    }
+    table
+};
+
+#[target_feature(enable = "avx2,popcnt")]
+pub(super) fn rans_decode_wide(
+    table: &[u32; DECODE_SLOTS],
+    states: &mut [u32; LANES],
+    words: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    let slot_mask = _mm256_set1_epi32(DECODE_SLOTS as i32 - 1);
+    let low_half = _mm256_set1_epi32(0xffff);
+    let zero = _mm256_setzero_si256();
+    // SAFETY: 32 states are four vectors of 8.
+    let mut vectors: [__m256i; 4] =
+        std::array::from_fn(|i| unsafe { _mm256_loadu_si256(states[8 * i..8 * i + 8].as_ptr().cast()) });
+    let mut at = 0;
+    let mut done = 0;
+    for group in out.as_chunks_mut::<LANES>().0 {
+        // A group takes at most 64 bytes of words. Each of its four loads is of 16 bytes and starts at most 48 bytes in.
+        let Some(ahead) = words.get(at..at + 64) else { break };
+        let mut used = 0;
+        let mut entries = [zero; 4];
+        for (state, entry) in vectors.iter_mut().zip(&mut entries) {
+            let slot = _mm256_and_si256(*state, slot_mask);
+            // SAFETY: slots are below the table's length.
+            *entry = unsafe { _mm256_i32gather_epi32::<4>(table.as_ptr().cast(), slot) };
+            let frequency = _mm256_and_si256(*entry, slot_mask);
+            let offset = _mm256_and_si256(_mm256_srli_epi32::<12>(*entry), slot_mask);
+            let quotient = _mm256_srli_epi32::<12>(*state);
+            let moved = _mm256_add_epi32(_mm256_mullo_epi32(frequency, quotient), offset);
+            let empty = _mm256_cmpeq_epi32(_mm256_andnot_si256(low_half, moved), zero);
+            let mask = _mm256_movemask_ps(_mm256_castsi256_ps(empty)) as u32 as usize;
+            // SAFETY: `used` counts words, at most 8 for each vector before this one: at most 24.
+            let next = unsafe { _mm_loadu_si128(ahead.as_ptr().add(2 * used).cast()) };
+            let index = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(WORD_INDEX[mask] as i64));
+            let next = _mm256_permutevar8x32_epi32(_mm256_cvtepu16_epi32(next), index);
+            let refilled = _mm256_or_si256(_mm256_slli_epi32::<16>(moved), next);
+            *state = _mm256_blendv_epi8(moved, refilled, empty);
+            used += mask.count_ones() as usize;
+        }
+        at += 2 * used;
+        done += LANES;
+        let [a, b, c, d] = entries.map(|entry| _mm256_srli_epi32::<24>(entry));
+        // The packs work within 128-bit halves; the permutation puts the eight runs of four symbols back in order.
+        let bytes = _mm256_packus_epi16(_mm256_packus_epi32(a, b), _mm256_packus_epi32(c, d));
+        let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        // SAFETY: a group is 32 bytes.
+        unsafe { _mm256_storeu_si256(group.as_mut_ptr().cast(), bytes) };
+    }
+    for (i, vector) in vectors.iter().enumerate() {
+        // SAFETY: as for the load.
+        unsafe { _mm256_storeu_si256(states[8 * i..8 * i + 8].as_mut_ptr().cast(), *vector) };
+    }
+    let rest = scalar::rans_decode(table, states, words.get(at..)?, out.get_mut(done..)?)?;
+    Some(at + rest)
+}

@@ -1,0 +1,165 @@
+//! Histograms and interleaved rANS in safe Rust: the definition of the format.
+
+/// Interleaved states of a long stream.
+pub(crate) const LANES: usize = 32;
+/// Probabilities are multiples of 2^-12.
+pub(crate) const PROBABILITY_BITS: u32 = 12;
+/// Entries of a decoding table.
+pub(crate) const DECODE_SLOTS: usize = 1 << PROBABILITY_BITS;
+/// Lowest value of a state between symbols; states start and end there.
+pub(crate) const STATE_LOW: u32 = 1 << 16;
+
+/// What encoding a symbol takes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct EncodeEntry {
+    /// `ceil(2^64 / frequency)`; the high half of its product with a 32-bit state is the quotient, exactly. For a frequency
+    /// of 1 it is `2^64 - 1`, which gives the quotient less 1; `bias` makes up for that.
+    reciprocal: u64,
+    /// States from here on put out a word first.
+    limit: u32,
+    /// `2^12 - frequency`.
+    complement: u16,
+    /// First slot of the symbol.
+    bias: u16,
+}
+
+impl EncodeEntry {
+    /// The entry of a symbol that has `frequency` slots from `start` on; `frequency` is 1 to 4095.
+    pub(crate) fn new(frequency: u16, start: u16) -> Self {
+        let total = 1u16 << PROBABILITY_BITS;
+        let (reciprocal, bias) = match frequency {
+            0 | 1 => (u64::MAX, start + total - 1),
+            _ => (u64::MAX / u64::from(frequency) + 1, start),
+        };
+        let limit = u32::from(frequency) << (32 - PROBABILITY_BITS);
+        Self { reciprocal, limit, complement: total.saturating_sub(frequency), bias }
+    }
+
+    /// The state after the symbol, and the word that came out.
+    #[inline(always)]
+    pub(crate) fn step(&self, state: u32) -> (u32, Option<u16>) {
+        let full = state >= self.limit;
+        let kept = if full { state >> 16 } else { state };
+        let quotient = ((u128::from(kept) * u128::from(self.reciprocal)) >> 64) as u32;
+        let next =
+            kept.wrapping_add(u32::from(self.bias)).wrapping_add(quotient.wrapping_mul(u32::from(self.complement)));
+        (next, full.then_some(state as u16))
+    }
+}
+
+/// A slot's entry in a decoding table: frequency in bits 0 to 11, slot less first slot in 12 to 23, symbol in 24 to 31.
+pub(crate) fn decode_entry(symbol: u8, frequency: u16, offset: u16) -> u32 {
+    u32::from(frequency) | u32::from(offset) << 12 | u32::from(symbol) << 24
+}
+
+/// Counts in four tables, so that runs of one value do not wait for the counter's last store.
+pub(super) fn histogram(data: &[u8]) -> [u32; 256] {
+    let mut counts = [[0u32; 256]; 4];
+    let (groups, rest) = data.as_chunks::<8>();
+    for group in groups {
+        let [a, b, c, d, e, f, g, h] = *group;
+        for (table, bytes) in counts.iter_mut().zip([[a, e], [b, f], [c, g], [d, h]]) {
+            table[usize::from(bytes[0])] += 1;
+            table[usize::from(bytes[1])] += 1;
+        }
+    }
+    let [mut sum, others @ ..] = counts;
+    for byte in rest {
+        sum[usize::from(*byte)] += 1;
+    }
+    for table in others {
+        for (sum, count) in sum.iter_mut().zip(table) {
+            *sum += count;
+        }
+    }
+    sum
+}
+
+/// Encodes `data` backwards with `N` states. Words go to `words` in the order they come out, which is the reverse of the
+/// order they are read in. Returns the number of bytes written; `None` where they do not fit.
+pub(crate) fn rans_encode<const N: usize>(
+    table: &[EncodeEntry; 256],
+    states: &mut [u32; N],
+    data: &[u8],
+    words: &mut [u8],
+) -> Option<usize> {
+    let (groups, rest) = data.as_chunks::<N>();
+    let mut at = 0;
+    for (state, symbol) in states.iter_mut().zip(rest).rev() {
+        let (next, word) = table[usize::from(*symbol)].step(*state);
+        *state = next;
+        if let Some(word) = word {
+            words.get_mut(at..at + 2)?.copy_from_slice(&word.to_le_bytes());
+            at += 2;
+        }
+    }
+    for group in groups.iter().rev() {
+        // Room for a word a state; each is written whether it counts or not, which leaves no branch to mispredict.
+        let room = words.get_mut(at..)?.as_chunks_mut::<2>().0.get_mut(..N)?;
+        let mut used = 0;
+        for (state, symbol) in states.iter_mut().zip(group).rev() {
+            let low = (*state as u16).to_le_bytes();
+            let (next, word) = table[usize::from(*symbol)].step(*state);
+            *state = next;
+            room[used.min(N - 1)] = low;
+            used += usize::from(word.is_some());
+        }
+        at += 2 * used;
+    }
+    Some(at)
+}
+
+/// Decodes `out` with `N` states. Returns the bytes of `words` used; `None` where they run out.
+pub(crate) fn rans_decode<const N: usize>(
+    table: &[u32; DECODE_SLOTS],
+    states: &mut [u32; N],
+    words: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    let words = words.as_chunks::<2>().0;
+    let mut at = 0;
+    let (groups, rest) = out.as_chunks_mut::<N>();
+    for group in groups.iter_mut().map(|group| &mut group[..]).chain([rest]) {
+        if let Some(ahead) = words.get(at..at + N) {
+            let mut used = 0;
+            for (state, symbol) in states.iter_mut().zip(group) {
+                let moved = step(table, *state, symbol);
+                let word = u32::from(u16::from_le_bytes(ahead[used.min(N - 1)]));
+                let empty = moved < STATE_LOW;
+                *state = if empty { moved << 16 | word } else { moved };
+                used += usize::from(empty);
+            }
+            at += used;
+        } else {
+            for (state, symbol) in states.iter_mut().zip(group) {
+                let moved = step(table, *state, symbol);
+                *state = if moved < STATE_LOW {
+                    let word = u16::from_le_bytes(*words.get(at)?);
+                    at += 1;
+                    moved << 16 | u32::from(word)
+                } else {
+                    moved
+                };
+            }
+        }
+    }
+    Some(2 * at)
+}
+
+/// Takes a symbol off a state. A state below 2^16 (only a forged one) stays a valid index and gives nonsense.
+#[inline(always)]
+fn step(table: &[u32; DECODE_SLOTS], state: u32, symbol: &mut u8) -> u32 {
+    let entry = table[state as usize % DECODE_SLOTS];
+    *symbol = (entry >> 24) as u8;
+    (entry & 0xfff).wrapping_mul(state >> PROBABILITY_BITS).wrapping_add(entry >> 12 & 0xfff)
+}
+
+/// [`rans_decode`] with [`LANES`] states.
+pub(super) fn rans_decode_wide(
+    table: &[u32; DECODE_SLOTS],
+    states: &mut [u32; LANES],
+    words: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    rans_decode(table, states, words, out)
+}

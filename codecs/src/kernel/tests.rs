@@ -1,0 +1,194 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::entropy::Counts;
+use shard_core::DType;
+
+fn words(bytes: usize) -> Vec<Word> {
+    let all = DType::ALL.iter().map(|dtype| Word::of(Some(*dtype)));
+    all.filter(|word| word.bytes == bytes).collect()
+}
+
+/// A fresh stream of skewed symbols, its tables, and its words for 32 states.
+struct Coded {
+    table: Box<[u32; DECODE_SLOTS]>,
+    states: [u32; LANES],
+    words: Vec<u8>,
+}
+
+/// Encodes with plain division, as the format is defined, to check the reciprocals against.
+fn encode_by_division(frequencies: &[u16; 256], data: &[u8]) -> ([u32; LANES], Vec<u8>) {
+    let mut states = [STATE_LOW; LANES];
+    let mut words = Vec::new();
+    for (index, symbol) in data.iter().enumerate().rev() {
+        let state = &mut states[index % LANES];
+        let frequency = u32::from(frequencies[usize::from(*symbol)]);
+        let start: u32 = frequencies[..usize::from(*symbol)].iter().map(|f| u32::from(*f)).sum();
+        if u64::from(*state) >= u64::from(frequency) << (32 - PROBABILITY_BITS) {
+            words.push(*state as u16);
+            *state >>= 16;
+        }
+        *state = ((*state / frequency) << PROBABILITY_BITS) + *state % frequency + start;
+    }
+    (states, words.iter().flat_map(|word| word.to_le_bytes()).collect())
+}
+
+/// Frequencies for the values of `data` (at least two): their counts, roughly.
+fn frequencies(counts: &Counts, len: usize) -> [u16; 256] {
+    let mut frequencies =
+        counts.map(|count| if count == 0 { 0 } else { (u64::from(count) * 3000 / len as u64 + 1) as u16 });
+    let rest = 4096 - frequencies.iter().sum::<u16>();
+    *frequencies.iter_mut().max().unwrap() += rest;
+    frequencies
+}
+
+fn code(data: &[u8]) -> Coded {
+    let frequencies = frequencies(&histogram(data), data.len());
+    let mut entries = [EncodeEntry::default(); 256];
+    let mut table = Box::new([0; DECODE_SLOTS]);
+    let mut start = 0u16;
+    for (symbol, frequency) in (0..=255u8).zip(frequencies) {
+        entries[usize::from(symbol)] = EncodeEntry::new(frequency, start);
+        for offset in 0..frequency {
+            table[usize::from(start + offset)] = decode_entry(symbol, frequency, offset);
+        }
+        start += frequency;
+    }
+    let mut states = [STATE_LOW; LANES];
+    let mut words = vec![0; 2 * data.len() + 2 * LANES];
+    let used = rans_encode(&entries, &mut states, data, &mut words).unwrap();
+    words.truncate(used);
+    assert_eq!((states, words.clone()), encode_by_division(&frequencies, data));
+    words.as_chunks_mut::<2>().0.reverse();
+    Coded { table, states, words }
+}
+
+fn symbols() -> impl Strategy<Value = Vec<u8>> {
+    let skew = prop_oneof![Just(1u32), Just(8), Just(64), Just(1000)];
+    (skew, 2usize..2000, any::<u64>()).prop_map(|(skew, len, seed)| {
+        let mut state = seed | 1;
+        let mut data: Vec<u8> = (0..len)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                let uniform = (state >> 33) as u32;
+                if uniform.is_multiple_of(skew) { (uniform >> 10) as u8 } else { 7 }
+            })
+            .collect();
+        (data[0], data[1]) = (1, 2);
+        data
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rans_is_the_same_everywhere(data in symbols()) {
+        let coded = code(&data);
+        for isa in Isa::available() {
+            let mut states = coded.states;
+            let mut out = vec![0; data.len()];
+            let used = rans_decode_wide(isa, &coded.table, &mut states, &coded.words, &mut out);
+            prop_assert_eq!(used, Some(coded.words.len()), "{:?}", isa);
+            prop_assert_eq!(states, [STATE_LOW; LANES]);
+            prop_assert_eq!(&out, &data);
+        }
+    }
+
+    #[test]
+    fn forged_words_fare_the_same_everywhere(data in symbols(), flips in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..20), cut in any::<usize>()) {
+        let mut coded = code(&data);
+        for (at, bits) in &flips {
+            coded.states[at % LANES] ^= u32::from(*bits) << (at % 25);
+            let len = coded.words.len().max(1);
+            if let Some(byte) = coded.words.get_mut(at % len) { *byte ^= bits; }
+        }
+        coded.words.truncate(cut % (2 * coded.words.len() + 1));
+        let mut expected = None;
+        for isa in Isa::available() {
+            let mut states = coded.states;
+            let mut out = vec![0; data.len()];
+            let used = rans_decode_wide(isa, &coded.table, &mut states, &coded.words, &mut out);
+            let result = used.map(|used| (used, states, out));
+            prop_assert_eq!(expected.get_or_insert_with(|| result.clone()), &result, "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn word_transforms_are_the_same_everywhere(
+        data in proptest::collection::vec(any::<u8>(), 0..600),
+        base in proptest::collection::vec(any::<u8>(), 600),
+        kind in 0usize..22,
+        rotate: bool,
+    ) {
+        let word = Word::of(Some(DType::ALL[kind]));
+        let len = data.len() / word.bytes * word.bytes;
+        let (data, base) = (&data[..len], &base[..len]);
+        let count = len / word.bytes;
+        let mut expected: Option<Vec<Vec<u8>>> = None;
+        for isa in Isa::available() {
+            let mut all = vec![vec![0; len], vec![0; len], vec![0xff; count.div_ceil(8)]];
+            xor(isa, data, base, &mut all[0]);
+            ulp_forward(isa, word, data, base, &mut all[1]);
+            nonzero_mask(isa, word.bytes, data, &mut all[2]);
+            let mut back = vec![0; len];
+            ulp_inverse(isa, word, &all[1], base, &mut back);
+            prop_assert_eq!(&back[..], data);
+            let mut planes = vec![vec![0; count]; word.bytes];
+            split_planes(isa, rotate, data, &mut planes.iter_mut().map(|p| &mut p[..]).collect::<Vec<_>>());
+            let mut back = vec![0; len];
+            join_planes(isa, rotate, &planes.iter().map(|p| &p[..]).collect::<Vec<_>>(), &mut back);
+            prop_assert_eq!(&back[..], data);
+            all.extend(planes);
+            if word.bytes == 2 {
+                let mut tokens = vec![0; count];
+                escape_tokens(isa, data, &mut tokens);
+                let mut wide = vec![0; len];
+                widen_tokens(isa, &tokens, &mut wide);
+                all.extend([tokens, wide]);
+            }
+            prop_assert_eq!(expected.get_or_insert_with(|| all.clone()), &all, "{:?}", isa);
+        }
+    }
+}
+
+#[test]
+fn ulp_residuals_of_neighbours_are_small() {
+    let step = |word: Word, from: &[u8], to: &[u8]| {
+        let mut out = vec![0; to.len()];
+        ulp_forward(Isa::SCALAR, word, to, from, &mut out);
+        out
+    };
+    let f32s = Word::of(Some(DType::F32));
+    // The next float up, the next down, across zero, and from the largest to infinity.
+    for (from, to, expected) in [
+        (1.0f32, f32::from_bits(1.0f32.to_bits() + 1), 2u32),
+        (1.0, f32::from_bits(1.0f32.to_bits() - 1), 1),
+        (-0.0, 0.0, 2),
+        (-f32::from_bits(1), -0.0, 2),
+        (f32::MAX, f32::INFINITY, 2),
+        (-1.0, f32::from_bits((-1.0f32).to_bits() + 1), 1),
+    ] {
+        assert_eq!(step(f32s, &from.to_le_bytes(), &to.to_le_bytes()), expected.to_le_bytes(), "{from} to {to}");
+    }
+    let ints = Word::of(Some(DType::I16));
+    assert_eq!(step(ints, &(-1i16).to_le_bytes(), &2i16.to_le_bytes()), 6u16.to_le_bytes());
+    for bytes in [1, 2, 4, 8] {
+        assert!(!words(bytes).is_empty());
+        for word in words(bytes) {
+            assert!(step(word, &vec![0x7f; bytes], &vec![0x7f; bytes]).iter().all(|byte| *byte == 0));
+        }
+    }
+}
+
+#[test]
+fn histograms_count() {
+    for len in [0, 1, 7, 8, 9, 1000] {
+        let data: Vec<u8> = (0..len).map(|i| (i * i % 11) as u8).collect();
+        let mut expected = [0; 256];
+        data.iter().for_each(|byte| expected[usize::from(*byte)] += 1);
+        assert_eq!(histogram(&data), expected);
+    }
+}
