@@ -1,1 +1,46 @@
+//! shard's store: it keeps bytes by (type, id) in immutable packs, finds them through a rebuildable index, and names what
+//! matters by refs that move only by compare-and-swap.
+//!
+//! The store knows nothing of codecs: the bytes of an entry are opaque, its id is the SHA-256 of the bytes they decode to,
+//! and its bases are the ids of the blocks that decoding them needs. See [`store::Store`] for the layout of a repository.
+#![forbid(unsafe_code)]
 
+pub mod archive;
+pub mod backend;
+pub mod conformance;
+mod depth;
+pub mod entry;
+pub mod epoch;
+pub mod error;
+mod file_writer;
+pub mod footer;
+pub mod fs;
+mod gather;
+mod index;
+pub mod lease;
+pub mod local;
+pub mod memory;
+pub mod nonce;
+pub mod pack;
+pub mod process;
+mod record;
+pub mod ref_name;
+pub mod ref_record;
+pub mod refs;
+pub mod stat_cache;
+pub mod store;
+#[cfg(test)]
+mod tests;
+pub mod timestamp;
+pub mod transaction;
+
+pub use archive::{ArchiveReader, ArchiveWriter};
+pub use backend::{Backend, BackendError, Output, Upload};
+pub use entry::{EntryKey, EntryKind, EntrySink, EntrySource, Location, PackId};
+pub use error::StoreError;
+pub use nonce::Nonce;
+pub use ref_record::{RefState, Target};
+pub use refs::{RefError, Refs, Resolved};
+pub use stat_cache::{FileStat, StatCache, StatEntry};
+pub use store::{PackInfo, Store, StoreOptions};
+pub use transaction::{RefUpdate, Transaction};

@@ -1,0 +1,171 @@
+//! What the store keeps: entries, keyed by what they are and by the digest of what they decode to.
+
+use std::fmt;
+
+use shard_core::Digest;
+use shard_core::limits::{MAX_BLOCK, MAX_METADATA};
+
+use crate::error::StoreError;
+
+/// Most bytes that an encoding may have beyond the bytes it stands for (header, tables of a codec).
+pub const MAX_OVERHEAD: u64 = 1 << 20;
+
+/// What an entry is. The numbers are part of the pack format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum EntryKind {
+    /// A block of a file's content.
+    Block = 1,
+    /// A content manifest.
+    Manifest = 2,
+    /// A tree.
+    Tree = 3,
+    /// A commit.
+    Commit = 4,
+    /// A tag.
+    Tag = 5,
+    /// The description of a single-file archive.
+    Archive = 6,
+    /// A storage manifest.
+    Storage = 7,
+}
+
+impl EntryKind {
+    /// All kinds, by number.
+    pub const ALL: [Self; 7] =
+        [Self::Block, Self::Manifest, Self::Tree, Self::Commit, Self::Tag, Self::Archive, Self::Storage];
+
+    /// The kind with this number, if there is one.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
+    }
+
+    /// The kind's name, lowercase.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Manifest => "manifest",
+            Self::Tree => "tree",
+            Self::Commit => "commit",
+            Self::Tag => "tag",
+            Self::Archive => "archive",
+            Self::Storage => "storage",
+        }
+    }
+
+    /// The most bytes that an entry of this kind may decode to.
+    #[must_use]
+    pub fn max_raw_len(self) -> u64 {
+        match self {
+            Self::Block => MAX_BLOCK as u64,
+            _ => MAX_METADATA as u64,
+        }
+    }
+
+    /// The most bytes that an entry of this kind may take as stored.
+    #[must_use]
+    pub fn max_stored_len(self) -> u64 {
+        self.max_raw_len() + MAX_OVERHEAD
+    }
+}
+
+impl fmt::Display for EntryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The name of an entry. Equal bytes of two kinds are two entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryKey {
+    /// What the entry is.
+    pub kind: EntryKind,
+    /// SHA-256 of the decoded bytes.
+    pub id: Digest,
+}
+
+impl EntryKey {
+    /// The key of an entry.
+    #[must_use]
+    pub fn new(kind: EntryKind, id: Digest) -> Self {
+        Self { kind, id }
+    }
+
+    /// The key of a block.
+    #[must_use]
+    pub fn block(id: Digest) -> Self {
+        Self::new(EntryKind::Block, id)
+    }
+}
+
+impl fmt::Display for EntryKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.id)
+    }
+}
+
+/// Which pack an entry is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PackId {
+    /// A pack of the repository, by the SHA-256 of its bytes.
+    Sealed(Digest),
+    /// A pack that a transaction is still writing, by its number there. Only that transaction can read it.
+    Pending(u32),
+    /// The file itself, for a single-file archive.
+    Archive,
+}
+
+impl fmt::Display for PackId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sealed(id) => write!(f, "packs/{id}.pack"),
+            Self::Pending(number) => write!(f, "unfinished pack {number}"),
+            Self::Archive => f.write_str("archive"),
+        }
+    }
+}
+
+/// Where one copy of an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// The entry.
+    pub key: EntryKey,
+    /// The pack it is in.
+    pub pack: PackId,
+    /// Where its stored bytes start in the pack, in bytes.
+    pub offset: u64,
+    /// How many stored bytes there are.
+    pub stored_len: u64,
+    /// How many bytes they decode to.
+    pub raw_len: u64,
+    /// How many bases have to be decoded one after the other before this entry can be: 0 for a keyframe.
+    pub depth: u32,
+}
+
+/// A place that entries are read from. All methods may be called from any thread.
+pub trait EntrySource: Sync {
+    /// Where the best copy of an entry is: the least deep one. `None` where there is none that can be decoded.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the question cannot be answered.
+    fn locate(&self, key: &EntryKey) -> Result<Option<Location>, StoreError>;
+
+    /// Replaces the content of `out` by the stored bytes of an entry. They are checked against the entry's own header and
+    /// checksum; only decoding and hashing them proves the id.
+    ///
+    /// # Errors
+    /// [`StoreError`] naming the pack and offset where they are missing, damaged, or another entry's.
+    fn read_stored(&self, location: &Location, out: &mut Vec<u8>) -> Result<(), StoreError>;
+}
+
+/// A place that entries are written to, and read back from. All methods may be called from any thread.
+pub trait EntrySink: EntrySource {
+    /// Keeps an entry: `stored` decodes to the `raw_len` bytes whose SHA-256 is the key's id, with the help of the blocks
+    /// `bases`, all of which must already be locatable here. An entry that is here already is left as it is.
+    ///
+    /// # Errors
+    /// [`StoreError`]; after one that concerns writing, the sink refuses everything.
+    fn put(&self, key: &EntryKey, stored: &[u8], raw_len: u64, bases: &[Digest]) -> Result<(), StoreError>;
+}

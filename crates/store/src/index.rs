@@ -1,0 +1,525 @@
+//! The index: where each entry is. A SQLite database that can be thrown away at any time, since all of it comes from the
+//! packs' footers; only its absence of faults is never assumed.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use shard_core::Digest;
+
+use crate::depth;
+use crate::entry::{EntryKey, EntryKind, Location, PackId};
+use crate::error::{IndexError, StoreError};
+use crate::footer::{Footer, FooterEntry};
+use crate::nonce::Nonce;
+
+const APPLICATION_ID: i64 = 0x7368_7264;
+const SCHEMA_VERSION: i64 = 1;
+const SCHEMA: &str = "
+    CREATE TABLE state (
+        one INTEGER PRIMARY KEY CHECK (one = 1), repository BLOB NOT NULL, packs INTEGER NOT NULL, fold BLOB NOT NULL);
+    CREATE TABLE pack (
+        number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, gathered INTEGER NOT NULL,
+        problem TEXT);
+    CREATE TABLE entry (
+        kind INTEGER NOT NULL, id BLOB NOT NULL, pack INTEGER NOT NULL, offset INTEGER NOT NULL,
+        stored_len INTEGER NOT NULL, raw_len INTEGER NOT NULL, depth INTEGER, bases BLOB NOT NULL,
+        PRIMARY KEY (kind, id, pack)) WITHOUT ROWID;
+    CREATE INDEX undecodable ON entry (kind) WHERE depth IS NULL;
+    CREATE TABLE gathering (id BLOB PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE stat (
+        path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+        inode INTEGER NOT NULL, device INTEGER NOT NULL, sha256 BLOB NOT NULL, manifest BLOB NOT NULL,
+        checked_ns INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+/// More new packs than this at once, and depths are settled in one pass over everything.
+const ONE_BY_ONE: usize = 8;
+
+/// The names of a set of packs, folded: equal sets have equal folds, and others do not, short of an attack on a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Fold {
+    packs: u64,
+    fold: [u8; 32],
+}
+
+impl Fold {
+    /// Takes in the name of a pack that the set lacks.
+    pub(crate) fn add(&mut self, id: &Digest) {
+        self.packs += 1;
+        self.toggle(id);
+    }
+
+    fn remove(&mut self, id: &Digest) {
+        self.packs = self.packs.saturating_sub(1);
+        self.toggle(id);
+    }
+
+    fn toggle(&mut self, id: &Digest) {
+        for (byte, other) in self.fold.iter_mut().zip(id.0) {
+            *byte ^= other;
+        }
+    }
+}
+
+/// What is known of a pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PackRow {
+    pub(crate) id: Digest,
+    pub(crate) size: u64,
+    pub(crate) problem: Option<String>,
+}
+
+/// A pack to take in: its footer, or why it has none.
+pub(crate) struct NewPack {
+    pub(crate) id: Digest,
+    pub(crate) size: u64,
+    pub(crate) footer: Result<Footer, String>,
+    /// Whether an index file in `index/` holds its footer.
+    pub(crate) gathered: bool,
+}
+
+/// The index of a repository.
+pub(crate) struct Index {
+    db: Connection,
+    path: Option<PathBuf>,
+}
+
+/// Why an index on disk is not used.
+enum OpenFailure {
+    /// It is damaged or another's: it is deleted.
+    Useless(String),
+    /// It cannot be written here.
+    Unwritable(rusqlite::Error),
+    Other(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for OpenFailure {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Self::Unwritable(error),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed) => Self::Unwritable(error),
+            _ => {
+                let text = error.to_string();
+                let error = IndexError::from(error);
+                if error.is_damage() { Self::Useless(text) } else { Self::Other(error.into_inner()) }
+            }
+        }
+    }
+}
+
+fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn uint(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+    row.get(column).map(Digest)
+}
+
+impl Index {
+    /// Opens the index in `path`, creating it where it is missing, and deleting it first where it is useless. The note says
+    /// what was out of the ordinary.
+    pub(crate) fn open(path: &Path, repository: Nonce) -> Result<(Self, Option<String>), StoreError> {
+        let open = || {
+            let index = Self { db: open_file(path)?, path: Some(path.to_owned()) };
+            index.prepare(repository)?;
+            Ok::<_, OpenFailure>(index)
+        };
+        let mut note = None;
+        let mut result = open();
+        if let Err(OpenFailure::Useless(problem)) = &result {
+            note = Some(format!("the index was not usable ({problem}) and is built anew"));
+            remove_database(path);
+            result = open();
+        }
+        match result {
+            Ok(index) => Ok((index, note)),
+            Err(OpenFailure::Unwritable(error)) => {
+                if let Some(index) = Self::open_immutable(path, repository) {
+                    return Ok((index, None));
+                }
+                let note = format!("the index cannot be written ({error}); a temporary one is built in memory");
+                Ok((Self::in_memory(repository)?, Some(note)))
+            }
+            Err(OpenFailure::Useless(problem)) => {
+                let note = format!("the index is not usable ({problem}); a temporary one is built in memory");
+                Ok((Self::in_memory(repository)?, Some(note)))
+            }
+            Err(OpenFailure::Other(error)) => Err(error.into()),
+        }
+    }
+
+    /// An index that lives as long as this value.
+    pub(crate) fn in_memory(repository: Nonce) -> Result<Self, StoreError> {
+        let index = Self { db: Connection::open_in_memory()?, path: None };
+        match index.prepare(repository) {
+            Ok(()) => Ok(index),
+            Err(OpenFailure::Unwritable(error) | OpenFailure::Other(error)) => Err(error.into()),
+            Err(OpenFailure::Useless(problem)) => Err(rusqlite::Error::InvalidParameterName(problem).into()),
+        }
+    }
+
+    /// The index as it is, for a directory where nothing can be written, if it is whole.
+    fn open_immutable(path: &Path, repository: Nonce) -> Option<Self> {
+        let log = with_suffix(path, "-wal");
+        if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+            return None;
+        }
+        let mut uri = String::from("file:");
+        for byte in std::path::absolute(path).ok()?.to_str()?.bytes() {
+            match byte {
+                b'?' | b'#' | b'%' => uri.push_str(&format!("%{byte:02x}")),
+                byte if byte.is_ascii() => uri.push(char::from(byte)),
+                byte => uri.push_str(&format!("%{byte:02x}")),
+            }
+        }
+        uri.push_str("?immutable=1");
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let index = Self { db: Connection::open_with_flags(uri, flags).ok()?, path: Some(path.to_owned()) };
+        index.prepare(repository).ok()?;
+        Some(index)
+    }
+
+    /// Throws away everything, so that all packs have to be taken in again. The stat cache goes too.
+    pub(crate) fn recreate(&mut self, repository: Nonce) -> Result<Option<String>, StoreError> {
+        let Some(path) = self.path.clone() else {
+            *self = Self::in_memory(repository)?;
+            return Ok(None);
+        };
+        // Close the old one first: SQLite would otherwise write its log's pages into the new file's.
+        self.db = Connection::open_in_memory()?;
+        remove_database(&path);
+        let (index, note) = Self::open(&path, repository)?;
+        *self = index;
+        Ok(note)
+    }
+
+    /// Whether an error means that nothing can be written here.
+    pub(crate) fn is_unwritable(error: &StoreError) -> bool {
+        matches!(error, StoreError::Index(error) if matches!(
+            error.code(), Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::DiskFull)))
+    }
+
+    /// Checks the schema and the repository, or creates them in an empty database.
+    fn prepare(&self, repository: Nonce) -> Result<(), OpenFailure> {
+        let db = &self.db;
+        let pragma = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let mut version = pragma("user_version")?;
+        if version == 0 {
+            if self.path.is_some() {
+                choose_journal(db, self.path.as_deref())?;
+            }
+            // Another process may be doing the same: look again inside the transaction.
+            db.execute_batch("BEGIN IMMEDIATE")?;
+            version = pragma("user_version")?;
+            if version == 0 {
+                db.execute_batch(SCHEMA)?;
+                db.execute("INSERT INTO state VALUES (1, ?1, 0, ?2)", params![repository.0, Fold::default().fold])?;
+                db.pragma_update(None, "application_id", APPLICATION_ID)?;
+                db.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+                version = SCHEMA_VERSION;
+            }
+            db.execute_batch("COMMIT")?;
+        }
+        if version != SCHEMA_VERSION || pragma("application_id")? != APPLICATION_ID {
+            return Err(OpenFailure::Useless("another version".to_owned()));
+        }
+        let owner: Option<[u8; 16]> =
+            db.query_row("SELECT repository FROM state WHERE one = 1", [], |row| row.get(0)).optional()?;
+        if owner != Some(repository.0) {
+            return Err(OpenFailure::Useless("another repository's".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Which packs were taken in.
+    pub(crate) fn fold(&self) -> Result<Fold, StoreError> {
+        Ok(read_fold(&self.db)?)
+    }
+
+    /// The packs that were taken in, damaged ones included, by id.
+    pub(crate) fn packs(&self) -> Result<Vec<PackRow>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT id, size, problem FROM pack ORDER BY id")?;
+        let rows = query
+            .query_map([], |row| Ok(PackRow { id: digest(row, 0)?, size: uint(row, 1)?, problem: row.get(2)? }))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Takes in new packs and forgets those that are gone, at once.
+    pub(crate) fn absorb(&mut self, new: &[NewPack], gone: &[Digest]) -> Result<(), StoreError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut fold = read_fold(&tx)?;
+        let mut settled = new.len() <= ONE_BY_ONE && !has_undecodable(&tx)?;
+        for id in gone {
+            let number: Option<i64> = tx
+                .query_row("DELETE FROM pack WHERE id = ?1 RETURNING number", params![id.0], |row| row.get(0))
+                .optional()?;
+            if let Some(number) = number {
+                fold.remove(id);
+                let entries = tx.execute("DELETE FROM entry WHERE pack = ?1", params![number])?;
+                settled &= entries == 0;
+            }
+        }
+        for pack in new {
+            let known = tx.prepare_cached("SELECT 1 FROM pack WHERE id = ?1")?.exists(params![pack.id.0])?;
+            if known {
+                continue;
+            }
+            fold.add(&pack.id);
+            let problem = pack.footer.as_ref().err();
+            tx.prepare_cached("INSERT INTO pack (id, size, gathered, problem) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![pack.id.0, int(pack.size), pack.gathered, problem])?;
+            let number = tx.last_insert_rowid();
+            for entry in pack.footer.iter().flat_map(|footer| &footer.entries) {
+                settled = insert_entry(&tx, number, entry, settled)?;
+            }
+        }
+        if !settled {
+            settle_depths(&tx)?;
+        }
+        tx.execute("UPDATE state SET packs = ?1, fold = ?2 WHERE one = 1", params![int(fold.packs), fold.fold])?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// The copies of an entry that can be decoded, best first: least deep, then by the pack's name.
+    pub(crate) fn copies(&self, key: &EntryKey) -> Result<Vec<Location>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT p.id, e.offset, e.stored_len, e.raw_len, e.depth FROM entry e JOIN pack p ON p.number = e.pack
+             WHERE e.kind = ?1 AND e.id = ?2 AND e.depth IS NOT NULL ORDER BY e.depth, p.id",
+        )?;
+        let rows = query.query_map(params![key.kind as u8, key.id.0], |row| {
+            Ok(Location {
+                key: *key,
+                pack: PackId::Sealed(digest(row, 0)?),
+                offset: uint(row, 1)?,
+                stored_len: uint(row, 2)?,
+                raw_len: uint(row, 3)?,
+                depth: row.get(4)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// All ids of a kind, sorted.
+    pub(crate) fn ids(&self, kind: EntryKind) -> Result<Vec<Digest>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT DISTINCT id FROM entry WHERE kind = ?1 ORDER BY id")?;
+        let rows = query.query_map(params![kind as u8], |row| digest(row, 0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The entries that no copy of can be decoded, since a base is missing or copies lean on each other.
+    pub(crate) fn undecodable(&self) -> Result<Vec<EntryKey>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT DISTINCT kind, id FROM entry e WHERE depth IS NULL AND NOT EXISTS
+             (SELECT 1 FROM entry o WHERE o.kind = e.kind AND o.id = e.id AND o.depth IS NOT NULL) ORDER BY kind, id",
+        )?;
+        let rows = query.query_map([], |row| Ok((row.get::<_, u8>(0)?, digest(row, 1)?)))?;
+        let rows: Vec<(u8, Digest)> = rows.collect::<Result<_, _>>()?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(kind, id)| EntryKind::from_byte(kind).map(|kind| EntryKey::new(kind, id)))
+            .collect())
+    }
+
+    /// Up to `limit` ids of a kind between two, both included, sorted.
+    pub(crate) fn ids_between(
+        &self,
+        kind: EntryKind,
+        first: &Digest,
+        last: &Digest,
+        limit: usize,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT DISTINCT id FROM entry WHERE kind = ?1 AND id BETWEEN ?2 AND ?3 ORDER BY id LIMIT ?4",
+        )?;
+        let rows = query.query_map(params![kind as u8, first.0, last.0, int(limit as u64)], |row| digest(row, 0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The bases of one copy of an entry.
+    pub(crate) fn bases(&self, key: &EntryKey, pack: &Digest) -> Result<Option<Vec<Digest>>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT e.bases FROM entry e JOIN pack p ON p.number = e.pack WHERE e.kind = ?1 AND e.id = ?2 AND p.id = ?3",
+        )?;
+        let bases: Option<Vec<u8>> =
+            query.query_row(params![key.kind as u8, key.id.0, pack.0], |row| row.get(0)).optional()?;
+        Ok(bases.map(|bases| split_digests(&bases)))
+    }
+
+    /// The packs, none of them damaged, whose footers are not known to be in an index file.
+    pub(crate) fn ungathered(&self) -> Result<Vec<Digest>, StoreError> {
+        let mut query =
+            self.db.prepare_cached("SELECT id FROM pack WHERE gathered = 0 AND problem IS NULL ORDER BY id")?;
+        let rows = query.query_map([], |row| digest(row, 0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether an index file was looked at.
+    pub(crate) fn knows_gathering(&self, id: &Digest) -> Result<bool, StoreError> {
+        Ok(self.db.prepare_cached("SELECT 1 FROM gathering WHERE id = ?1")?.exists(params![id.0])?)
+    }
+
+    /// Notes that an index file holds the footers of these packs.
+    pub(crate) fn note_gathering(&mut self, id: &Digest, packs: &[Digest]) -> Result<(), StoreError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute("INSERT OR IGNORE INTO gathering VALUES (?1)", params![id.0])?;
+        for pack in packs {
+            tx.prepare_cached("UPDATE pack SET gathered = 1 WHERE id = ?1")?.execute(params![pack.0])?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// The database, for the tables that other modules keep in it.
+    pub(crate) fn db(&mut self) -> &mut Connection {
+        &mut self.db
+    }
+}
+
+fn open_file(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(std::time::Duration::from_secs(30))?;
+    db.pragma_update(None, "synchronous", "NORMAL")?;
+    Ok(db)
+}
+
+/// Uses a write-ahead log where it works, else a rollback journal. The log needs memory shared by all who open the file,
+/// which file systems over a network only pretend to have.
+fn choose_journal(db: &Connection, path: Option<&Path>) -> rusqlite::Result<()> {
+    let set = |mode: &str| db.pragma_update_and_check(None, "journal_mode", mode, |row| row.get::<_, String>(0));
+    if path.is_some_and(is_local) {
+        let works = set("WAL").is_ok_and(|mode| mode == "wal") && db.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok();
+        if works {
+            return Ok(());
+        }
+    }
+    set("DELETE").map(|_| ())
+}
+
+/// Whether a file is on a disk of this machine, as far as the system tells.
+fn is_local(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        // The f_type of statfs(2): NFS, SMB, CIFS, SMB2, Ceph, FUSE, 9P, Lustre, GPFS, AFS (two), BeeGFS, OCFS2, GFS2.
+        const NETWORK: [u32; 14] = [
+            0x6969,
+            0x517b,
+            0xff53_4d42,
+            0xfe53_4d42,
+            0x00c3_6400,
+            0x6573_5546,
+            0x0102_1997,
+            0x0bd0_0bd0,
+            0x4750_4653,
+            0x5346_414f,
+            0x6b41_4653,
+            0x1983_0326,
+            0x7461_636f,
+            0x0116_1970,
+        ];
+        let folder = path.parent().unwrap_or(path);
+        rustix::fs::statfs(folder).is_ok_and(|stat| !NETWORK.contains(&(stat.f_type as u32)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        true
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Removes a database and its journals; what cannot be removed fails again when it is opened.
+fn remove_database(path: &Path) {
+    for suffix in ["-journal", "-wal", "-shm", ""] {
+        let _ = std::fs::remove_file(with_suffix(path, suffix));
+    }
+}
+
+fn read_fold(db: &Connection) -> rusqlite::Result<Fold> {
+    db.query_row("SELECT packs, fold FROM state WHERE one = 1", [], |row| {
+        Ok(Fold { packs: uint(row, 0)?, fold: row.get(1)? })
+    })
+}
+
+fn has_undecodable(db: &Connection) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM entry WHERE depth IS NULL LIMIT 1")?.exists([])
+}
+
+fn least_depth(db: &Connection, key: &EntryKey) -> rusqlite::Result<Option<u32>> {
+    db.prepare_cached("SELECT min(depth) FROM entry WHERE kind = ?1 AND id = ?2")?
+        .query_row(params![key.kind as u8, key.id.0], |row| row.get(0))
+}
+
+/// Inserts an entry. Returns whether the depths of all entries are still settled: while they are, and the entry's bases are
+/// known, its own depth follows, and others can change only if it is a better copy.
+fn insert_entry(tx: &Transaction<'_>, pack: i64, entry: &FooterEntry, mut settled: bool) -> rusqlite::Result<bool> {
+    let mut depth = None;
+    if settled {
+        depth = Some(0);
+        for base in &entry.bases {
+            let base = least_depth(tx, &EntryKey::block(*base))?;
+            depth = depth.zip(base).map(|(depth, base)| depth.max(base.saturating_add(1)));
+        }
+        let best = least_depth(tx, &entry.key)?;
+        settled = depth.is_some_and(|depth| best.is_none_or(|best| best <= depth));
+    }
+    let bases: Vec<u8> = entry.bases.iter().flat_map(|base| base.0).collect();
+    tx.prepare_cached("INSERT INTO entry VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
+        entry.key.kind as u8,
+        entry.key.id.0,
+        pack,
+        int(entry.offset),
+        int(entry.stored_len),
+        int(entry.raw_len),
+        depth,
+        bases
+    ])?;
+    Ok(settled)
+}
+
+fn split_digests(bytes: &[u8]) -> Vec<Digest> {
+    bytes.as_chunks::<32>().0.iter().map(|digest| Digest(*digest)).collect()
+}
+
+/// Works out the depth of every copy afresh.
+fn settle_depths(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    // Ids become small numbers: this is the one place that holds the whole index in memory.
+    let mut numbers: HashMap<(u8, [u8; 32]), u32> = HashMap::new();
+    let mut number = |kind: u8, id: [u8; 32]| {
+        let next = numbers.len() as u32;
+        *numbers.entry((kind, id)).or_insert(next)
+    };
+    let mut rows: Vec<(u8, [u8; 32], i64, Option<u32>)> = Vec::new();
+    let mut copies: Vec<(u32, Vec<u32>)> = Vec::new();
+    {
+        let mut query = tx.prepare("SELECT kind, id, pack, depth, bases FROM entry")?;
+        let mut found = query.query([])?;
+        while let Some(row) = found.next()? {
+            let (kind, id): (u8, [u8; 32]) = (row.get(0)?, row.get(1)?);
+            let bases = split_digests(row.get_ref(4)?.as_blob().unwrap_or_default());
+            let bases = bases.into_iter().map(|base| number(EntryKind::Block as u8, base.0)).collect();
+            copies.push((number(kind, id), bases));
+            rows.push((kind, id, row.get(2)?, row.get(3)?));
+        }
+    }
+    let depths = depth::resolve(&copies);
+    let mut update = tx.prepare("UPDATE entry SET depth = ?1 WHERE kind = ?2 AND id = ?3 AND pack = ?4")?;
+    for ((kind, id, pack, before), depth) in rows.into_iter().zip(depths) {
+        if before != depth {
+            update.execute(params![depth, kind, id, pack])?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,345 @@
+//! Refs: names that move, by compare-and-swap on nothing more than "create a file if its name is free".
+//!
+//! A ref is a folder of numbered files, one a generation, each naming its predecessor's nonce. Moving a ref creates the file
+//! of the next generation; of two writers one fails to, reads what the other wrote, and knows. The files are named by the
+//! complement of their number, so that the newest lists first, and are the ref's log as well.
+
+use thiserror::Error;
+
+use crate::backend::{Backend, BackendError};
+use crate::nonce::Nonce;
+use crate::record::RecordError;
+use crate::ref_name::{self, RefNameError};
+use crate::ref_record::{RefState, Target};
+use crate::timestamp;
+
+const FOLDER: &str = "refs";
+/// Largest ref file, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+/// Longest message of a ref's state, in bytes.
+const MAX_MESSAGE: usize = 16 << 10;
+/// Most symbolic refs that are followed one after the other.
+const MAX_SYMBOLIC: usize = 8;
+/// How often an operation begins again when others are in its way.
+const ATTEMPTS: usize = 16;
+
+/// Why a ref cannot be read or moved.
+#[derive(Debug, Error)]
+pub enum RefError {
+    /// The name is not allowed.
+    #[error(transparent)]
+    Name(#[from] RefNameError),
+    /// The ref is not in the state that was expected: somebody else moved it.
+    #[error("ref {name} was moved meanwhile{}", now(.current.as_deref()))]
+    Conflict {
+        /// The ref.
+        name: String,
+        /// Its present state; `None` where it never was.
+        current: Option<Box<RefState>>,
+    },
+    /// Some refs of an update moved before one could not.
+    #[error("{} of the refs moved before one could not: {source}", .moved.len())]
+    Partial {
+        /// The new states of those that moved.
+        moved: Vec<RefState>,
+        /// Why the next one did not.
+        source: Box<RefError>,
+    },
+    /// The file of a state is torn or damaged. Nothing older is taken for the present state.
+    #[error("{file}: {problem}")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        #[source]
+        problem: RecordError,
+    },
+    /// A state does not follow the one before it.
+    #[error("{file}: it is not the state that the next one followed")]
+    Broken {
+        /// The file.
+        file: String,
+    },
+    /// Symbolic refs that lead too far, or in a circle.
+    #[error("ref {0} leads through too many symbolic refs")]
+    TooManySymbolic(String),
+    /// The ref's file was neither there nor could it be created, again and again.
+    #[error("ref {0} could not be moved: others always came first")]
+    Starved(String),
+    /// The message is too long.
+    #[error("the message has {0} bytes; the limit is {MAX_MESSAGE}")]
+    Message(usize),
+    /// Files could not be read or written.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The system has no random numbers.
+    #[error("no random numbers")]
+    Random(#[source] std::io::Error),
+}
+
+fn now(current: Option<&RefState>) -> String {
+    current.map_or_else(|| " (it does not exist)".to_owned(), |state| format!(" (it now is {})", state.target))
+}
+
+/// Where symbolic refs led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The last ref, which is not symbolic.
+    pub name: String,
+    /// Its state; `None` where it does not exist, or not any more.
+    pub state: Option<RefState>,
+}
+
+/// The refs of a repository. Moving one makes nothing durable but itself: what it names has to be durable before.
+pub struct Refs<'a> {
+    backend: &'a dyn Backend,
+}
+
+fn folder(name: &str) -> String {
+    format!("{FOLDER}/{}", ref_name::escape(name))
+}
+
+fn file(name: &str, generation: u64) -> String {
+    format!("{}/{:016x}", folder(name), u64::MAX - generation)
+}
+
+fn parse_generation(file: &str) -> Option<u64> {
+    let number = u64::from_str_radix(file, 16).ok()?;
+    (format!("{number:016x}") == file).then(|| u64::MAX - number).filter(|generation| *generation > 0)
+}
+
+impl<'a> Refs<'a> {
+    /// The refs in a backend.
+    #[must_use]
+    pub fn new(backend: &'a dyn Backend) -> Self {
+        Self { backend }
+    }
+
+    /// The present state of a ref; `None` where it never was or was deleted.
+    ///
+    /// # Errors
+    /// [`RefError`]; a damaged state is an error, never an older state.
+    pub fn read(&self, name: &str) -> Result<Option<RefState>, RefError> {
+        Ok(self.read_newest(name)?.filter(|state| state.target != Target::Deleted))
+    }
+
+    /// The newest state of a ref, which may be that it was deleted.
+    ///
+    /// # Errors
+    /// [`RefError`].
+    pub fn read_newest(&self, name: &str) -> Result<Option<RefState>, RefError> {
+        ref_name::check(name)?;
+        for _ in 0..ATTEMPTS {
+            let Some(generation) = self.newest_generation(name)? else { return Ok(None) };
+            match self.read_generation(name, generation) {
+                // It was pruned after a newer one came.
+                Err(RefError::Backend(error)) if error.is_not_found() => {}
+                state => return state.map(Some),
+            }
+        }
+        Err(RefError::Starved(name.to_owned()))
+    }
+
+    fn newest_generation(&self, name: &str) -> Result<Option<u64>, RefError> {
+        let folder = folder(name);
+        match self.backend.list_first(&folder)? {
+            None => Ok(None),
+            Some(first) => match parse_generation(&first) {
+                Some(generation) => Ok(Some(generation)),
+                None => Ok(self.generations(name)?.into_iter().next()),
+            },
+        }
+    }
+
+    /// All generations of a ref that are there, newest first.
+    fn generations(&self, name: &str) -> Result<Vec<u64>, RefError> {
+        Ok(self.backend.list(&folder(name))?.iter().filter_map(|file| parse_generation(file)).collect())
+    }
+
+    fn read_generation(&self, name: &str, generation: u64) -> Result<RefState, RefError> {
+        let file = file(name, generation);
+        let bytes = self.backend.get(&file, MAX_FILE)?;
+        let state = RefState::decode(&bytes).map_err(|problem| RefError::Damaged { file: file.clone(), problem })?;
+        if state.name != name || state.generation != generation {
+            return Err(RefError::Damaged { file, problem: RecordError::Field("name or generation") });
+        }
+        Ok(state)
+    }
+
+    /// Follows symbolic refs from a ref to one that is not.
+    ///
+    /// # Errors
+    /// [`RefError`].
+    pub fn read_resolved(&self, name: &str) -> Result<Resolved, RefError> {
+        let mut at = name.to_owned();
+        for _ in 0..=MAX_SYMBOLIC {
+            match self.read(&at)? {
+                Some(RefState { target: Target::Symbolic(next), .. }) => at = next,
+                state => return Ok(Resolved { name: at, state }),
+            }
+        }
+        Err(RefError::TooManySymbolic(name.to_owned()))
+    }
+
+    /// The refs whose names start with `prefix`, by name, without those that were deleted.
+    ///
+    /// # Errors
+    /// [`RefError`] for the first that cannot be read.
+    pub fn list(&self, prefix: &str) -> Result<Vec<(String, RefState)>, RefError> {
+        let mut refs = Vec::new();
+        for (name, state) in self.list_each(prefix)? {
+            let state = state?;
+            if state.target != Target::Deleted {
+                refs.push((name, state));
+            }
+        }
+        Ok(refs)
+    }
+
+    /// The newest states of the refs whose names start with `prefix`, by name: also of those that were deleted, and errors for
+    /// those that cannot be read.
+    ///
+    /// # Errors
+    /// [`RefError`] where the refs cannot be listed.
+    #[allow(clippy::type_complexity, reason = "a list of results by name is what it is")]
+    pub fn list_each(&self, prefix: &str) -> Result<Vec<(String, Result<RefState, RefError>)>, RefError> {
+        let folders = self.backend.list(FOLDER)?;
+        let mut names: Vec<String> = folders.iter().filter_map(|folder| ref_name::unescape(folder)).collect();
+        names.retain(|name| name.starts_with(prefix));
+        names.sort_unstable();
+        let states = names.into_iter().filter_map(|name| {
+            let state = self.read_newest(&name).transpose()?;
+            Some((name, state))
+        });
+        Ok(states.collect())
+    }
+
+    /// The states of a ref, newest first, back to the first or to where they were pruned.
+    ///
+    /// # Errors
+    /// [`RefError`] where they cannot be listed; each state is an error of its own.
+    pub fn log(&self, name: &str) -> Result<impl Iterator<Item = Result<RefState, RefError>> + use<'_, 'a>, RefError> {
+        ref_name::check(name)?;
+        let mut generations = self.generations(name)?.into_iter();
+        let name = name.to_owned();
+        let mut follows: Option<(u64, Option<Nonce>)> = None;
+        let next = move || {
+            let generation = generations.next()?;
+            if follows.is_some_and(|(newer, _)| newer - 1 != generation) {
+                return None;
+            }
+            let state = self.read_generation(&name, generation).and_then(|state| {
+                let fits = follows.is_none_or(|(_, previous)| previous == Some(state.nonce));
+                if fits { Ok(state) } else { Err(RefError::Broken { file: file(&name, generation) }) }
+            });
+            match &state {
+                Ok(state) => follows = Some((generation, state.previous)),
+                // What comes before a state that cannot be read is not known to belong to this ref.
+                Err(_) => generations = Vec::new().into_iter(),
+            }
+            Some(state)
+        };
+        Ok(std::iter::from_fn(next))
+    }
+
+    /// Moves a ref from the state `expected` (`None`: it does not exist, or not any more) to `target`. Everything that the
+    /// target needs must be durable, and stay: see [`crate::Transaction::update_refs`].
+    ///
+    /// # Errors
+    /// [`RefError::Conflict`] where the ref is in another state; then nothing moved.
+    pub fn compare_and_swap(
+        &self,
+        name: &str,
+        expected: Option<&RefState>,
+        target: Target,
+        message: &str,
+        operation: Nonce,
+    ) -> Result<RefState, RefError> {
+        if let Target::Symbolic(other) = &target {
+            ref_name::check(other)?;
+        }
+        if message.len() > MAX_MESSAGE {
+            return Err(RefError::Message(message.len()));
+        }
+        let current = self.expect(name, expected)?;
+        let state = RefState {
+            name: name.to_owned(),
+            generation: current.as_ref().map_or(0, |state| state.generation) + 1,
+            nonce: Nonce::random().map_err(RefError::Random)?,
+            previous: current.as_ref().map(|state| state.nonce),
+            operation,
+            target,
+            created_at: timestamp::now(),
+            message: message.to_owned(),
+        };
+        let file = file(name, state.generation);
+        for _ in 0..ATTEMPTS {
+            match self.backend.put_if_absent(&file, &state.encode()) {
+                Ok(()) => return self.confirm(state),
+                Err(BackendError::AlreadyExists { .. } | BackendError::Uncertain { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            // Only what is there tells whose it is: a reply may be lost, and a request repeated.
+            match self.read_generation(name, state.generation) {
+                Ok(found) if found.nonce == state.nonce => return self.confirm(state),
+                Ok(_) => return Err(self.conflict(name)?),
+                // Nothing is there, so it was never created, or pruned because newer ones are: the same again tells which.
+                Err(RefError::Backend(error)) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(RefError::Starved(name.to_owned()))
+    }
+
+    /// Checks that a ref is in the expected state and returns its newest.
+    pub(crate) fn expect(&self, name: &str, expected: Option<&RefState>) -> Result<Option<RefState>, RefError> {
+        let current = self.read_newest(name)?;
+        let fits = match (&current, expected) {
+            (Some(current), Some(expected)) => current.nonce == expected.nonce,
+            (Some(current), None) => current.target == Target::Deleted,
+            (None, expected) => expected.is_none(),
+        };
+        if fits {
+            return Ok(current);
+        }
+        Err(RefError::Conflict { name: name.to_owned(), current: current.map(Box::new) })
+    }
+
+    fn conflict(&self, name: &str) -> Result<RefError, RefError> {
+        let current = self.read_newest(name)?.map(Box::new);
+        Ok(RefError::Conflict { name: name.to_owned(), current })
+    }
+
+    /// A state just created counts only if no newer one is there, or one that follows it. Otherwise its place was free because
+    /// it had been pruned, long after the ref went on.
+    fn confirm(&self, state: RefState) -> Result<RefState, RefError> {
+        let newest = self.newest_generation(&state.name)?;
+        if newest.is_none_or(|newest| newest <= state.generation) {
+            return Ok(state);
+        }
+        match self.read_generation(&state.name, state.generation + 1) {
+            Ok(next) if next.previous == Some(state.nonce) => return Ok(state),
+            Ok(_) => {}
+            Err(RefError::Backend(error)) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+        self.backend.delete(&file(&state.name, state.generation))?;
+        Err(self.conflict(&state.name)?)
+    }
+
+    /// Removes all but the `keep` newest states of a ref (at least one), oldest first. Returns how many went.
+    ///
+    /// # Errors
+    /// [`RefError`].
+    pub fn prune(&self, name: &str, keep: usize) -> Result<usize, RefError> {
+        ref_name::check(name)?;
+        // The newest that stays must be readable: pruning never makes a damaged state the only one.
+        self.read_newest(name)?;
+        let generations = self.generations(name)?;
+        let old = generations.get(keep.max(1)..).unwrap_or_default();
+        for generation in old.iter().rev() {
+            self.backend.delete(&file(name, *generation))?;
+        }
+        Ok(old.len())
+    }
+}

@@ -1,0 +1,602 @@
+//! A repository's store: a directory of plain, immutable files that can be moved as it is.
+//!
+//! ```text
+//! format                       what this is: version, random id, cut
+//! packs/<sha256>.pack          entries, named by the SHA-256 of the pack's bytes
+//! index/<sha256>.idx           footers of many packs, gathered
+//! refs/<name>/<generation>     the states of refs
+//! leases/<epoch>-<nonce>       who is at work
+//! epochs/<number>              collections, and the packs that they condemned
+//! tmp/                         unfinished files
+//! cache/index.db               where each entry is: can be deleted at any time
+//! ```
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use shard_core::Digest;
+use shard_core::limits::Cut;
+
+use crate::backend::Backend;
+use crate::entry::{EntryKey, EntryKind, EntrySource, Location, PackId};
+use crate::epoch::Epochs;
+use crate::error::{PackError, StoreError};
+use crate::footer::Footer;
+use crate::fs::{FileSystem, RealFs};
+use crate::gather::{self, RawFooter};
+use crate::index::{Fold, Index, NewPack};
+use crate::lease::Leases;
+use crate::local::LocalBackend;
+use crate::nonce::Nonce;
+use crate::pack::{Object, PackReader, pack_name, parse_pack_name, read_entry, read_footer, sha256_of};
+use crate::record::{MAX_RECORD, RecordError, RecordReader, RecordWriter};
+use crate::refs::Refs;
+use crate::stat_cache::StatCache;
+use crate::transaction::Transaction;
+
+const FORMAT: &str = "format";
+const KIND: &str = "repository";
+const VERSION: u32 = 1;
+const FOLDERS: [&str; 7] = ["packs", "index", "refs", "leases", "epochs", "tmp", "cache"];
+const INDEX: &str = "cache/index.db";
+
+/// With more new packs than this, index files are read before footers.
+const FEW_PACKS: usize = 16;
+
+/// How a store writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// A pack that would grow beyond this many bytes is closed and another one begun.
+    pub pack_limit: u64,
+    /// When more packs than this are in no index file, their footers are gathered into one.
+    pub gather_above: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { pack_limit: 512 << 20, gather_above: 64 }
+    }
+}
+
+/// A pack of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackInfo {
+    /// The SHA-256 of its bytes.
+    pub id: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Why its entries are not used: its footer is damaged.
+    pub problem: Option<String>,
+}
+
+/// The store of a repository. Clones are handles to the same one; all methods may be called from any thread.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    /// The same backend where it is a local directory.
+    local: Option<Arc<LocalBackend>>,
+    root: Option<PathBuf>,
+    id: Nonce,
+    cut: Cut,
+    options: StoreOptions,
+    index: Mutex<Index>,
+    notes: Mutex<Vec<String>>,
+    /// Whether this handle has rebuilt the index to find something that it lacked.
+    searched: AtomicBool,
+}
+
+impl Store {
+    /// Creates a repository in the directory `root`, which may exist, and opens it.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyARepository`]; [`StoreError::Backend`], [`StoreError::Io`].
+    pub fn init(root: &Path, cut: Cut) -> Result<Self, StoreError> {
+        let absolute = std::path::absolute(root).map_err(|source| StoreError::Io {
+            path: root.to_owned(),
+            action: "find",
+            source,
+        })?;
+        Self::init_with(Arc::new(RealFs), &absolute, cut)?;
+        Self::open(root)
+    }
+
+    /// Creates a repository over another file system, without opening it.
+    pub(crate) fn init_with(fs: Arc<dyn FileSystem>, root: &Path, cut: Cut) -> Result<(), StoreError> {
+        let error = |action| move |source| StoreError::Io { path: root.to_owned(), action, source };
+        match fs.create_dir(root) {
+            Err(problem) if problem.kind() != io::ErrorKind::AlreadyExists => return Err(error("create")(problem)),
+            _ => {}
+        }
+        if let Some(parent) = root.parent() {
+            fs.sync_dir(parent).map_err(error("sync the directory of"))?;
+        }
+        let backend = LocalBackend::with_fs(fs, root).map_err(error("draw random numbers for"))?;
+        for folder in FOLDERS {
+            backend.create_folder(folder)?;
+        }
+        let id = Nonce::random().map_err(error("draw random numbers for"))?;
+        match backend.put_if_absent(FORMAT, &encode_format(id, cut)) {
+            Err(problem) if problem.is_already_exists() => Err(StoreError::AlreadyARepository(root.to_owned())),
+            result => Ok(result?),
+        }
+    }
+
+    /// Opens the repository in the directory `root`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotARepository`]; [`StoreError::Record`] where its format file is damaged or of a later version.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_with(root, StoreOptions::default())
+    }
+
+    /// Opens the repository in the directory `root`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(root: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let backend = LocalBackend::new(root).map_err(|source| StoreError::Io {
+            path: root.to_owned(),
+            action: "open",
+            source,
+        })?;
+        Self::open_parts(Arc::new(backend), Some(root.to_owned()), true, options)
+    }
+
+    /// Creates a repository in an empty backend and opens it, with an index in memory.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyARepository`]; [`StoreError::Backend`].
+    pub fn init_backend(backend: Arc<dyn Backend>, cut: Cut, options: StoreOptions) -> Result<Self, StoreError> {
+        let id = Nonce::random().map_err(|source| StoreError::Io {
+            path: FORMAT.into(),
+            action: "draw random numbers for",
+            source,
+        })?;
+        match backend.put_if_absent(FORMAT, &encode_format(id, cut)) {
+            Err(problem) if problem.is_already_exists() => Err(StoreError::AlreadyARepository(FORMAT.into())),
+            result => {
+                result?;
+                Self::open_backend(backend, options)
+            }
+        }
+    }
+
+    /// Opens the repository in a backend, with an index in memory.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_backend(backend: Arc<dyn Backend>, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::open_any(backend, None, None, false, options)
+    }
+
+    fn open_parts(
+        local: Arc<LocalBackend>,
+        root: Option<PathBuf>,
+        on_disk: bool,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
+        Self::open_any(local.clone(), Some(local), root, on_disk, options)
+    }
+
+    fn open_any(
+        backend: Arc<dyn Backend>,
+        local: Option<Arc<LocalBackend>>,
+        root: Option<PathBuf>,
+        on_disk: bool,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let bytes = match backend.get(FORMAT, MAX_RECORD) {
+            Err(error) if error.is_not_found() => {
+                return Err(StoreError::NotARepository(root.unwrap_or_else(|| FORMAT.into())));
+            }
+            bytes => bytes?,
+        };
+        let (id, cut) =
+            decode_format(&bytes).map_err(|problem| StoreError::Record { file: FORMAT.to_owned(), problem })?;
+        let (index, note) = match root.as_ref().filter(|_| on_disk) {
+            Some(root) => {
+                // Missing only where it was deleted by hand or lost in a copy; if it cannot be made, the index says so.
+                let _ = std::fs::create_dir(root.join("cache"));
+                Index::open(&root.join(INDEX), id)?
+            }
+            None => (Index::in_memory(id)?, None),
+        };
+        let store = Self(Arc::new(Inner {
+            backend,
+            local,
+            root,
+            id,
+            cut,
+            options,
+            index: Mutex::new(index),
+            notes: Mutex::new(note.into_iter().collect()),
+            searched: AtomicBool::new(false),
+        }));
+        store.refresh()?;
+        Ok(store)
+    }
+
+    /// The repository's random id.
+    #[must_use]
+    pub fn id(&self) -> Nonce {
+        self.0.id
+    }
+
+    /// Where the repository's files are cut into blocks.
+    #[must_use]
+    pub fn cut(&self) -> Cut {
+        self.0.cut
+    }
+
+    /// The repository's directory, where it is one.
+    #[must_use]
+    pub fn root(&self) -> Option<&Path> {
+        self.0.root.as_deref()
+    }
+
+    /// The files behind the store.
+    #[must_use]
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.0.backend
+    }
+
+    pub(crate) fn options(&self) -> &StoreOptions {
+        &self.0.options
+    }
+
+    /// What was out of the ordinary since the last call (an index rebuilt, a pack damaged), for people to read.
+    #[must_use]
+    pub fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn note(&self, note: String) {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+    }
+
+    /// The refs.
+    #[must_use]
+    pub fn refs(&self) -> Refs<'_> {
+        Refs::new(self.0.backend.as_ref())
+    }
+
+    /// The leases.
+    #[must_use]
+    pub fn leases(&self) -> Leases<'_> {
+        Leases::new(&self.0.backend)
+    }
+
+    /// The epochs.
+    #[must_use]
+    pub fn epochs(&self) -> Epochs<'_> {
+        Epochs::new(self.0.backend.as_ref())
+    }
+
+    /// The stat cache of the work tree.
+    #[must_use]
+    pub fn stat_cache(&self) -> StatCache<'_> {
+        StatCache::new(self)
+    }
+
+    /// Begins to write. What writers that are provably gone left behind is removed first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn begin(&self, purpose: &str) -> Result<Transaction, StoreError> {
+        self.leases().remove_stale()?;
+        if let Some(local) = &self.0.local {
+            local.remove_stale_temporaries()?;
+        }
+        Transaction::begin(self.clone(), purpose)
+    }
+
+    /// Runs something on the index; if the index turns out to be damaged, rebuilds it and runs it again.
+    pub(crate) fn with_index<T>(&self, run: impl Fn(&mut Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut index = self.0.index.lock().unwrap_or_else(PoisonError::into_inner);
+        match run(&mut index) {
+            Err(StoreError::Index(error)) if error.is_damage() => {
+                self.note(format!("the index was damaged ({error}) and is built anew"));
+                self.rebuild(&mut index)?;
+                run(&mut index)
+            }
+            result => result,
+        }
+    }
+
+    fn rebuild(&self, index: &mut Index) -> Result<(), StoreError> {
+        if let Some(note) = index.recreate(self.0.id)? {
+            self.note(note);
+        }
+        self.absorb_listed(index)
+    }
+
+    /// Throws the index away and builds it from the packs. The stat cache is lost with it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn reindex(&self) -> Result<(), StoreError> {
+        let mut index = self.0.index.lock().unwrap_or_else(PoisonError::into_inner);
+        self.rebuild(&mut index)
+    }
+
+    /// Takes notice of packs that came or went since the store was opened.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn refresh(&self) -> Result<(), StoreError> {
+        self.with_index(|index| self.absorb_listed(index))
+    }
+
+    fn absorb_listed(&self, index: &mut Index) -> Result<(), StoreError> {
+        let names = self.0.backend.list("packs")?;
+        let mut fold = Fold::default();
+        let listed: Vec<Digest> = names.iter().filter_map(|name| parse_pack_name(name)).collect();
+        listed.iter().for_each(|id| fold.add(id));
+        if index.fold()? == fold {
+            return Ok(());
+        }
+        let known: HashSet<Digest> = index.packs()?.into_iter().map(|pack| pack.id).collect();
+        let gone: Vec<Digest> = {
+            let listed: HashSet<Digest> = listed.iter().copied().collect();
+            known.iter().filter(|id| !listed.contains(*id)).copied().collect()
+        };
+        let new: Vec<Digest> = listed.into_iter().filter(|id| !known.contains(id)).collect();
+        let new = self.read_footers(&new)?;
+        match index.absorb(&new, &gone) {
+            Err(error) if Index::is_unwritable(&error) => {
+                self.note(format!("the index cannot be written ({error}); a temporary one is built in memory"));
+                *index = Index::in_memory(self.0.id)?;
+                self.absorb_listed(index)
+            }
+            result => result,
+        }
+    }
+
+    /// The footers of packs, from index files where there are many. A pack that cannot be read just now is left out.
+    fn read_footers(&self, ids: &[Digest]) -> Result<Vec<NewPack>, StoreError> {
+        let mut gathered: HashMap<Digest, (u64, Footer)> = HashMap::new();
+        if ids.len() > FEW_PACKS {
+            let wanted: HashSet<&Digest> = ids.iter().collect();
+            for (id, name) in self.gatherings()? {
+                let packs = self.0.backend.get(&name, gather::MAX_FILE).map(|bytes| gather::decode(&id, &bytes));
+                match packs {
+                    Ok(Ok(packs)) => {
+                        let packs = packs.into_iter().filter(|(pack, ..)| wanted.contains(pack));
+                        gathered.extend(packs.map(|(pack, len, footer)| (pack, (len, footer))));
+                    }
+                    Ok(Err(error)) => self.note(format!("{name}: ignored: {error}")),
+                    Err(error) => self.note(format!("{name}: ignored: {error}")),
+                }
+            }
+        }
+        let mut packs = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some((size, footer)) = gathered.remove(id) {
+                packs.push(NewPack { id: *id, size, footer: Ok(footer), gathered: true });
+                continue;
+            }
+            let object = Object::new(self.0.backend.as_ref(), pack_name(id));
+            let footer = read_footer(&object).and_then(|(bytes, len)| {
+                let footer = Footer::decode(&bytes, len);
+                Ok((footer.map_err(|problem| StoreError::Pack { pack: pack_name(id), problem })?, len))
+            });
+            match footer {
+                Ok((footer, size)) => packs.push(NewPack { id: *id, size, footer: Ok(footer), gathered: false }),
+                Err(error @ StoreError::Pack { .. }) => {
+                    self.note(error.to_string());
+                    let size = self.0.backend.size(&pack_name(id)).unwrap_or(0);
+                    packs.push(NewPack { id: *id, size, footer: Err(error.to_string()), gathered: false });
+                }
+                Err(StoreError::Backend(error)) if error.is_not_found() => {}
+                Err(error) => self.note(format!("{}: left out for now: {error}", pack_name(id))),
+            }
+        }
+        Ok(packs)
+    }
+
+    fn gatherings(&self) -> Result<Vec<(Digest, String)>, StoreError> {
+        let names = self.0.backend.list("index")?;
+        let ids = names.iter().filter_map(|name| gather::parse_file_name(name));
+        Ok(ids.map(|id| (id, gather::file_name(&id))).collect())
+    }
+
+    /// Takes in packs just made durable. The index is only a cache: if it fails, it is left to catch up later.
+    pub(crate) fn absorb_sealed(&self, packs: &[NewPack]) {
+        let absorbed = self.with_index(|index| index.absorb(packs, &[]));
+        if let Err(error) = absorbed {
+            self.note(format!("the index could not take in what was written ({error}); it will later"));
+            return;
+        }
+        if let Err(error) = self.gather() {
+            self.note(format!("no index file could be written: {error}"));
+        }
+    }
+
+    /// Writes an index file where too many packs are in none.
+    fn gather(&self) -> Result<(), StoreError> {
+        let backend = self.0.backend.as_ref();
+        let many = |packs: &[Digest]| packs.len() > self.0.options.gather_above;
+        if !many(&self.with_index(|index| index.ungathered())?) {
+            return Ok(());
+        }
+        // Others may have written some since.
+        for (id, name) in self.gatherings()? {
+            if self.with_index(|index| index.knows_gathering(&id))? {
+                continue;
+            }
+            if let Ok(Ok(packs)) = backend.get(&name, gather::MAX_FILE).map(|bytes| gather::decode(&id, &bytes)) {
+                let packs: Vec<Digest> = packs.into_iter().map(|(pack, ..)| pack).collect();
+                self.with_index(|index| index.note_gathering(&id, &packs))?;
+            }
+        }
+        let packs = self.with_index(|index| index.ungathered())?;
+        if !many(&packs) {
+            return Ok(());
+        }
+        let mut footers = Vec::with_capacity(packs.len());
+        for pack in &packs {
+            let (bytes, pack_len) = read_footer(&Object::new(backend, pack_name(pack)))?;
+            footers.push(RawFooter { pack: *pack, pack_len, bytes });
+        }
+        let bytes = gather::encode(&footers);
+        let id = shard_core::sha256(&bytes);
+        match backend.put_if_absent(&gather::file_name(&id), &bytes) {
+            Err(error) if !error.is_already_exists() => return Err(error.into()),
+            _ => {}
+        }
+        self.with_index(|index| index.note_gathering(&id, &packs))
+    }
+
+    /// All copies of an entry that can be decoded, best first: least deep, then by the pack's name.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn copies(&self, key: &EntryKey) -> Result<Vec<Location>, StoreError> {
+        self.with_index(|index| index.copies(key))
+    }
+
+    /// The bases of the copy of an entry in one pack.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] where there is no such copy.
+    pub fn bases(&self, location: &Location) -> Result<Vec<Digest>, StoreError> {
+        let missing = || StoreError::Missing(location.key);
+        let PackId::Sealed(pack) = location.pack else { return Err(missing()) };
+        self.with_index(|index| index.bases(&location.key, &pack))?.ok_or_else(missing)
+    }
+
+    /// Reads the stored bytes of an entry, trying other copies, packs that came since, and a rebuilt index before it gives up.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], or what was wrong with the last copy tried.
+    pub fn read(&self, key: &EntryKey, out: &mut Vec<u8>) -> Result<Location, StoreError> {
+        let mut last = StoreError::Missing(*key);
+        for attempt in 0..3 {
+            match attempt {
+                0 => {}
+                1 => self.refresh()?,
+                // Once for each handle: a block that is not there must not make every reader rebuild the index.
+                _ if self.0.searched.swap(true, Ordering::Relaxed) => break,
+                _ => self.reindex()?,
+            }
+            for location in self.copies(key)? {
+                match self.read_stored(&location, out) {
+                    Ok(()) => return Ok(location),
+                    Err(error) => last = error,
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// All ids of a kind, sorted.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn ids(&self, kind: EntryKind) -> Result<Vec<Digest>, StoreError> {
+        self.with_index(|index| index.ids(kind))
+    }
+
+    /// The keys of all entries of a kind, sorted.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn keys(&self, kind: EntryKind) -> Result<Vec<EntryKey>, StoreError> {
+        Ok(self.ids(kind)?.into_iter().map(|id| EntryKey::new(kind, id)).collect())
+    }
+
+    /// Up to `limit` ids of a kind that start with these lowercase hexadecimal digits, sorted. Other text starts none.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn find_prefix(&self, kind: EntryKind, hex: &str, limit: usize) -> Result<Vec<Digest>, StoreError> {
+        let bound =
+            |digit: &str| Digest::from_hex(&format!("{hex}{}", digit.repeat(64usize.saturating_sub(hex.len()))));
+        let (Ok(first), Ok(last)) = (bound("0"), bound("f")) else { return Ok(Vec::new()) };
+        self.with_index(|index| index.ids_between(kind, &first, &last, limit))
+    }
+
+    /// The entries that are here but that no copy of can be decoded, since bases are missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn undecodable(&self) -> Result<Vec<EntryKey>, StoreError> {
+        self.with_index(|index| index.undecodable())
+    }
+
+    /// The packs, by id.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn packs(&self) -> Result<Vec<PackInfo>, StoreError> {
+        let packs = self.with_index(|index| index.packs())?;
+        Ok(packs.into_iter().map(|pack| PackInfo { id: pack.id, size: pack.size, problem: pack.problem }).collect())
+    }
+
+    /// Opens a pack by itself, without the index.
+    ///
+    /// # Errors
+    /// [`StoreError::Pack`], [`StoreError::Backend`].
+    pub fn open_pack(&self, id: &Digest) -> Result<PackReader<Object<'_>>, StoreError> {
+        PackReader::open(Object::new(self.0.backend.as_ref(), pack_name(id)))
+    }
+
+    /// Reads all bytes of a pack and compares their SHA-256 with its name.
+    ///
+    /// # Errors
+    /// [`StoreError::Pack`] where they differ.
+    pub fn verify_pack(&self, id: &Digest) -> Result<(), StoreError> {
+        let found = self.open_pack(id)?.sha256()?;
+        if found == *id {
+            return Ok(());
+        }
+        Err(StoreError::Pack { pack: pack_name(id), problem: PackError::Checksum(found) })
+    }
+
+    /// Whether a pack's object holds the bytes that its name promises.
+    pub(crate) fn is_intact(&self, id: &Digest) -> Result<bool, StoreError> {
+        let name = pack_name(id);
+        let len = self.0.backend.size(&name)?;
+        Ok(sha256_of(&Object::new(self.0.backend.as_ref(), name), len)? == *id)
+    }
+
+    /// Deletes packs. Whether anything still needs them is for the caller to know: see [`crate::epoch`].
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`]; packs before the failing one are gone.
+    pub fn delete_packs(&self, ids: &[Digest]) -> Result<(), StoreError> {
+        for id in ids {
+            self.0.backend.delete(&pack_name(id))?;
+        }
+        self.refresh()
+    }
+}
+
+impl EntrySource for Store {
+    fn locate(&self, key: &EntryKey) -> Result<Option<Location>, StoreError> {
+        Ok(self.copies(key)?.into_iter().next())
+    }
+
+    fn read_stored(&self, location: &Location, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        let PackId::Sealed(pack) = location.pack else { return Err(StoreError::Missing(location.key)) };
+        let name = pack_name(&pack);
+        read_entry(|offset, out| self.0.backend.get_range(&name, offset, out), &name, location, out)
+    }
+}
+
+fn encode_format(id: Nonce, cut: Cut) -> Vec<u8> {
+    RecordWriter::new(KIND, VERSION).field("id", &id.to_hex()).field("cut", &cut.block().to_string()).finish()
+}
+
+fn decode_format(bytes: &[u8]) -> Result<(Nonce, Cut), RecordError> {
+    let mut record = RecordReader::new(bytes, KIND, VERSION)?;
+    let id = record.nonce("id")?;
+    let cut = Cut::from_block(record.number("cut")?).ok_or(RecordError::Field("cut"))?;
+    record.finish()?;
+    Ok((id, cut))
+}

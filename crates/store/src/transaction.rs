@@ -1,0 +1,317 @@
+//! Writing to a store: entries go to new packs, packs become durable, then refs move.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use shard_core::Digest;
+use shard_core::limits::MAX_DEPTH;
+
+use crate::backend::{BackendError, Output, Upload};
+use crate::entry::{EntryKey, EntrySink, EntrySource, Location, PackId};
+use crate::error::{PackError, StoreError};
+use crate::index::NewPack;
+use crate::lease::{HeldLease, Lease};
+use crate::nonce::Nonce;
+use crate::pack::{PackReader, PackWriter, pack_name};
+use crate::ref_record::{RefState, Target};
+use crate::refs::RefError;
+use crate::store::Store;
+
+/// A transaction with more closed packs than this makes them durable early. They are named by nothing yet, so nobody sees
+/// them but a later writer of the same bytes, who then has less to do.
+const MAX_CLOSED: usize = 16;
+
+/// A ref that a transaction moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefUpdate {
+    /// The ref's name.
+    pub name: String,
+    /// The state it must be in; `None`: it must not exist.
+    pub expected: Option<RefState>,
+    /// What it shall name.
+    pub target: Target,
+}
+
+/// A writer of a store. It holds a lease until it is dropped, and leaves nothing visible unless it was sealed.
+///
+/// All methods may be called from any thread.
+pub struct Transaction {
+    // Before the lease, so that unfinished files go first.
+    state: Mutex<State>,
+    store: Store,
+    lease: HeldLease,
+    /// Packs that were condemned when the transaction began: they may go at any time.
+    condemned: HashSet<Digest>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The packs of the transaction, by number. The last one may still grow.
+    packs: Vec<Slot>,
+    /// What the transaction wrote.
+    entries: HashMap<EntryKey, Location>,
+    /// Packs of the store that the transaction counts on.
+    relied: HashSet<Digest>,
+    failed: Option<String>,
+}
+
+enum Slot {
+    Growing(PackWriter<Box<dyn Upload>>),
+    Closed(PackWriter<Box<dyn Upload>>),
+    Sealed(Digest),
+}
+
+impl State {
+    fn check(&self) -> Result<(), StoreError> {
+        match &self.failed {
+            Some(problem) => Err(StoreError::Poisoned(problem.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs a step that writes: after a failure nothing is believed any more.
+    fn step<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.check()?;
+        let result = step(self);
+        if let Err(error) = &result {
+            self.failed = Some(describe(error));
+        }
+        result
+    }
+
+    fn find(&self, key: &EntryKey) -> Option<Location> {
+        let mut location = *self.entries.get(key)?;
+        if let PackId::Pending(number) = location.pack
+            && let Some(Slot::Sealed(pack)) = self.packs.get(number as usize)
+        {
+            location.pack = PackId::Sealed(*pack);
+        }
+        Some(location)
+    }
+}
+
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}
+
+impl Transaction {
+    pub(crate) fn begin(store: Store, purpose: &str) -> Result<Self, StoreError> {
+        let (lease, epoch) = store.leases().acquire(purpose)?;
+        Ok(Self { state: Mutex::default(), store, lease, condemned: epoch.condemned })
+    }
+
+    /// The store that is written to.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The transaction's lease.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        self.lease.lease()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let poisoned = self.state.is_poisoned();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if poisoned {
+            state.failed.get_or_insert_with(|| "a thread panicked while writing".to_owned());
+        }
+        state
+    }
+
+    /// The best copy of an entry that will stay, here or in the store, and notes that the transaction counts on it.
+    fn find(&self, key: &EntryKey) -> Result<Option<Location>, StoreError> {
+        if let Some(location) = self.lock().find(key) {
+            return Ok(Some(location));
+        }
+        for location in self.store.copies(key)? {
+            if let PackId::Sealed(pack) = location.pack
+                && !self.condemned.contains(&pack)
+            {
+                self.lock().relied.insert(pack);
+                return Ok(Some(location));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes an entry even if the store has it: another copy, with other bases. One that this transaction wrote is left as
+    /// it is.
+    ///
+    /// # Errors
+    /// As [`EntrySink::put`].
+    pub fn put_copy(&self, key: &EntryKey, stored: &[u8], raw_len: u64, bases: &[Digest]) -> Result<(), StoreError> {
+        let mut depth = 0;
+        for base in bases {
+            let missing = StoreError::MissingBase { key: *key, base: *base };
+            let base = self.find(&EntryKey::block(*base))?.filter(|location| location.key != *key).ok_or(missing)?;
+            depth = depth.max(base.depth.saturating_add(1));
+        }
+        if depth > MAX_DEPTH {
+            return Err(StoreError::TooDeep { key: *key, depth });
+        }
+        let limits = [(raw_len, key.kind.max_raw_len()), (stored.len() as u64, key.kind.max_stored_len())];
+        if let Some((len, _)) = limits.into_iter().find(|(len, most)| len > most) {
+            return Err(StoreError::TooLarge { key: *key, len });
+        }
+        let mut state = self.lock();
+        state.check()?;
+        if state.entries.contains_key(key) {
+            return Ok(());
+        }
+        state.step(|state| {
+            let limit = self.store.options().pack_limit;
+            let full =
+                |writer: &PackWriter<_>| !writer.is_empty() && writer.len().saturating_add(stored.len() as u64) > limit;
+            if matches!(state.packs.last(), Some(Slot::Growing(writer)) if full(writer)) {
+                close_last(state)?;
+                if state.packs.iter().filter(|slot| matches!(slot, Slot::Closed(_))).count() > MAX_CLOSED {
+                    self.publish(state)?;
+                }
+            }
+            if !matches!(state.packs.last(), Some(Slot::Growing(_))) {
+                let writer = PackWriter::new(self.store.backend().create()?)?;
+                state.packs.push(Slot::Growing(writer));
+            }
+            let number = state.packs.len() as u32 - 1;
+            if let Some(Slot::Growing(writer)) = state.packs.last_mut() {
+                let entry = writer.append(key, stored, raw_len, bases)?;
+                let location = PackReader::<crate::pack::Object<'_>>::location(entry, PackId::Pending(number), depth);
+                state.entries.insert(*key, location);
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes all entries written so far durable and visible. More can be written afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the transaction then refuses everything.
+    pub fn seal(&self) -> Result<(), StoreError> {
+        self.lock().step(|state| {
+            close_last(state)?;
+            self.publish(state)
+        })
+    }
+
+    /// Publishes the closed packs, then tells the index.
+    fn publish(&self, state: &mut State) -> Result<(), StoreError> {
+        let mut sealed = Vec::new();
+        for slot in &mut state.packs {
+            let Slot::Closed(writer) = slot else { continue };
+            let id = writer.complete()?;
+            let Slot::Closed(writer) = std::mem::replace(slot, Slot::Sealed(id)) else { continue };
+            let (upload, footer) = writer.into_parts();
+            let size = upload.len();
+            match upload.finish(&pack_name(&id)) {
+                // The same bytes under the same name, if they are: never taken on trust.
+                Err(BackendError::AlreadyExists { .. }) if self.store.is_intact(&id)? => {}
+                Err(BackendError::AlreadyExists { .. }) => {
+                    let problem = PackError::Checksum(id);
+                    return Err(StoreError::Pack { pack: pack_name(&id), problem });
+                }
+                result => result?,
+            }
+            sealed.push(NewPack { id, size, footer: Ok(footer), gathered: false });
+        }
+        if !sealed.is_empty() {
+            self.store.absorb_sealed(&sealed);
+        }
+        Ok(())
+    }
+
+    /// Checks that everything the transaction counts on will stay.
+    ///
+    /// # Errors
+    /// [`StoreError::Retry`] where a collection condemned packs it counts on, or its lease was broken: it has to be done
+    /// again, by a new transaction.
+    pub fn check_epoch(&self) -> Result<(), StoreError> {
+        let condemned = self.store.epochs().condemned_after(self.lease().epoch)?;
+        let mut condemned: Vec<Digest> = self.lock().relied.intersection(&condemned).copied().collect();
+        if !condemned.is_empty() || !self.lease.is_intact()? {
+            condemned.sort_unstable();
+            return Err(StoreError::Retry { condemned });
+        }
+        Ok(())
+    }
+
+    /// Seals, and then moves refs, in order, as one operation. Nothing moves unless every ref is in its expected state at
+    /// first; each move is a compare-and-swap of its own.
+    ///
+    /// # Errors
+    /// [`RefError::Conflict`] where a ref is in another state, with nothing moved; [`RefError::Partial`] where that happened
+    /// after some had moved; [`StoreError::Retry`]; others as [`Self::seal`].
+    pub fn update_refs(
+        &self,
+        updates: &[RefUpdate],
+        message: &str,
+        operation: Nonce,
+    ) -> Result<Vec<RefState>, StoreError> {
+        self.seal()?;
+        self.check_epoch()?;
+        let refs = self.store.refs();
+        for update in updates {
+            refs.expect(&update.name, update.expected.as_ref())?;
+        }
+        let mut moved = Vec::with_capacity(updates.len());
+        for update in updates {
+            let RefUpdate { name, expected, target } = update;
+            match refs.compare_and_swap(name, expected.as_ref(), target.clone(), message, operation) {
+                Ok(state) => moved.push(state),
+                Err(error) if moved.is_empty() => return Err(error.into()),
+                Err(error) => return Err(RefError::Partial { moved, source: Box::new(error) }.into()),
+            }
+        }
+        Ok(moved)
+    }
+}
+
+/// Closes the last pack, so that nothing more is written to it.
+fn close_last(state: &mut State) -> Result<(), StoreError> {
+    match state.packs.pop() {
+        Some(Slot::Growing(mut writer)) if !writer.is_empty() => {
+            writer.complete()?;
+            state.packs.push(Slot::Closed(writer));
+        }
+        Some(Slot::Growing(_)) | None => {}
+        Some(slot) => state.packs.push(slot),
+    }
+    Ok(())
+}
+
+impl EntrySource for Transaction {
+    fn locate(&self, key: &EntryKey) -> Result<Option<Location>, StoreError> {
+        self.find(key)
+    }
+
+    fn read_stored(&self, location: &Location, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        let mut location = *location;
+        if let PackId::Pending(number) = location.pack {
+            let state = self.lock();
+            match state.packs.get(number as usize) {
+                Some(Slot::Growing(writer) | Slot::Closed(writer)) => return writer.read_stored(&location, out),
+                Some(Slot::Sealed(pack)) => location.pack = PackId::Sealed(*pack),
+                None => return Err(StoreError::Missing(location.key)),
+            }
+        }
+        self.store.read_stored(&location, out)
+    }
+}
+
+impl EntrySink for Transaction {
+    fn put(&self, key: &EntryKey, stored: &[u8], raw_len: u64, bases: &[Digest]) -> Result<(), StoreError> {
+        self.lock().check()?;
+        if self.find(key)?.is_some() {
+            return Ok(());
+        }
+        self.put_copy(key, stored, raw_len, bases)
+    }
+}
