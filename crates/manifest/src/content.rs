@@ -229,19 +229,12 @@ impl ContentManifest {
         let Some(end) = view.offset.checked_add(len).filter(|end| *end <= segment.len && len > 0) else {
             return (&[], 0);
         };
-        let (mut at, mut start) = (0u64, 0u64);
-        let (mut first, mut last) = (None, 0);
-        for (index, block) in segment.blocks.iter().enumerate() {
-            if at >= end {
-                break;
-            }
-            let next = at + u64::from(block.len);
-            if next > view.offset && first.is_none() {
-                (first, start) = (Some(index), at);
-            }
-            (at, last) = (next, index + 1);
-        }
-        match first.and_then(|first| segment.blocks.get(first..last)) {
+        let (first, last, start) = match segment.dtype.map(|dtype| self.cut.tensor_block(dtype) as u64) {
+            Some(block) => (view.offset / block, end.div_ceil(block), view.offset / block * block),
+            None => opaque_blocks(&segment.blocks, view.offset, end),
+        };
+        let range = usize::try_from(first).ok().zip(usize::try_from(last).ok());
+        match range.and_then(|(first, last)| segment.blocks.get(first..last)) {
             Some(blocks) => (blocks, start),
             None => (&[], 0),
         }
@@ -337,6 +330,23 @@ impl ContentManifest {
     }
 }
 
+/// Of blocks of any length, the first that holds a byte of `offset..end`, the one after the last, and where the first
+/// starts, in bytes.
+fn opaque_blocks(blocks: &[BlockSpan], offset: u64, end: u64) -> (u64, u64, u64) {
+    let (mut first, mut last, mut start, mut at) = (0, 0, 0, 0u64);
+    for block in blocks {
+        if at >= end {
+            break;
+        }
+        let next = at + u64::from(block.len);
+        if next <= offset {
+            (first, start) = (first + 1, next);
+        }
+        (last, at) = (last + 1, next);
+    }
+    (first, last, start)
+}
+
 fn read_segment(value: Value, index: usize, cut: Cut) -> Result<(ManifestSegment, Fields), ManifestError> {
     let mut reader = ObjectReader::nested(value, &format!("segments[{index}]"))?;
     let len = reader.integer("len")?;
@@ -390,3 +400,6 @@ fn read_tensor(value: Value, index: usize) -> Result<(TensorView, Fields), Manif
 fn read_dtype(name: String) -> Result<DType, ManifestError> {
     DType::from_name(&name).ok_or_else(|| ManifestError::DType(name.chars().take(80).collect()))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -42,8 +42,10 @@ pub fn join(content: &ContentManifest, record: &RunRecord) -> Result<Vec<u8>, Ma
     if let Some(Value::Array(tensors)) = fields.get_mut("tensors") {
         for (view, tensor) in content.tensors.iter().zip(tensors) {
             let (blocks, _) = content.tensor_blocks(view);
-            // Many views of one large segment would repeat its blocks without end.
-            listed += blocks.len();
+            // Many views of one large segment would repeat its blocks without end. The blocks of an opaque segment are
+            // counted through, so all of them count.
+            let opaque = content.segments.get(view.segment).filter(|segment| segment.dtype.is_none());
+            listed += opaque.map_or(blocks.len(), |segment| segment.blocks.len());
             if listed > MAX_VALUES {
                 return Err(ObjectError::Canonical(CanonicalError::TooManyValues).into());
             }
@@ -113,3 +115,6 @@ fn owners(content: &ContentManifest) -> Vec<Option<usize>> {
     }
     owners
 }
+
+#[cfg(test)]
+mod tests;

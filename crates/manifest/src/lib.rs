@@ -6,6 +6,8 @@
 pub mod archive;
 pub mod canonical;
 pub mod content;
+#[cfg(test)]
+mod damage;
 pub mod joined;
 pub mod object;
 pub mod record;

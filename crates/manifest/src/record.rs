@@ -203,3 +203,134 @@ impl RunRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::assert_strict;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn fields(value: Value) -> Fields {
+        value.as_object().cloned().unwrap()
+    }
+
+    fn full() -> RunRecord {
+        RunRecord {
+            model_name: Some("tiny".to_owned()),
+            file_path: "run/model.safetensors".to_owned(),
+            code_git_sha: Some("0123abc".to_owned()),
+            dataset_hash: Some("sha256:00ff".to_owned()),
+            hyperparameters: fields(json!({"lr": 3e-4, "layers": [1, 2], "schedule": {"warmup": 1e21}})),
+            epoch: Some(1.5),
+            step: Some(1000),
+            framework: Some("torch".to_owned()),
+            framework_version: Some("2.9".to_owned()),
+            optimizer_signature: Some("adamw".to_owned()),
+            scheduler_signature: Some("cosine".to_owned()),
+            seed: Some(u64::MAX),
+            created_at: Some("2025-01-02T03:04:05Z".to_owned()),
+            created_by: Some("someone".to_owned()),
+            provenance: Some(Provenance {
+                log_snapshot: Some("logs/1".to_owned()),
+                script_path: Some("train.py".to_owned()),
+                extra: fields(json!({"host": null})),
+            }),
+            message: Some("first\nrun".to_owned()),
+            extra: fields(json!({"team": {"name": "é"}})),
+        }
+    }
+
+    #[test]
+    fn golden() {
+        let bytes = full().to_bytes().unwrap();
+        assert_eq!(RunRecord::from_bytes(&bytes), Ok(full()));
+        assert_eq!(
+            full().id().unwrap().to_hex(),
+            "d72f266236c66ba094dd641f234a2897d8306bab315adff0caf65ad353b8344b",
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
+        assert_strict(&bytes, |bytes| RunRecord::from_bytes(bytes)?.to_bytes());
+        let empty = RunRecord::new("a");
+        assert!(empty.is_empty() && !full().is_empty());
+        assert_eq!(empty.to_bytes().unwrap(), br#"{"file_path":"a","type":"record","version":1}"#);
+    }
+
+    #[test]
+    fn every_field_is_written_under_its_name() {
+        let written = full().to_fields().unwrap();
+        for name in FIELDS {
+            assert!(written.contains_key(*name), "{name}");
+        }
+        assert_eq!(written.get("seed"), Some(&json!("18446744073709551615")));
+        assert_eq!(written.len(), FIELDS.len() + 1);
+    }
+
+    #[test]
+    fn refusals() {
+        let read = |text: &str| RunRecord::from_bytes(text.as_bytes());
+        let newer = read(r#"{"file_path":"a","type":"record","version":2}"#).unwrap_err();
+        assert_eq!(newer, ObjectError::Newer { kind: "record", found: 2, known: 1 });
+        assert!(newer.to_string().contains("made by a newer shard"), "{newer}");
+        assert!(matches!(read(r#"{"file_path":"a","type":"tree","version":1}"#), Err(ObjectError::Kind { .. })));
+        assert_eq!(read(r#"{"type":"record","version":1}"#), Err(ObjectError::Missing("file_path".to_owned())));
+        for text in [
+            r#"{"file_path":"a","type":"record","version":0}"#,
+            r#"{"file_path":"a","type":"record","version":"1"}"#,
+            r#"{"epoch":"1","file_path":"a","type":"record","version":1}"#,
+            r#"{"file_path":"a","message":null,"type":"record","version":1}"#,
+            r#"{"file_path":"a","seed":"7","type":"record","version":1}"#,
+            r#"{"file_path":"a","seed":-1,"type":"record","version":1}"#,
+            r#"{"file_path":"a","hyperparameters":{},"type":"record","version":1}"#,
+            r#"{"file_path":"a","provenance":[],"type":"record","version":1}"#,
+        ] {
+            assert!(matches!(read(text), Err(ObjectError::Invalid { .. })), "{text}");
+        }
+        for name in FIELDS.iter().chain(crate::joined::RESERVED) {
+            let extra = fields(json!({ *name: "x" }));
+            let record = RunRecord { extra, ..RunRecord::new("a") };
+            assert_eq!(record.to_bytes(), Err(ObjectError::Unexpected((*name).to_owned())), "{name}");
+        }
+        assert!(read(r#"{"file_path":"a","sha256":"x","type":"record","version":1}"#).is_err());
+    }
+
+    #[test]
+    fn odd_numbers_survive() {
+        let mut record = RunRecord { epoch: Some(f64::NEG_INFINITY), ..RunRecord::new("a") };
+        record.hyperparameters = fields(json!({"big": u64::MAX, "float": 9_007_199_254_740_992.0}));
+        let bytes = record.to_bytes().unwrap();
+        let read = RunRecord::from_bytes(&bytes).unwrap();
+        assert_eq!(read.epoch, record.epoch);
+        assert_eq!(
+            read.hyperparameters,
+            fields(json!({"big": u64::MAX.to_string(), "float": 9_007_199_254_740_992.0}))
+        );
+        assert_eq!(read.to_bytes().unwrap(), bytes);
+    }
+
+    proptest! {
+        #[test]
+        fn records_round_trip(
+            texts in prop::collection::vec(prop::option::of(any::<String>()), 10),
+            path: String, epoch in prop::option::of(-1e300..1e300f64),
+            numbers in prop::collection::vec(prop::option::of(any::<u64>()), 2),
+            names in prop::collection::btree_map(any::<String>(), any::<String>(), 0..4),
+        ) {
+            let known = |name: &String| FIELDS.contains(&name.as_str()) || crate::joined::RESERVED.contains(&name.as_str());
+            let extra: Fields =
+                names.iter().filter(|(name, _)| !known(name)).map(|(name, text)| (name.clone(), json!(text))).collect();
+            let text = |index: usize| texts[index].clone();
+            let record = RunRecord {
+                model_name: text(0), file_path: path, code_git_sha: text(1), dataset_hash: text(2),
+                hyperparameters: extra.clone(), epoch, step: numbers[0], framework: text(3), framework_version: text(4),
+                optimizer_signature: text(5), scheduler_signature: text(6), seed: numbers[1], created_at: text(7),
+                created_by: text(8), provenance: None, message: text(9), extra,
+            };
+            let bytes = record.to_bytes().unwrap();
+            let read = RunRecord::from_bytes(&bytes).unwrap();
+            prop_assert_eq!(&read.to_bytes().unwrap(), &bytes);
+            prop_assert_eq!(read, record);
+        }
+    }
+}

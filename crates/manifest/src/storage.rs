@@ -77,6 +77,9 @@ impl StorageManifest {
         let mut blocks = Fields::new();
         for (id, block) in &self.blocks {
             let mut writer = ObjectWriter::new(&block.extra, BLOCK_FIELDS)?;
+            if block.base.as_ref().is_some_and(|base| !is_possible(base)) {
+                return Err(ObjectError::Invalid { field: format!("blocks.{}.base", id.short()), expected: BASE });
+            }
             let params = block.params.iter().map(|(name, value)| (name.clone(), canonical::portable(value)));
             writer
                 .put("chain", block.chain.as_str())
@@ -90,12 +93,7 @@ impl StorageManifest {
         }
         let mut writer = ObjectWriter::new(&self.extra, FIELDS)?;
         writer.put("manifest", object::digest(&self.manifest)).put("blocks", blocks);
-        let bytes = object::seal(writer.into_fields(), KIND, VERSION)?;
-        // Bases are checked by one piece of code, the reader's.
-        if self.blocks.values().any(|block| block.base.is_some()) {
-            Self::from_bytes(&bytes)?;
-        }
-        Ok(bytes)
+        object::seal(writer.into_fields(), KIND, VERSION)
     }
 
     /// Reads the canonical JSON.
@@ -161,44 +159,140 @@ pub fn base_value(base: &BaseRef) -> Value {
     Value::Object(fields)
 }
 
+const BASE: &str = "a base reference within its limits";
+
+/// Whether a base reference is one that its binary form could have.
+fn is_possible(base: &BaseRef) -> bool {
+    let ranges = base.ranges.iter().all(|range| {
+        let end = u64::from(range.start) + u64::from(range.len);
+        end <= MAX_BLOCK as u64 && (range.block.is_some() || range.start == 0)
+    });
+    let matrix = base.transpose.is_none_or(|t| matches!(t.word, 1 | 2 | 4 | 8) && t.row > 0 && t.column > 0);
+    base.ranges.len() <= MAX_BASE_RANGES && ranges && matrix
+}
+
 /// Reads a base reference, under the limits of its binary form. All of its fields must be known: one that is not would change
 /// what the base is.
 fn read_base(mut reader: ObjectReader) -> Result<BaseRef, ObjectError> {
-    let values = reader.array("ranges")?;
-    if values.len() > MAX_BASE_RANGES {
-        return Err(reader.invalid("ranges", "an array within the limit of base ranges"));
-    }
-    let mut ranges = Vec::with_capacity(values.len());
-    for (index, value) in values.into_iter().enumerate() {
+    let mut ranges = Vec::new();
+    for (index, value) in reader.array("ranges")?.into_iter().enumerate() {
         let mut range = ObjectReader::nested(value, &reader.locate(&format!("ranges[{index}]")))?;
         let block = range.optional_digest("block")?;
         let start = if block.is_some() { range.integer("start")? } else { 0 };
         let len = range.integer("len")?;
-        match (u32::try_from(start), u32::try_from(len)) {
-            (Ok(start), Ok(len)) if u64::from(start) + u64::from(len) <= MAX_BLOCK as u64 => {
-                ranges.push(BaseRange { block, start, len });
-            }
-            _ => return Err(range.invalid("len", "a length within a block")),
-        }
+        let (Ok(start), Ok(len)) = (u32::try_from(start), u32::try_from(len)) else {
+            return Err(range.invalid("len", "a length within a block"));
+        };
+        ranges.push(BaseRange { block, start, len });
         range.finish()?;
     }
     let transpose = match reader.optional_object("transpose")? {
         None => None,
         Some(fields) => {
             let mut fields = ObjectReader::of(fields, &reader.locate("transpose"));
-            let word = match fields.integer("word")? {
-                word @ (1 | 2 | 4 | 8) => word as u8,
-                _ => return Err(fields.invalid("word", "1, 2, 4 or 8")),
-            };
+            let word = u8::try_from(fields.integer("word")?).map_err(|_| fields.invalid("word", "1, 2, 4 or 8"))?;
             let (row, column) = (fields.integer("row")?, fields.integer("column")?);
-            if row == 0 || column == 0 {
-                return Err(fields.invalid("row", "a matrix with elements"));
-            }
             let phase = fields.integer("phase")?;
             fields.finish()?;
             Some(Transpose { word, row, column, phase })
         }
     };
+    let base = BaseRef { ranges, transpose };
+    if !is_possible(&base) {
+        return Err(reader.invalid("ranges", BASE));
+    }
     reader.finish()?;
-    Ok(BaseRef { ranges, transpose })
+    Ok(base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::assert_strict;
+    use serde_json::json;
+    use shard_core::sha256;
+
+    fn fixed() -> StorageManifest {
+        let fields = |value: Value| value.as_object().cloned().unwrap();
+        let (first, second) = (sha256(b"first"), sha256(b"second"));
+        let mut storage = StorageManifest::new(sha256(b"manifest"));
+        storage.blocks.insert(
+            first,
+            BlockStorage {
+                chain: "raw".to_owned(),
+                raw: 10,
+                stored: 12,
+                depth: 0,
+                base: None,
+                pack: None,
+                params: Fields::new(),
+                extra: fields(json!({"later": [null]})),
+            },
+        );
+        let ranges =
+            vec![BaseRange { block: Some(first), start: 3, len: 7 }, BaseRange { block: None, start: 0, len: 5 }];
+        let transpose = Some(Transpose { word: 4, row: 1 << 60, column: 1, phase: 0 });
+        storage.blocks.insert(
+            second,
+            BlockStorage {
+                chain: "parent+ulp+planes[rans,rans]".to_owned(),
+                raw: 4 << 20,
+                stored: 99,
+                depth: 1,
+                base: Some(BaseRef { ranges, transpose }),
+                pack: Some(sha256(b"pack")),
+                params: fields(json!({"context": 12})),
+                extra: Fields::new(),
+            },
+        );
+        storage
+    }
+
+    #[test]
+    fn golden() {
+        let storage = fixed();
+        assert_eq!(storage.totals(), (10 + (4 << 20), 111));
+        let bytes = storage.to_bytes().unwrap();
+        assert_eq!(StorageManifest::from_bytes(&bytes), Ok(storage));
+        assert_eq!(
+            sha256(&bytes).to_hex(),
+            "b76926db02cb11a223e2183086597730d69c70251deaf70c4aa4bf910deaa36b",
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
+        assert_strict(&bytes, |bytes| StorageManifest::from_bytes(bytes)?.to_bytes());
+    }
+
+    #[test]
+    fn large_parameters_are_written_as_text() {
+        let mut storage = fixed();
+        if let Some(block) = storage.blocks.values_mut().next() {
+            block.params.insert("seed".to_owned(), Value::from(u64::MAX));
+        }
+        let text = String::from_utf8(storage.to_bytes().unwrap()).unwrap();
+        assert!(text.contains(r#""params":{"context":12,"seed":"18446744073709551615"}"#), "{text}");
+    }
+
+    #[test]
+    fn impossible_bases_are_neither_written_nor_read() {
+        let block = Some(sha256(b"first"));
+        let range = |block, start, len| BaseRange { block, start, len };
+        let transpose = |word, row| Some(Transpose { word, row, column: 1, phase: 0 });
+        for (ranges, transpose) in [
+            (vec![range(block, 1, MAX_BLOCK as u32)], None),
+            (vec![range(None, 1, 1)], None),
+            (vec![range(block, 0, 1); MAX_BASE_RANGES + 1], None),
+            (vec![range(block, 0, 1)], transpose(3, 1)),
+            (vec![range(block, 0, 1)], transpose(1, 0)),
+        ] {
+            let base = BaseRef { ranges, transpose };
+            let mut storage = fixed();
+            storage.blocks.values_mut().for_each(|block| block.base = Some(base.clone()));
+            assert!(matches!(storage.to_bytes(), Err(ObjectError::Invalid { .. })), "{base:?}");
+            // A hole has no start in JSON.
+            let Value::Object(fields) = base_value(&base) else { panic!("an object") };
+            let hole = base.ranges.iter().any(|range| range.block.is_none());
+            assert_eq!(read_base(ObjectReader::of(fields, "")).is_err(), !hole, "{base:?}");
+        }
+    }
 }

@@ -73,3 +73,45 @@ impl TensorHasher {
         self.ids.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use shard_core::sha256;
+
+    fn spans(bytes: &[u8], block: usize) -> Vec<BlockSpan> {
+        bytes.chunks(block).map(|block| BlockSpan { id: sha256(block), len: block.len() as u32 }).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn bytes_and_blocks_agree(
+            len in 0usize..300_000, pieces in prop::collection::vec(1usize..100_000, 1..8),
+            dtype in prop::sample::select(DType::ALL),
+        ) {
+            let bytes: Vec<u8> = (0..len).map(|index| (index * 31 / 7) as u8).collect();
+            let spans = spans(&bytes, Cut::TEST.tensor_block(dtype));
+            let mut hasher = TensorHasher::new(dtype, Cut::TEST);
+            let mut rest = bytes.as_slice();
+            for piece in pieces.iter().cycle() {
+                let (now, later) = rest.split_at((*piece).min(rest.len()));
+                hasher.update(now);
+                rest = later;
+                if rest.is_empty() { break; }
+            }
+            let digest = hasher.finish();
+            prop_assert_eq!(content_digest(&spans, 0, len as u64), Some(digest));
+            prop_assert_eq!(content_digest(&spans, 1, len as u64), None);
+            prop_assert_eq!(content_digest(&spans, 0, len as u64 + 1), None);
+        }
+    }
+
+    #[test]
+    fn golden() {
+        let mut hasher = TensorHasher::new(DType::F32, Cut::V1);
+        hasher.update(&[1, 2, 3, 4]);
+        assert_eq!(hasher.finish().to_hex(), "3075e101d04a1e7d7642abfd3cea2426dc7a3e4019791878c39a3c28b62faf9e");
+    }
+}
