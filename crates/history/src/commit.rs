@@ -148,3 +148,118 @@ impl Commit {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::assert_strict;
+    use proptest::prelude::*;
+    use serde_json::json;
+    use shard_manifest::ObjectError;
+
+    fn fixed() -> Commit {
+        Commit {
+            tree: sha256(b"tree"),
+            parents: vec![sha256(b"second"), sha256(b"first")],
+            created_at: "2025-01-02T03:04:05.678Z".to_owned(),
+            author: Some("Ada <ada@example.com>".to_owned()),
+            message: "Epoch 3\n\nLoss 1.5".to_owned(),
+            records: vec![
+                RunRecord { step: Some(3), ..RunRecord::new("a.safetensors") },
+                RunRecord { seed: Some(u64::MAX), ..RunRecord::new("b/c.pt") },
+            ],
+            extra: json!({"later": [true]}).as_object().cloned().unwrap(),
+        }
+    }
+
+    #[test]
+    fn golden() {
+        let (id, bytes) = fixed().encode().unwrap();
+        assert_eq!(
+            id.to_hex(),
+            "7dd305bf95a80970afb050199f1cd5899db4bab89be477ed5c8a2a9d3e599732",
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
+        let read = Commit::from_bytes(&bytes).unwrap();
+        assert_eq!((read.title(), read.id()), ("Epoch 3", Ok(id)));
+        assert_eq!(read.record("b/c.pt").and_then(|record| record.seed), Some(u64::MAX));
+        assert_eq!(read.record("b"), None);
+        assert_eq!(read.node().unwrap(), Node { parents: fixed().parents, time: fixed().time().unwrap() });
+        assert_eq!(read, fixed());
+        assert_strict(&bytes, |bytes| Commit::from_bytes(bytes)?.to_bytes());
+    }
+
+    #[test]
+    fn a_first_commit_is_small() {
+        let commit = Commit {
+            parents: Vec::new(),
+            author: None,
+            records: Vec::new(),
+            extra: Fields::new(),
+            message: String::new(),
+            ..fixed()
+        };
+        let bytes = commit.to_bytes().unwrap();
+        let text = String::from_utf8(bytes.clone()).unwrap().replace(&sha256(b"tree").to_hex(), "id");
+        let expected = r#"{"created_at":"2025-01-02T03:04:05.678Z","message":"","parents":[],"tree":"id","type":"commit","version":1}"#;
+        assert_eq!(text, expected);
+        assert_eq!(Commit::from_bytes(&bytes), Ok(commit));
+    }
+
+    #[test]
+    fn refusals() {
+        type Change<'a> = &'a dyn Fn(&mut Commit);
+        let same_parents: Change<'_> = &|commit| commit.parents = vec![sha256(b""); 2];
+        let unsorted: Change<'_> = &|commit| commit.records.reverse();
+        let twice: Change<'_> = &|commit| commit.records[1].file_path = "a.safetensors".to_owned();
+        let outside: Change<'_> = &|commit| commit.records[0].file_path = "../a".to_owned();
+        let time: Change<'_> = &|commit| commit.created_at = "2025-01-02T03:04:05+01:00".to_owned();
+        let name: Change<'_> = &|commit| drop(commit.extra.insert("tree".to_owned(), json!(1)));
+        let errors = [same_parents, unsorted, twice, outside, time, name].map(|change| {
+            let mut commit = fixed();
+            change(&mut commit);
+            commit.to_bytes().unwrap_err()
+        });
+        assert_eq!(errors[0], HistoryError::Order("parents"));
+        assert_eq!((&errors[1], &errors[2]), (&HistoryError::Order("records"), &HistoryError::Order("records")));
+        assert!(matches!(errors[3], HistoryError::Path(_)));
+        assert_eq!(errors[4], HistoryError::Time("2025-01-02T03:04:05+01:00".to_owned()));
+        assert_eq!(errors[5], HistoryError::Object(ObjectError::Unexpected("tree".to_owned())));
+
+        let text = String::from_utf8(fixed().to_bytes().unwrap()).unwrap();
+        for (from, to) in [
+            (r#""version":1"#, r#""version":2"#),
+            ("a.safetensors", "z.safetensors"),
+            ("a.safetensors", ".git/config"),
+            ("2025-01-02", "2025-02-30"),
+            (r#""author":"Ada <ada@example.com>","#, r#""author":null,"#),
+        ] {
+            assert!(text.contains(from));
+            assert!(Commit::from_bytes(text.replacen(from, to, 1).as_bytes()).is_err(), "{to}");
+        }
+        let empty = Commit { records: Vec::new(), ..fixed() }.to_bytes().unwrap();
+        let empty = String::from_utf8(empty).unwrap().replace(r#""tree""#, r#""records":[],"tree""#);
+        assert!(matches!(Commit::from_bytes(empty.as_bytes()), Err(HistoryError::Object(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn commits_round_trip(
+            author in prop::option::of(any::<String>()), message: String, seconds in 0i64..4_000_000_000, nanos in 0u32..1_000_000_000,
+            parents in prop::collection::hash_set(any::<u8>(), 0..5), paths in prop::collection::btree_set("[a-z]{1,6}x", 0..5),
+        ) {
+            let commit = Commit {
+                tree: sha256(b""),
+                parents: parents.iter().map(|parent| sha256(&[*parent])).collect(),
+                created_at: Timestamp::from_unix(seconds, nanos).unwrap().to_string(),
+                author,
+                message,
+                records: paths.into_iter().map(RunRecord::new).collect(),
+                extra: Fields::new(),
+            };
+            let bytes = commit.to_bytes().unwrap();
+            prop_assert_eq!(Commit::from_bytes(&bytes).unwrap(), commit);
+        }
+    }
+}

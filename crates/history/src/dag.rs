@@ -266,3 +266,6 @@ pub fn ahead_behind<E>(
     let of_b = ancestors(&[*b], &mut fetch)?;
     Ok((of_a.difference(&of_b).count(), of_b.difference(&of_a).count()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,3 +161,95 @@ pub fn diff_files(old: &FileTree, new: &FileTree) -> Vec<FileChange> {
     changes.sort_by(|a, b| a.path().cmp(b.path()));
     changes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::FileMode;
+    use proptest::prelude::*;
+    use shard_core::sha256;
+
+    fn file(content: &str, mode: FileMode) -> FileEntry {
+        let (sha256, manifest) = (sha256(content.as_bytes()), sha256(format!("{content}, parsed").as_bytes()));
+        FileEntry { mode, size: content.len() as u64, sha256, manifest }
+    }
+
+    fn tree(files: &[(&str, &str)]) -> FileTree {
+        let mut tree = FileTree::new();
+        for (path, content) in files {
+            let (content, mode) = match content.strip_suffix('*') {
+                Some(content) => (content, FileMode::Executable),
+                None => (*content, FileMode::Regular),
+            };
+            tree.insert(path, file(content, mode)).unwrap();
+        }
+        tree
+    }
+
+    fn summary(old: &[(&str, &str)], new: &[(&str, &str)]) -> Vec<String> {
+        let changes = diff_files(&tree(old), &tree(new));
+        let line = |change: &FileChange| match change {
+            FileChange::Renamed { from, path, .. } => format!("R {from} {path}"),
+            other => format!("{} {}", other.letter(), other.path()),
+        };
+        changes.iter().map(line).collect()
+    }
+
+    #[test]
+    fn every_kind_of_change() {
+        let old = [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"), ("e", "5"), ("f", "6")];
+        let new = [("a", "1"), ("b", "2x"), ("c", "3*"), ("x/d", "4*"), ("f", "6y*"), ("g", "7")];
+        assert_eq!(summary(&old, &new), ["M b", "T c", "D e", "M f", "A g", "R d x/d"]);
+    }
+
+    #[test]
+    fn files_are_equal_when_their_content_is() {
+        let (old, mut new) = (tree(&[("a", "1")]), FileTree::new());
+        let reparsed = FileEntry { manifest: sha256(b"another parser"), ..file("1", FileMode::Regular) };
+        new.insert("a", reparsed).unwrap();
+        assert_eq!(diff_files(&old, &new), []);
+    }
+
+    #[test]
+    fn renames_are_one_to_one() {
+        let old = [("run/step1/model.bin", "w"), ("run/step2/model.bin", "w")];
+        let new = [("runs/step2/model.bin", "w"), ("runs/step1/model.bin", "w"), ("copy", "w")];
+        assert_eq!(
+            summary(&old, &new),
+            ["A copy", "R run/step1/model.bin runs/step1/model.bin", "R run/step2/model.bin runs/step2/model.bin"]
+        );
+        assert_eq!(summary(&[("a", "w"), ("b", "w")], &[("c", "w")]).len(), 2);
+        assert_eq!(summary(&[("a", "")], &[("b", "")]), ["D a", "A b"], "empty files are all alike");
+    }
+
+    proptest! {
+        #[test]
+        fn every_file_is_accounted_for(
+            old in prop::collection::btree_map("[a-e]", "[x-z]{0,1}[*]?", 0..5),
+            new in prop::collection::btree_map("[a-e]", "[x-z]{0,1}[*]?", 0..5),
+        ) {
+            let files = |map: &BTreeMap<String, String>| {
+                tree(&map.iter().map(|(path, content)| (path.as_str(), content.as_str())).collect::<Vec<_>>())
+            };
+            let (old, new) = (files(&old), files(&new));
+            let changes = diff_files(&old, &new);
+            prop_assert!(changes.is_sorted_by(|a, b| a.path() <= b.path()));
+            // Applying the changes to the old tree gives the new one.
+            let mut applied = old.clone();
+            for change in &changes {
+                match change {
+                    FileChange::Removed { path, old } | FileChange::Renamed { from: path, old, .. } => {
+                        prop_assert_eq!(applied.remove(path), Some(*old));
+                    }
+                    _ => {}
+                }
+            }
+            for change in &changes {
+                if let Some(entry) = change.new_entry() {
+                    applied.insert(change.path(), *entry).unwrap();
+                }
+            }
+            prop_assert_eq!(applied, new);
+        }
+    }
+}

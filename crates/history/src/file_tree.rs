@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shard_core::Digest;
 
 use crate::error::{FetchError, HistoryError};
-use crate::path::validate_path;
+use crate::path::{validate_path, validate_path_length};
 use crate::tree::{FileEntry, Tree, TreeNode};
 
 /// Most files and directories that one tree may hold, all levels together. Trees that name the same subtree again and again
@@ -110,7 +110,8 @@ impl FileTree {
             }
             for (name, node) in tree.entries {
                 let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-                validate_path(&path)?;
+                // The names were checked as the tree was read.
+                validate_path_length(&path)?;
                 match node {
                     TreeNode::File(file) => {
                         files.insert(path, file);
@@ -189,4 +190,121 @@ pub fn lookup<E>(
         }
     }
     Ok(Some(node))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::FileMode;
+    use proptest::prelude::*;
+    use shard_core::sha256;
+    use std::collections::HashMap;
+
+    fn file(content: &str) -> FileEntry {
+        let digest = sha256(content.as_bytes());
+        FileEntry { mode: FileMode::Regular, size: content.len() as u64, sha256: digest, manifest: digest }
+    }
+
+    fn tree(paths: &[&str]) -> FileTree {
+        let mut tree = FileTree::new();
+        for path in paths {
+            assert_eq!(tree.insert(path, file(path)), Ok(None));
+        }
+        tree
+    }
+
+    fn load(root: &Digest, trees: &[(Digest, Vec<u8>)]) -> Result<FileTree, FetchError<Digest>> {
+        let trees: HashMap<Digest, Vec<u8>> = trees.iter().cloned().collect();
+        FileTree::from_trees(root, |id| trees.get(id).cloned().ok_or(*id))
+    }
+
+    #[test]
+    fn trees_and_back() {
+        let files = tree(&["a.txt", "a/x", "a/y/z", "a0", "b/x", "README"]);
+        let (root, trees) = files.to_trees().unwrap();
+        assert_eq!(root.to_hex(), "a9167a9db42ab3a73dcf88c4ad0f34b5d5acd81eea078f699a312cfa5da2d0f5");
+        assert_eq!(trees.len(), 4);
+        assert_eq!(trees.last().map(|(id, _)| *id), Some(root));
+        assert_eq!(load(&root, &trees), Ok(files));
+        assert!(matches!(load(&root, &trees[1..]), Err(FetchError::Fetch(_))));
+        let stored: HashMap<Digest, Vec<u8>> = trees.into_iter().collect();
+        let find = |path: &str| lookup(&root, path, |id| stored.get(id).cloned().ok_or(())).unwrap();
+        assert_eq!(find("a/y/z"), Some(TreeNode::File(file("a/y/z"))));
+        assert_eq!(find(""), Some(TreeNode::Directory(root)));
+        assert!(matches!(find("a/y"), Some(TreeNode::Directory(_))));
+        assert_eq!((find("a/q"), find("README/x"), find("a//y")), (None, None, None));
+    }
+
+    #[test]
+    fn equal_directories_are_one_tree() {
+        let mut files = FileTree::new();
+        for path in ["a/x", "b/x"] {
+            files.insert(path, file("same")).unwrap();
+        }
+        let (root, trees) = files.to_trees().unwrap();
+        assert_eq!(trees.len(), 2);
+        assert_eq!(load(&root, &trees), Ok(files));
+        assert_eq!(FileTree::new().to_trees().unwrap().1.len(), 1);
+    }
+
+    #[test]
+    fn a_path_is_a_file_or_a_directory() {
+        let mut files = tree(&["a/b", "c"]);
+        let clash = |path: &str| Err(HistoryError::Clash(path.to_owned()));
+        assert_eq!(files.insert("a", file("")), clash("a"));
+        assert_eq!(files.insert("a/b/c/d", file("")), clash("a/b"));
+        assert_eq!(files.insert("c/x", file("")), clash("c"));
+        assert!(matches!(files.insert("../x", file("")), Err(HistoryError::Path(_))));
+        assert_eq!(files.insert("c", file("new")), Ok(Some(file("c"))));
+        assert_eq!(files.insert("a.b", file("")), Ok(None));
+        assert!(files.is_directory("a") && files.is_directory("") && !files.is_directory("c"));
+        assert_eq!(files.below("a").count(), 1);
+        assert_eq!(files.below("").count(), 3);
+        assert_eq!(files.remove_directory("a"), 1);
+        assert!(files.remove("c").is_some() && files.remove("c").is_none());
+        assert_eq!(files.files().keys().collect::<Vec<_>>(), ["a.b"]);
+    }
+
+    #[test]
+    fn forged_trees_are_refused() {
+        let empty = Tree::default().encode().unwrap();
+        let mut forged = Tree::default();
+        forged.entries.insert("a".to_owned(), TreeNode::Directory(empty.0));
+        let (root, bytes) = forged.encode().unwrap();
+        let error = load(&root, &[empty, (root, bytes)]).unwrap_err();
+        assert_eq!(error, FetchError::Object(HistoryError::EmptyDirectory("a".to_owned())));
+
+        // Sixty levels of two equal directories each would be 2^60 files.
+        let mut trees = vec![Tree { entries: [("x".to_owned(), TreeNode::File(file("x")))].into() }.encode().unwrap()];
+        for _ in 0..60 {
+            let below = TreeNode::Directory(trees.last().unwrap().0);
+            let both = [("a".to_owned(), below), ("b".to_owned(), below)];
+            trees.push(Tree { entries: both.into() }.encode().unwrap());
+        }
+        // Depth first, so it is the number of entries that stops it, not the memory for what is open.
+        let error = load(&trees.last().unwrap().0, &trees).unwrap_err();
+        assert_eq!(error, FetchError::Object(HistoryError::TooManyEntries(MAX_ENTRIES)));
+
+        // A fetch that answers with a tree that holds itself.
+        let mut own = Tree::default();
+        own.entries.insert("a".to_owned(), TreeNode::Directory(sha256(b"")));
+        let bytes = own.to_bytes().unwrap();
+        let error = FileTree::from_trees(&sha256(b""), |_| Ok::<_, ()>(bytes.clone())).unwrap_err();
+        assert!(matches!(error, FetchError::Object(HistoryError::Path(_))), "the path becomes too long");
+        let error = FileTree::from_trees(&sha256(b""), |_| Ok::<_, ()>(b"{}".to_vec())).unwrap_err();
+        assert!(matches!(error, FetchError::Object(HistoryError::Object(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_set_of_paths_round_trips(paths in prop::collection::btree_set("[a-c.]?[ab](/[ab.]?[a-c]){0,4}", 0..30)) {
+            let mut files = FileTree::new();
+            for path in &paths {
+                // Paths that clash with one before are left out.
+                let _ = files.insert(path, file(path));
+            }
+            let (root, trees) = files.to_trees().unwrap();
+            prop_assert_eq!(load(&root, &trees).unwrap(), files);
+        }
+    }
 }

@@ -5,6 +5,8 @@
 
 pub mod commit;
 pub mod dag;
+#[cfg(test)]
+mod damage;
 pub mod diff;
 pub mod error;
 pub mod file_tree;

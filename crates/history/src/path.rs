@@ -26,16 +26,20 @@ pub struct PathError {
 /// # Errors
 /// [`PathError`] for the first name that is not valid.
 pub fn validate_path(path: &str) -> Result<(), PathError> {
-    let error = |reason| Err(PathError { path: path.chars().take(80).collect(), reason });
-    if path.len() > MAX_NAME {
-        return error("the path is too long");
+    validate_path_length(path)?;
+    match path.split('/').find_map(name_fault) {
+        None => Ok(()),
+        Some(reason) => Err(error(path, reason)),
     }
-    for name in path.split('/') {
-        if let Some(reason) = name_fault(name) {
-            return error(reason);
-        }
-    }
-    Ok(())
+}
+
+/// Checks only that a path of valid names is not too long.
+pub(crate) fn validate_path_length(path: &str) -> Result<(), PathError> {
+    if path.len() > MAX_NAME { Err(error(path, "the path is too long")) } else { Ok(()) }
+}
+
+fn error(path: &str, reason: &'static str) -> PathError {
+    PathError { path: path.chars().take(80).collect(), reason }
 }
 
 /// Checks the name of a file or directory.
@@ -45,7 +49,7 @@ pub fn validate_path(path: &str) -> Result<(), PathError> {
 pub fn validate_name(name: &str) -> Result<(), PathError> {
     match name_fault(name) {
         None => Ok(()),
-        Some(reason) => Err(PathError { path: name.chars().take(80).collect(), reason }),
+        Some(reason) => Err(error(name, reason)),
     }
 }
 

@@ -310,3 +310,6 @@ pub fn validate_ref_name(name: &str) -> Result<(), HistoryError> {
         && name.split('/').all(part);
     if valid { Ok(()) } else { Err(HistoryError::RefName(name.chars().take(80).collect())) }
 }
+
+#[cfg(test)]
+mod tests;

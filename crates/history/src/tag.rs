@@ -80,3 +80,49 @@ impl Tag {
         validate_ref_name(&self.name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::assert_strict;
+    use serde_json::json;
+
+    fn fixed() -> Tag {
+        Tag {
+            target: sha256(b"commit"),
+            name: "release/v1.0".to_owned(),
+            message: "First release".to_owned(),
+            created_at: "2025-01-02T03:04:05Z".to_owned(),
+            tagger: Some("Ada <ada@example.com>".to_owned()),
+            extra: json!({"later": 1.25}).as_object().cloned().unwrap(),
+        }
+    }
+
+    #[test]
+    fn golden() {
+        let (id, bytes) = fixed().encode().unwrap();
+        assert_eq!(
+            id.to_hex(),
+            "69bd165297eeede9064c742f6d19fdb8daf36d6111dc95d26d9309e0bbd78130",
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
+        assert_eq!(Tag::from_bytes(&bytes), Ok(fixed()));
+        assert_strict(&bytes, |bytes| Tag::from_bytes(bytes)?.to_bytes());
+    }
+
+    #[test]
+    fn refusals() {
+        let bad_name = Tag { name: "a..b".to_owned(), ..fixed() };
+        assert_eq!(bad_name.to_bytes(), Err(HistoryError::RefName("a..b".to_owned())));
+        let bad_time = Tag { created_at: "now".to_owned(), ..fixed() };
+        assert_eq!(bad_time.to_bytes(), Err(HistoryError::Time("now".to_owned())));
+        let text = String::from_utf8(fixed().to_bytes().unwrap()).unwrap();
+        for (from, to) in
+            [(r#""version":1"#, r#""version":9"#), ("v1.0", "v1 0"), ("03:04:05", "99:04:05"), ("tag\"", "t\"")]
+        {
+            assert!(text.contains(from));
+            assert!(Tag::from_bytes(text.replacen(from, to, 1).as_bytes()).is_err(), "{to}");
+        }
+    }
+}

@@ -208,3 +208,6 @@ fn change(old: &TensorInfo, new: &TensorInfo) -> TensorChange {
         TensorChange::Equal
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,3 +150,72 @@ fn read_entry(value: Value, index: usize) -> Result<(String, TreeNode), ObjectEr
     reader.finish()?;
     Ok((name, node))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::assert_strict;
+
+    fn fixed() -> Tree {
+        let file = |mode, size, name: &str| {
+            let (sha256, manifest) = (sha256(name.as_bytes()), sha256(format!("manifest of {name}").as_bytes()));
+            (name.to_owned(), TreeNode::File(FileEntry { mode, size, sha256, manifest }))
+        };
+        let directory = ("optimizer".to_owned(), TreeNode::Directory(sha256(b"tree")));
+        let entries = [
+            file(FileMode::Regular, 1 << 60, "model.safetensors"),
+            directory,
+            file(FileMode::Executable, 0, "train.sh"),
+            file(FileMode::Symlink, 5, "latest"),
+        ];
+        Tree { entries: entries.into_iter().collect() }
+    }
+
+    #[test]
+    fn golden() {
+        let (id, bytes) = fixed().encode().unwrap();
+        assert_eq!(
+            id.to_hex(),
+            "aaaee020f1a66457288d7ea058989bb1141865f06851cf223af207624e182bb4",
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
+        assert_eq!(Tree::from_bytes(&bytes), Ok(fixed()));
+        assert_strict(&bytes, |bytes| Tree::from_bytes(bytes)?.to_bytes());
+        assert_eq!(Tree::default().to_bytes().unwrap(), br#"{"entries":[],"type":"tree","version":1}"#);
+    }
+
+    #[test]
+    fn refusals() {
+        let id = sha256(b"");
+        let read = |entries: &str| {
+            Tree::from_bytes(format!(r#"{{"entries":[{entries}],"type":"tree","version":1}}"#).as_bytes())
+        };
+        let directory = |name: &str| format!(r#"{{"mode":"040000","name":"{name}","tree":"{id}"}}"#);
+        assert!(read(&directory("a")).is_ok());
+        let unordered = Err(HistoryError::Order("tree entries"));
+        assert_eq!(read(&[directory("b"), directory("a")].join(",")), unordered);
+        assert_eq!(read(&[directory("a"), directory("a")].join(",")), unordered);
+        for name in ["..", ".shard", "a/b", "", ".GIT"] {
+            assert!(matches!(read(&directory(name)), Err(HistoryError::Path(_))), "{name}");
+            let mut tree = Tree::default();
+            tree.entries.insert(name.to_owned(), TreeNode::Directory(id));
+            assert!(matches!(tree.to_bytes(), Err(HistoryError::Path(_))), "{name}");
+        }
+        let file = format!(r#"{{"manifest":"{id}","mode":"100644","name":"a","sha256":"{id}","size":1}}"#);
+        assert!(read(&file).is_ok());
+        for (from, to) in [
+            ("100644", "100666"),
+            (r#""size":1"#, r#""size":-1"#),
+            (r#""size":1"#, r#""size":1,"x":1"#),
+            (r#""mode":"100644","#, ""),
+            ("100644", "040000"),
+        ] {
+            assert!(matches!(read(&file.replace(from, to)), Err(HistoryError::Object(_))), "{from} {to}");
+        }
+        let newer = Tree::from_bytes(br#"{"entries":[],"type":"tree","version":2}"#);
+        assert!(matches!(newer, Err(HistoryError::Object(ObjectError::Newer { found: 2, .. }))));
+        let more = Tree::from_bytes(br#"{"entries":[],"later":1,"type":"tree","version":1}"#);
+        assert!(matches!(more, Err(HistoryError::Object(ObjectError::Unexpected(_)))));
+    }
+}
