@@ -1,1 +1,36 @@
+//! shard's engine: repositories, archives and comparisons, made of formats, codecs, store, manifests and history.
+#![forbid(unsafe_code)]
 
+mod archive;
+mod blocks;
+mod checkout;
+mod commit;
+mod compare;
+mod error;
+mod inspect;
+mod log;
+mod numeric;
+mod objects;
+mod parent;
+mod repository;
+mod restore;
+mod snapshot;
+mod stage;
+mod status;
+mod verify;
+mod worktree;
+
+pub use archive::{Archive, PackReport, Packed, pack};
+pub use checkout::{CheckoutOptions, CheckoutReport};
+pub use commit::{CommitOptions, CommitReport};
+pub use compare::{Comparison, Side, TensorDiff, compare_sides};
+pub use error::{RepoError, Result};
+pub use inspect::{ChunkLine, ChunkReport, chunk};
+pub use log::LogEntry;
+pub use numeric::ChangeStats;
+pub use repository::{DEFAULT_BRANCH, Head, Repository, Settings};
+pub use snapshot::SnapshotCost;
+pub use stage::{AddReport, Added, AddedState};
+pub use status::{Status, WorkState};
+pub use verify::VerifyReport;
+pub use worktree::REPOSITORY_DIR;

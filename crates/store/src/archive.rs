@@ -138,6 +138,18 @@ impl ArchiveWriter {
         state
     }
 
+    /// Bytes written so far.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.lock().pack.len()
+    }
+
+    /// Whether nothing was written so far.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().pack.is_empty()
+    }
+
     /// Makes the archive durable at its place. Returns its SHA-256 and length in bytes.
     ///
     /// # Errors

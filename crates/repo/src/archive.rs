@@ -1,0 +1,240 @@
+//! Archives: one portable file that holds a model or a whole series, with no repository.
+//!
+//! An archive is a pack whose root entry lists its files. It is closed: every base is inside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use shard_core::Progress;
+use shard_core::limits::Cut;
+use shard_formats::FileSource;
+use shard_history::{FileEntry, FileMode, natural_cmp, validate_path};
+use shard_manifest::{ArchiveFile, ArchiveRoot, ContentManifest};
+use shard_store::{ArchiveReader, ArchiveWriter, EntryKey, EntryKind};
+
+use crate::checkout::write_all;
+use crate::error::{RepoError, Result};
+use crate::inspect::storage_manifest;
+use crate::objects::Objects;
+use crate::parent::MAX_CANDIDATES;
+use crate::repository::Settings;
+use crate::snapshot::{Kept, SnapshotCost, SnapshotOptions, keep_file, put_object};
+use crate::verify::{VerifyReport, verify_source};
+use crate::worktree::tree_mode;
+
+/// A file that was packed.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    /// Its path in the archive.
+    pub path: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// By how many bytes it made the archive grow, everything counted but the archive's own list of entries.
+    pub growth: u64,
+    /// What its content cost.
+    pub cost: SnapshotCost,
+    /// Why a file that looked like a model is kept as opaque bytes.
+    pub note: Option<String>,
+}
+
+/// What `pack` did.
+#[derive(Debug, Clone)]
+pub struct PackReport {
+    /// The files, in series order.
+    pub files: Vec<Packed>,
+    /// Length of the archive in bytes.
+    pub size: u64,
+}
+
+/// Packs files, in the order of a series, into one new archive. Folders are taken whole, in natural order of their files'
+/// paths. Nothing is at `out` before everything is durable there.
+///
+/// # Errors
+/// A file that cannot be read, a path that comes twice, `out` that exists (unless `force`), or what the file system says.
+pub fn pack(
+    files: &[PathBuf],
+    out: &Path,
+    force: bool,
+    settings: Settings,
+    progress: &dyn Progress,
+) -> Result<PackReport> {
+    if !force && fs::symlink_metadata(out).is_ok() {
+        let paths = vec![out.display().to_string()];
+        return Err(RepoError::WouldOverwrite { what: "there is a file already", paths });
+    }
+    let mut inputs = Vec::new();
+    for given in files {
+        collect(given, &archive_path(given)?, out, &mut inputs)?;
+    }
+    if inputs.is_empty() {
+        return Err(RepoError::NothingToDo("there is no file to pack".to_owned()));
+    }
+    let mut names = BTreeSet::new();
+    if let Some((path, _)) = inputs.iter().find(|(path, _)| !names.insert(path.clone())) {
+        return Err(RepoError::Argument(format!("two files would be {path:?} in the archive")));
+    }
+    let total = inputs.iter().filter_map(|(_, place)| fs::metadata(place).ok()).map(|metadata| metadata.len()).sum();
+    progress.begin("packing", Some(total));
+    let writer = ArchiveWriter::create(out)?;
+    let options = SnapshotOptions { cut: Cut::V1, level: settings.level, threads: settings.workers() };
+    let mut root = ArchiveRoot::default();
+    let mut report = Vec::new();
+    let mut series: Vec<Arc<ContentManifest>> = Vec::new();
+    for (path, place) in inputs {
+        let before = writer.len();
+        let read = |error| RepoError::io("cannot read", &place)(error);
+        let metadata = fs::metadata(&place).map_err(read)?;
+        let source = FileSource::open(&place).map_err(read)?;
+        let earlier = |_: &_| Ok(series.clone());
+        let Kept { manifest, id, cost, note } = keep_file(&source, &place, earlier, &writer, options, progress)?;
+        if manifest.size != metadata.len() {
+            return Err(RepoError::Changed(place));
+        }
+        let storage = storage_manifest(&writer, id, &manifest)?;
+        let storage = storage.to_bytes().map_err(|error| RepoError::manifest(&place)(error.into()))?;
+        root.files.push(ArchiveFile {
+            path: path.clone(),
+            mode: tree_mode(&metadata).as_str().to_owned(),
+            size: manifest.size,
+            sha256: manifest.sha256,
+            manifest: id,
+            storage: put_object(&writer, EntryKind::Storage, &storage)?,
+            record: None,
+            extra: Default::default(),
+        });
+        report.push(Packed { path, size: manifest.size, growth: writer.len() - before, cost, note });
+        if !manifest.tensors.is_empty() {
+            series.insert(0, Arc::new(manifest));
+            series.truncate(MAX_CANDIDATES);
+        }
+    }
+    put_object(&writer, EntryKind::Archive, &root.to_bytes().map_err(|error| RepoError::manifest(out)(error.into()))?)?;
+    let (_, size) = writer.finish(force)?;
+    progress.finish();
+    Ok(PackReport { files: report, size })
+}
+
+/// An archive, opened.
+pub struct Archive {
+    reader: ArchiveReader,
+    /// What it holds.
+    pub root: ArchiveRoot,
+}
+
+impl Archive {
+    /// Opens an archive and reads its list of files.
+    ///
+    /// # Errors
+    /// A file that is no archive, or a damaged one.
+    pub fn open(path: &Path) -> Result<Self> {
+        let reader = ArchiveReader::open(path)?;
+        let roots = reader.keys(EntryKind::Archive);
+        let [EntryKey { id, .. }] = roots[..] else {
+            let why = "is a pack, but not an archive: it has no list of files".to_owned();
+            return Err(RepoError::Path { path: path.to_owned(), why });
+        };
+        let mut objects = Objects::new(&reader);
+        let bytes = objects.bytes(EntryKind::Archive, id)?;
+        let root = ArchiveRoot::from_bytes(bytes).map_err(|source| RepoError::Object {
+            what: "archive",
+            id,
+            source: source.into(),
+        })?;
+        Ok(Self { reader, root })
+    }
+
+    /// Restores every file below `folder`, and gives their paths and sizes.
+    ///
+    /// # Errors
+    /// A damaged archive, a path that would leave the folder, files that exist (unless `force`), or what the file system
+    /// says.
+    pub fn unpack(
+        &self,
+        folder: &Path,
+        force: bool,
+        settings: Settings,
+        progress: &dyn Progress,
+    ) -> Result<Vec<(String, u64)>> {
+        let mut files = BTreeMap::new();
+        for file in &self.root.files {
+            validate_path(&file.path).map_err(|error| RepoError::Path {
+                path: file.path.clone().into(),
+                why: format!("cannot be restored: {error}"),
+            })?;
+            let mode = FileMode::ALL.into_iter().find(|mode| mode.as_str() == file.mode).unwrap_or(FileMode::Regular);
+            let entry = FileEntry { mode, size: file.size, sha256: file.sha256, manifest: file.manifest };
+            files.insert(file.path.clone(), entry);
+        }
+        fs::create_dir_all(folder).map_err(RepoError::io("cannot create", folder))?;
+        let taken = files.keys().filter(|path| fs::symlink_metadata(folder.join(path)).is_ok());
+        let taken: Vec<String> = taken.take(10).cloned().collect();
+        if !force && !taken.is_empty() {
+            return Err(RepoError::WouldOverwrite { what: "files would be overwritten", paths: taken });
+        }
+        write_all(&self.reader, &files.iter().collect(), folder, (folder, ".shard-"), settings.workers(), progress)
+    }
+
+    /// Decodes and hashes every entry and every file.
+    ///
+    /// # Errors
+    /// Only what keeps it from looking; what is wrong with the archive is in the report.
+    pub fn verify(&self, progress: &dyn Progress) -> Result<VerifyReport> {
+        let manifests = self.root.files.iter().map(|file| (file.path.clone(), file.manifest, file.sha256)).collect();
+        verify_source(&self.reader, &|kind| Ok(self.reader.keys(kind)), manifests, progress)
+    }
+}
+
+/// The path that a file given by a user has in an archive: as given where it is relative and stays below the current
+/// folder, else its last part.
+fn archive_path(given: &Path) -> Result<String> {
+    let refuse = |why: &str| RepoError::Path { path: given.to_owned(), why: why.to_owned() };
+    let mut parts = Vec::new();
+    let mut is_plain = true;
+    for part in given.components() {
+        match part {
+            Component::Normal(part) => parts.push(part.to_str().ok_or_else(|| refuse("is not valid UTF-8"))?),
+            Component::CurDir => {}
+            _ => is_plain = false,
+        }
+    }
+    if !is_plain {
+        parts.drain(..parts.len().saturating_sub(1));
+    }
+    Ok(parts.join("/"))
+}
+
+/// Adds a file, or every file of a folder, to the list of what is to be packed.
+fn collect(place: &Path, path: &str, out: &Path, inputs: &mut Vec<(String, PathBuf)>) -> Result<()> {
+    let metadata = fs::metadata(place).map_err(RepoError::io("cannot read", place))?;
+    if !metadata.is_dir() {
+        validate_path(path).map_err(|error| RepoError::Path { path: place.to_owned(), why: error.to_string() })?;
+        inputs.push((path.to_owned(), place.to_owned()));
+        return Ok(());
+    }
+    let mut names = Vec::new();
+    for entry in fs::read_dir(place).map_err(RepoError::io("cannot list", place))? {
+        let entry = entry.map_err(RepoError::io("cannot list", place))?;
+        let name = entry
+            .file_name()
+            .into_string()
+            .map_err(|_| RepoError::Path { path: entry.path(), why: "is not valid UTF-8".to_owned() })?;
+        let is_output = same_place(&entry.path(), out);
+        // A link to a folder may lead back to where it is.
+        let is_linked_folder = entry.path().is_symlink() && entry.path().is_dir();
+        if !is_output && !is_linked_folder && name != crate::worktree::REPOSITORY_DIR && name != ".git" {
+            names.push(name);
+        }
+    }
+    names.sort_by(|a, b| natural_cmp(a, b));
+    for name in names {
+        let below = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+        collect(&place.join(&name), &below, out, inputs)?;
+    }
+    Ok(())
+}
+
+fn same_place(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}

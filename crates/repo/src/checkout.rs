@@ -1,0 +1,259 @@
+//! `checkout`: files of a revision come back into the work tree, or into another folder.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use shard_core::{Digest, Progress};
+use shard_history::{FileEntry, FileMode, FileTree};
+use shard_store::process::Process;
+use shard_store::{EntrySource, RefUpdate, Target};
+
+use crate::error::{RepoError, Result};
+use crate::objects::Objects;
+use crate::repository::{HEAD, HEADS, Repository, STAGE};
+use crate::restore::{restore_bytes, restore_file};
+use crate::stage::{put_tree, stat_entry};
+use crate::status::WorkState;
+use crate::worktree::{Found, make_parents};
+
+/// How to check out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CheckoutOptions {
+    /// Whether changes in the work tree that are not committed may be lost.
+    pub force: bool,
+}
+
+/// What `checkout` did.
+#[derive(Debug, Clone)]
+pub struct CheckoutReport {
+    /// The commit that the files are from.
+    pub commit: Digest,
+    /// The branch that is checked out now; `None` where a commit is, or where only files were taken.
+    pub branch: Option<String>,
+    /// Files written, and their bytes.
+    pub written: Vec<(String, u64)>,
+    /// Files removed.
+    pub removed: Vec<String>,
+    /// Files that were right already.
+    pub unchanged: u64,
+}
+
+/// Most paths that an error names.
+const NAMED: usize = 10;
+
+impl Repository {
+    /// Makes the work tree, the stage and HEAD those of a revision. A branch's name leaves that branch checked out,
+    /// anything else the commit alone.
+    ///
+    /// # Errors
+    /// [`RepoError::WouldOverwrite`] where files would be lost that no commit has, before anything is touched; an unknown
+    /// revision; what the store or the file system says.
+    pub fn checkout(&self, text: &str, options: CheckoutOptions, progress: &dyn Progress) -> Result<CheckoutReport> {
+        let commit = self.resolve(text)?;
+        let target = self.files_of(commit)?;
+        let (stage_state, stage) = self.stage()?;
+        let changes: BTreeMap<String, WorkState> = self.work_changes(&stage)?.into_iter().collect();
+        if !options.force {
+            self.refuse_losses(&stage, &target, &changes)?;
+        }
+        let branch = self.store.refs().read(&format!("{HEADS}{text}")).ok().flatten();
+        let branch = branch.filter(|state| state.target == Target::Commit(commit)).map(|_| text.to_owned());
+
+        let gone = stage.files().keys().filter(|path| !target.get(path).is_some());
+        let removed: Vec<String> = gone.cloned().collect();
+        let (wanted, unchanged): (BTreeMap<_, _>, BTreeMap<_, _>) = target.files().iter().partition(|(path, entry)| {
+            // What was changed in the work tree alone stays, unless asked otherwise.
+            let is_off = match changes.get(*path) {
+                Some(WorkState::Deleted) => true,
+                Some(WorkState::Modified) => options.force,
+                _ => false,
+            };
+            is_off || stage.get(path) != Some(*entry)
+        });
+        let transaction = self.store.begin("checkout")?;
+        for path in &removed {
+            self.work.remove(path)?;
+        }
+        let written = self.write_files(&wanted, progress)?;
+        let root = put_tree(&transaction, &target)?;
+        let message = format!("checkout: {text}");
+        let head = self.read_ref(HEAD)?;
+        let to = match &branch {
+            Some(branch) => Target::Symbolic(format!("{HEADS}{branch}")),
+            None => Target::Commit(commit),
+        };
+        let mut updates = Vec::new();
+        if stage_state.as_ref().is_none_or(|state| state.target != Target::Tree(root)) {
+            updates.push(RefUpdate { name: STAGE.to_owned(), expected: stage_state, target: Target::Tree(root) });
+        }
+        if head.as_ref().is_none_or(|head| head.target != to) {
+            updates.push(RefUpdate { name: HEAD.to_owned(), expected: head, target: to });
+        }
+        self.move_refs(&transaction, &updates, &message)?;
+        Ok(CheckoutReport { commit, branch, written, removed, unchanged: unchanged.len() as u64 })
+    }
+
+    /// Takes single files or folders of a revision into the work tree and the stage, over what is there: naming a path asks
+    /// for that, as in Git. What is checked out stays.
+    ///
+    /// # Errors
+    /// As [`Self::checkout`]; a path that the revision does not have.
+    pub fn checkout_paths(&self, text: &str, paths: &[PathBuf], progress: &dyn Progress) -> Result<CheckoutReport> {
+        let commit = self.resolve(text)?;
+        let tracked = paths.iter().map(|path| self.work.tracked_path(path)).collect::<Result<Vec<_>>>()?;
+        let chosen = choose(text, self.files_of(commit)?, &tracked)?;
+        let (stage_state, mut stage) = self.stage()?;
+        let transaction = self.store.begin("checkout")?;
+        let wanted: BTreeMap<&String, &FileEntry> = chosen.iter().collect();
+        let written = self.write_files(&wanted, progress)?;
+        let changes = chosen.iter().map(|(path, entry)| (path.clone(), Some(*entry))).collect();
+        self.move_stage(&transaction, stage_state, &mut stage, &changes, &format!("checkout: {text} (paths)"))?;
+        Ok(CheckoutReport { commit, branch: None, written, removed: Vec::new(), unchanged: 0 })
+    }
+
+    /// Writes files of a revision (all, or those at or below `paths`) into a folder outside of the work tree's care, which
+    /// may exist; files in it that have the same names are replaced only with `force`. Nothing else of the repository
+    /// changes.
+    ///
+    /// # Errors
+    /// As [`Self::checkout`].
+    pub fn export(
+        &self,
+        text: &str,
+        paths: &[String],
+        folder: &Path,
+        options: CheckoutOptions,
+        progress: &dyn Progress,
+    ) -> Result<CheckoutReport> {
+        let commit = self.resolve(text)?;
+        let tree = self.files_of(commit)?;
+        let chosen = if paths.is_empty() { tree.files().clone() } else { choose(text, tree, paths)? };
+        fs::create_dir_all(folder).map_err(RepoError::io("cannot create", folder))?;
+        let taken = chosen.keys().filter(|path| fs::symlink_metadata(folder.join(path)).is_ok());
+        let taken: Vec<String> = taken.take(NAMED).cloned().collect();
+        if !options.force && !taken.is_empty() {
+            return Err(RepoError::WouldOverwrite { what: "files would be overwritten", paths: taken });
+        }
+        let wanted: BTreeMap<&String, &FileEntry> = chosen.iter().collect();
+        let written = write_all(&self.store, &wanted, folder, (folder, ".shard-"), self.settings.workers(), progress)?;
+        Ok(CheckoutReport { commit, branch: None, written, removed: Vec::new(), unchanged: 0 })
+    }
+
+    /// Refuses where content that no commit has would be replaced or removed: files of the work tree that differ from the
+    /// stage or are untracked, and what is staged.
+    fn refuse_losses(&self, stage: &FileTree, target: &FileTree, changes: &BTreeMap<String, WorkState>) -> Result<()> {
+        let last = self.head()?.commit.map(|commit| self.files_of(commit)).transpose()?.unwrap_or_default();
+        let mut lost: Vec<String> = Vec::new();
+        for (path, entry) in stage.files() {
+            let wanted = target.get(path);
+            if last.get(path) != Some(entry) && wanted != Some(entry) {
+                lost.push(path.clone());
+            }
+        }
+        for (path, state) in changes {
+            let wanted = target.get(path);
+            let is_touched = match state {
+                WorkState::Deleted => false,
+                WorkState::Modified => stage.get(path) != wanted,
+                WorkState::Untracked => wanted.is_some(),
+            };
+            if is_touched && !self.has_content(path, wanted)? {
+                lost.push(path.clone());
+            }
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        lost.sort();
+        lost.dedup();
+        lost.truncate(NAMED);
+        Err(RepoError::WouldOverwrite { what: "changes that no commit has would be lost", paths: lost })
+    }
+
+    fn has_content(&self, path: &str, entry: Option<&FileEntry>) -> Result<bool> {
+        let Some(entry) = entry else { return Ok(false) };
+        let place = self.work.place(path);
+        let metadata = fs::symlink_metadata(&place).map_err(RepoError::io("cannot read", &place))?;
+        self.is_unchanged(&Found { path: path.to_owned(), metadata }, entry, &mut Vec::new())
+    }
+
+    fn write_files(
+        &self,
+        wanted: &BTreeMap<&String, &FileEntry>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<(String, u64)>> {
+        // Named as the store names its own, so that what a killed process leaves is found and removed.
+        let temporary = self.dir().join("tmp");
+        let prefix = format!("{}.checkout-", Process::current().tag());
+        let threads = self.settings.workers();
+        let written = write_all(&self.store, wanted, self.work.root(), (&temporary, &prefix), threads, progress)?;
+        let mut stats = Vec::new();
+        for (path, entry) in wanted {
+            let metadata = fs::symlink_metadata(self.work.place(path)).ok().filter(|metadata| metadata.is_file());
+            stats.extend(metadata.map(|metadata| stat_entry(path, &metadata, entry)));
+        }
+        self.store.stat_cache().update(&stats, &[])?;
+        Ok(written)
+    }
+}
+
+/// The files at or below `paths`.
+fn choose(text: &str, tree: FileTree, paths: &[String]) -> Result<BTreeMap<String, FileEntry>> {
+    let mut chosen = BTreeMap::new();
+    for path in paths {
+        let before = chosen.len();
+        chosen.extend(tree.get(path).map(|entry| (path.clone(), *entry)));
+        chosen.extend(tree.below(path).map(|(path, entry)| (path.clone(), *entry)));
+        if chosen.len() == before && !paths.iter().any(|other| other != path && tree.get(path).is_some()) {
+            return Err(RepoError::NoSuchPath { revision: text.to_owned(), path: path.clone() });
+        }
+    }
+    Ok(chosen)
+}
+
+/// Writes files below `folder`, each whole or not at all, and gives their paths and sizes.
+pub(crate) fn write_all(
+    source: &dyn EntrySource,
+    wanted: &BTreeMap<&String, &FileEntry>,
+    folder: &Path,
+    temporary: (&Path, &str),
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<Vec<(String, u64)>> {
+    let mut objects = Objects::new(source);
+    let mut written = Vec::new();
+    progress.begin("writing", Some(wanted.values().map(|entry| entry.size).sum()));
+    for (path, entry) in wanted {
+        make_parents(folder, path)?;
+        let target = folder.join(path);
+        let manifest = objects.manifest(entry.manifest)?;
+        if manifest.size != entry.size || manifest.sha256 != entry.sha256 {
+            let (expected, found) = (entry.sha256, manifest.sha256);
+            return Err(RepoError::WrongFile { path: (*path).clone(), expected, found });
+        }
+        if entry.mode == FileMode::Symlink {
+            write_link(&restore_bytes(&manifest, source)?, &target)?;
+        } else {
+            let executable = entry.mode == FileMode::Executable;
+            restore_file(&manifest, source, executable, temporary, &target, threads, progress)?;
+        }
+        written.push(((*path).clone(), entry.size));
+    }
+    progress.finish();
+    Ok(written)
+}
+
+#[cfg(unix)]
+fn write_link(bytes: &[u8], target: &Path) -> Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let _ = fs::remove_file(target);
+    std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(bytes), target)
+        .map_err(RepoError::io("cannot create the link", target))
+}
+
+#[cfg(not(unix))]
+fn write_link(bytes: &[u8], target: &Path) -> Result<()> {
+    // As Git does where links need special rights: a file that holds the target.
+    fs::write(target, bytes).map_err(RepoError::io("cannot write", target))
+}

@@ -1,0 +1,191 @@
+//! What can go wrong in a repository.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use shard_codecs::CodecError;
+use shard_core::Digest;
+use shard_history::{HistoryError, RevisionError};
+use shard_manifest::ManifestError;
+use shard_store::{EntryKey, PackId, RefError, StoreError};
+use thiserror::Error;
+
+/// The engine's results.
+pub type Result<T> = std::result::Result<T, RepoError>;
+
+/// An operation on a repository that did not do what was asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RepoError {
+    /// There is no repository here or above.
+    #[error("{0}: not a shard repository, nor is any folder above it")]
+    NotARepository(PathBuf),
+    /// A repository is here already.
+    #[error("{0}: there is a shard repository here already")]
+    AlreadyARepository(PathBuf),
+    /// A file or folder could not be read or written.
+    #[error("{path}: {doing}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as in "cannot read".
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A manifest, tree, commit or tag is malformed.
+    #[error("{what} {id}: {source}")]
+    Object {
+        /// What kind of object it is.
+        what: &'static str,
+        /// Its id.
+        id: Digest,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
+    /// A tree, commit or tag is malformed.
+    #[error("{what} {id}: {source}")]
+    History {
+        /// What kind of object it is.
+        what: &'static str,
+        /// Its id.
+        id: Digest,
+        /// What is wrong with it.
+        source: HistoryError,
+    },
+    /// An entry is named but nowhere stored.
+    #[error("{key} is missing from the repository")]
+    Missing {
+        /// The entry.
+        key: EntryKey,
+    },
+    /// An entry's stored bytes cannot be decoded.
+    #[error("{key} in {pack} is damaged: {source}")]
+    Decode {
+        /// The entry.
+        key: EntryKey,
+        /// The pack that holds it.
+        pack: PackId,
+        /// What the decoder said.
+        source: CodecError,
+    },
+    /// An entry decoded to bytes that are not those of its id.
+    #[error("{key} is damaged: its bytes hash to {found}")]
+    WrongBytes {
+        /// The entry.
+        key: EntryKey,
+        /// The hash of what was read.
+        found: Digest,
+    },
+    /// An entry's header and the pack's footer disagree about its length, or it is over its limit.
+    #[error("{key} in {pack} is damaged: its length is not what was promised")]
+    WrongLength {
+        /// The entry.
+        key: EntryKey,
+        /// The pack that holds it.
+        pack: PackId,
+    },
+    /// A chain of bases is longer than any that shard writes.
+    #[error("{key}: its chain of bases is too long")]
+    TooDeep {
+        /// The entry.
+        key: EntryKey,
+    },
+    /// A base reference that does not fit the block it names.
+    #[error("a base reference to block {block} does not fit it")]
+    BadBase {
+        /// The block.
+        block: Digest,
+    },
+    /// A block could not be encoded.
+    #[error("a block of {path} could not be encoded: {source}")]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// What the encoder said.
+        source: CodecError,
+    },
+    /// A restored file is not the file that was kept.
+    #[error("{path}: restored bytes hash to {found}, not to {expected}")]
+    WrongFile {
+        /// The file.
+        path: String,
+        /// The hash that was kept.
+        expected: Digest,
+        /// The hash of what was restored.
+        found: Digest,
+    },
+    /// A file changed while it was being read.
+    #[error("{0} changed while it was being read")]
+    Changed(PathBuf),
+    /// A path that cannot be kept.
+    #[error("{path}: {why}")]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// A revision that is malformed, or names nothing or several things.
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
+    /// A commit that is its own ancestor, which only a damaged or forged history has.
+    #[error("the commit {0} is its own ancestor")]
+    Cycle(Digest),
+    /// A path that a revision does not have.
+    #[error("revision {revision} has no {path:?}")]
+    NoSuchPath {
+        /// The revision.
+        revision: String,
+        /// The path.
+        path: String,
+    },
+    /// Nothing matched what was asked for.
+    #[error("{0}")]
+    NothingToDo(String),
+    /// Doing this would lose something.
+    #[error("{what}: {paths:?}")]
+    WouldOverwrite {
+        /// What would be lost.
+        what: &'static str,
+        /// The first few paths.
+        paths: Vec<String>,
+    },
+    /// Another writer moved the ref first.
+    #[error("{0} was moved by another writer meanwhile")]
+    Raced(String),
+    /// A fault of shard itself.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
+    /// A file whose manifest cannot be written.
+    #[error("{path}: its manifest cannot be written: {source}")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: ManifestError,
+    },
+    /// A wrong argument.
+    #[error("{0}")]
+    Argument(String),
+}
+
+impl RepoError {
+    /// Whether another writer moved a ref first.
+    pub(crate) fn is_conflict(error: &StoreError) -> bool {
+        matches!(error, StoreError::Ref(error) if matches!(**error, RefError::Conflict { .. }))
+    }
+
+    /// Wraps an I/O error with its path and what was tried.
+    pub(crate) fn io<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + use<'a> {
+        move |source| Self::Io { path: path.to_owned(), doing, source }
+    }
+
+    /// Wraps the error of a manifest that cannot be written.
+    pub(crate) fn manifest<'a>(path: &'a Path) -> impl FnOnce(ManifestError) -> Self + use<'a> {
+        move |source| Self::Manifest { path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,139 @@
+//! Looking at how files are cut and stored.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use shard_core::{DType, Digest, Progress};
+use shard_formats::FileSource;
+use shard_manifest::{BlockStorage, ContentManifest, StorageManifest};
+use shard_store::{EntryKey, EntryKind, EntrySource, PackId};
+
+use crate::blocks::{BlockReader, block_key};
+use crate::error::{RepoError, Result};
+use crate::repository::Repository;
+use crate::snapshot::manifest_of;
+use shard_core::limits::Cut;
+
+/// A block of a file, as `chunk` shows it.
+#[derive(Debug, Clone)]
+pub struct ChunkLine {
+    /// Where it starts in the file, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub len: u32,
+    /// Its id.
+    pub id: Digest,
+    /// The tensor that it belongs to, where it belongs to one.
+    pub tensor: Option<String>,
+    /// The element type; `None` for opaque bytes.
+    pub dtype: Option<DType>,
+    /// Whether the repository has it.
+    pub known: bool,
+    /// Whether an earlier block of the same file has the same bytes.
+    pub repeated: bool,
+}
+
+/// How a file is cut.
+#[derive(Debug, Clone)]
+pub struct ChunkReport {
+    /// The format that the file was parsed as.
+    pub format: String,
+    /// Why a file that looked like a model is treated as opaque bytes.
+    pub note: Option<String>,
+    /// The file's length in bytes.
+    pub size: u64,
+    /// SHA-256 of the file.
+    pub sha256: Digest,
+    /// The blocks, in file order.
+    pub blocks: Vec<ChunkLine>,
+}
+
+/// Cuts a file without storing anything, and says which blocks `known` has.
+///
+/// # Errors
+/// What cannot be read.
+pub fn chunk(path: &Path, cut: Cut, known: Option<&Repository>, progress: &dyn Progress) -> Result<ChunkReport> {
+    let source = FileSource::open(path).map_err(RepoError::io("cannot open", path))?;
+    let parsed = shard_formats::parse(&source).map_err(RepoError::io("cannot read", path))?;
+    progress.begin("reading", Some(shard_formats::Source::len(&source)));
+    let manifest = manifest_of(&source, path, &parsed.layout, cut, progress)?;
+    progress.finish();
+    let mut names: Vec<Option<&str>> = vec![None; manifest.segments.len()];
+    for tensor in &manifest.tensors {
+        if let Some(name) = names.get_mut(tensor.segment) {
+            name.get_or_insert(&tensor.name);
+        }
+    }
+    let mut seen = HashSet::new();
+    let mut blocks = Vec::new();
+    for block in manifest.blocks() {
+        let is_known = match known {
+            Some(repository) => repository.store().locate(&block_key(block.span.id))?.is_some(),
+            None => false,
+        };
+        blocks.push(ChunkLine {
+            offset: block.file_offset,
+            len: block.span.len,
+            id: block.span.id,
+            tensor: names.get(block.segment).copied().flatten().map(str::to_owned),
+            dtype: block.dtype,
+            known: is_known,
+            repeated: !seen.insert(block.span.id),
+        });
+    }
+    let note = parsed.note.map(|note| note.to_string());
+    Ok(ChunkReport { format: manifest.format, note, size: manifest.size, sha256: manifest.sha256, blocks })
+}
+
+impl Repository {
+    /// How the blocks of a content manifest are stored now.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub fn storage(&self, id: Digest) -> Result<(Arc<ContentManifest>, StorageManifest)> {
+        let manifest = self.manifest(id)?;
+        let storage = storage_manifest(&self.store, id, &manifest)?;
+        Ok((manifest, storage))
+    }
+
+    /// Stored bytes of an entry; `None` where it is not here.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn stored_len(&self, kind: EntryKind, id: Digest) -> Result<Option<u64>> {
+        Ok(self.store.locate(&EntryKey { kind, id })?.map(|location| location.stored_len))
+    }
+}
+
+/// How the blocks of a manifest are stored, from their headers.
+pub(crate) fn storage_manifest(
+    source: &dyn EntrySource,
+    id: Digest,
+    manifest: &ContentManifest,
+) -> Result<StorageManifest> {
+    let mut reader = BlockReader::new(source);
+    let mut storage = StorageManifest::new(id);
+    for block in manifest.blocks() {
+        if storage.blocks.contains_key(&block.span.id) {
+            continue;
+        }
+        let (header, location) = reader.header(&block_key(block.span.id))?;
+        let pack = match location.pack {
+            PackId::Sealed(pack) => Some(pack),
+            PackId::Pending(_) | PackId::Archive => None,
+        };
+        let stored = BlockStorage {
+            chain: header.chain.to_string(),
+            raw: location.raw_len,
+            stored: location.stored_len,
+            depth: location.depth,
+            base: header.base,
+            pack,
+            params: Default::default(),
+            extra: Default::default(),
+        };
+        storage.blocks.insert(block.span.id, stored);
+    }
+    Ok(storage)
+}

@@ -1,0 +1,226 @@
+//! A repository: opening it, its refs, and what its revisions mean.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use shard_codecs::Level;
+use shard_core::Digest;
+use shard_core::limits::Cut;
+use shard_history::Revision;
+use shard_history::revision::{RefKind, ResolveError, Resolver};
+use shard_store::{EntryKind, Nonce, RefState, Store, StoreError, Target, ref_name};
+
+use crate::error::{RepoError, Result};
+use crate::objects::Objects;
+use crate::snapshot::SnapshotOptions;
+use crate::worktree::{REPOSITORY_DIR, WorkTree};
+
+/// The branch that a new repository starts on.
+pub const DEFAULT_BRANCH: &str = "main";
+
+/// The ref that says what is checked out: a symbolic ref to a branch, or a commit.
+pub(crate) const HEAD: &str = "HEAD";
+/// The ref that names the staged tree.
+pub(crate) const STAGE: &str = "stage";
+/// The prefix of branches' refs.
+pub(crate) const HEADS: &str = "heads/";
+/// The prefix of tags' refs.
+pub(crate) const TAGS: &str = "tags/";
+
+/// Most workers: their buffers have to fit in the memory that shard promises to stay under.
+const MAX_THREADS: usize = 12;
+
+/// Most commits that an ambiguous id is shown to mean.
+const MAX_CANDIDATES: usize = 5;
+
+/// How a repository is used by this process.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Worker threads; 0 means one a core. At most 12 are used.
+    pub threads: usize,
+    /// How hard encoders try.
+    pub level: Level,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { threads: 0, level: Level::Default }
+    }
+}
+
+impl Settings {
+    /// Worker threads, at least 1.
+    pub(crate) fn workers(self) -> usize {
+        let wanted = if self.threads > 0 {
+            self.threads
+        } else {
+            thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        };
+        wanted.min(MAX_THREADS)
+    }
+}
+
+/// What is checked out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The branch, without `heads/`; `None` when a commit is checked out that no branch follows.
+    pub branch: Option<String>,
+    /// The commit; `None` on a branch without commits.
+    pub commit: Option<Digest>,
+}
+
+/// A repository in a work tree.
+pub struct Repository {
+    pub(crate) work: WorkTree,
+    pub(crate) store: Store,
+    pub(crate) settings: Settings,
+}
+
+impl Repository {
+    /// Makes a repository in the folder `root`, which is made where it does not exist and may have files.
+    ///
+    /// # Errors
+    /// [`RepoError::AlreadyARepository`], or what the file system says.
+    pub fn init(root: &Path, branch: &str, cut: Cut, settings: Settings) -> Result<Self> {
+        ref_name::check(&format!("{HEADS}{branch}")).map_err(|error| RepoError::Argument(error.to_string()))?;
+        fs::create_dir_all(root).map_err(RepoError::io("cannot create", root))?;
+        let root = root.canonicalize().map_err(RepoError::io("cannot be resolved", root))?;
+        let dir = root.join(REPOSITORY_DIR);
+        let store = match Store::init(&dir, cut) {
+            Err(StoreError::AlreadyARepository(_)) => return Err(RepoError::AlreadyARepository(root)),
+            other => other?,
+        };
+        // Git, where it is used beside shard, should not look in here.
+        let ignore = dir.join(".gitignore");
+        fs::write(&ignore, "*\n").map_err(RepoError::io("cannot write", &ignore))?;
+        let target = Target::Symbolic(format!("{HEADS}{branch}"));
+        let operation = Nonce::random().map_err(RepoError::io("cannot draw random numbers for", &dir))?;
+        store.refs().compare_and_swap(HEAD, None, target, "init", operation).map_err(StoreError::from)?;
+        Ok(Self { work: WorkTree::new(root), store, settings })
+    }
+
+    /// Opens the repository of the folder `start` or of the nearest folder above that has one.
+    ///
+    /// # Errors
+    /// [`RepoError::NotARepository`], or what the store says.
+    pub fn discover(start: &Path, settings: Settings) -> Result<Self> {
+        let start = start.canonicalize().map_err(RepoError::io("cannot be resolved", start))?;
+        let root = start.ancestors().find(|folder| folder.join(REPOSITORY_DIR).is_dir());
+        let root = root.ok_or_else(|| RepoError::NotARepository(start.clone()))?;
+        let store = Store::open(&root.join(REPOSITORY_DIR))?;
+        Ok(Self { work: WorkTree::new(root.to_owned()), store, settings })
+    }
+
+    /// The folder that holds the repository and the work tree.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.work.root()
+    }
+
+    /// The folder of the repository itself.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.work.root().join(REPOSITORY_DIR)
+    }
+
+    /// The store behind the repository.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Where tensors of this repository are cut.
+    #[must_use]
+    pub fn cut(&self) -> Cut {
+        self.store.cut()
+    }
+
+    pub(crate) fn snapshot_options(&self) -> SnapshotOptions {
+        SnapshotOptions { cut: self.cut(), level: self.settings.level, threads: self.settings.workers() }
+    }
+
+    pub(crate) fn objects(&self) -> Objects<'_> {
+        Objects::new(&self.store)
+    }
+
+    pub(crate) fn read_ref(&self, name: &str) -> Result<Option<RefState>> {
+        Ok(self.store.refs().read(name).map_err(StoreError::from)?)
+    }
+
+    /// What is checked out.
+    ///
+    /// # Errors
+    /// Refs that cannot be read.
+    pub fn head(&self) -> Result<Head> {
+        let Some(head) = self.read_ref(HEAD)? else {
+            return Ok(Head { branch: Some(DEFAULT_BRANCH.to_owned()), commit: None });
+        };
+        match head.target {
+            Target::Commit(commit) => Ok(Head { branch: None, commit: Some(commit) }),
+            Target::Symbolic(name) => {
+                let commit = self.read_ref(&name)?.and_then(|state| commit_of(&state));
+                let branch = name.strip_prefix(HEADS).unwrap_or(&name).to_owned();
+                Ok(Head { branch: Some(branch), commit })
+            }
+            _ => Err(RepoError::Argument(format!("the ref {HEAD} names neither a branch nor a commit"))),
+        }
+    }
+
+    /// The commit that a revision names.
+    ///
+    /// # Errors
+    /// [`RepoError::Revision`], or what cannot be read.
+    pub fn resolve(&self, text: &str) -> Result<Digest> {
+        self.resolve_revision(&Revision::parse(text)?)
+    }
+
+    pub(crate) fn resolve_revision(&self, revision: &Revision) -> Result<Digest> {
+        revision.resolve(&mut Names { repository: self, objects: self.objects() }).map_err(|error| match error {
+            ResolveError::Revision(error) => error.into(),
+            ResolveError::Resolver(error) => error,
+        })
+    }
+}
+
+/// What revisions can name in a repository.
+struct Names<'a> {
+    repository: &'a Repository,
+    objects: Objects<'a>,
+}
+
+impl Resolver for Names<'_> {
+    type Error = RepoError;
+
+    fn head(&mut self) -> Result<Option<Digest>> {
+        Ok(self.repository.head()?.commit)
+    }
+
+    fn reference(&mut self, kind: RefKind, name: &str) -> Result<Option<Digest>> {
+        let full = format!("{}{name}", kind.prefix().trim_start_matches("refs/"));
+        if ref_name::check(&full).is_err() {
+            return Ok(None);
+        }
+        let state = self.repository.store.refs().read_resolved(&full).map_err(StoreError::from)?.state;
+        match state.map(|state| state.target) {
+            Some(Target::Commit(commit)) => Ok(Some(commit)),
+            Some(Target::Tag(tag)) => Ok(Some(self.objects.tag(tag)?.target)),
+            _ => Ok(None),
+        }
+    }
+
+    fn commits_with_prefix(&mut self, digits: &str) -> Result<Vec<Digest>> {
+        Ok(self.repository.store.find_prefix(EntryKind::Commit, digits, MAX_CANDIDATES)?)
+    }
+
+    fn parents(&mut self, commit: &Digest) -> Result<Vec<Digest>> {
+        Ok(self.objects.commit(*commit)?.parents)
+    }
+}
+
+fn commit_of(state: &RefState) -> Option<Digest> {
+    match state.target {
+        Target::Commit(commit) => Some(commit),
+        _ => None,
+    }
+}

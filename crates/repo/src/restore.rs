@@ -1,0 +1,146 @@
+//! A manifest becomes a file again: blocks are decoded, proven and written where they belong, on every core.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use shard_core::{Digest, Progress};
+use shard_manifest::ContentManifest;
+use shard_store::EntrySource;
+use tempfile::NamedTempFile;
+
+use crate::blocks::{BlockReader, block_key};
+use crate::error::{RepoError, Result};
+use crate::worktree::set_executable;
+
+/// Files up to this size, in bytes, are not worth starting threads for.
+const INLINE: u64 = 1 << 20;
+
+/// A block of a file and its place.
+struct Piece {
+    id: Digest,
+    len: u32,
+    offset: u64,
+}
+
+/// Writes the file that a manifest describes to `target`: into a temporary file in `temp_dir` first, then renamed into
+/// place, so that a reader of `target` sees the old file or the whole new one.
+pub(crate) fn restore_file(
+    manifest: &ContentManifest,
+    source: &dyn EntrySource,
+    executable: bool,
+    (temp_dir, temp_prefix): (&Path, &str),
+    target: &Path,
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    let temporary = temporary_file(temp_dir, temp_prefix)
+        .or_else(|_| temporary_file(folder, temp_prefix))
+        .map_err(RepoError::io("cannot create a temporary file", folder))?;
+    write_pieces(manifest, source, temporary.as_file(), temporary.path(), threads, progress)?;
+    set_executable(temporary.as_file(), executable).map_err(RepoError::io("cannot be made executable", target))?;
+    match temporary.persist(target) {
+        Ok(_) => Ok(()),
+        // The repository may be on another file system than its work tree: then the file is copied beside its target
+        // first, since only a rename within one is atomic.
+        Err(error) if error.error.kind() == io::ErrorKind::CrossesDevices => {
+            let beside = temporary_file(folder, temp_prefix).map_err(RepoError::io("cannot create", target))?;
+            fs::copy(error.file.path(), beside.path()).map_err(RepoError::io("cannot write", target))?;
+            beside.persist(target).map_err(|error| RepoError::io("cannot be put in place", target)(error.error))?;
+            Ok(())
+        }
+        Err(error) => Err(RepoError::io("cannot be put in place", target)(error.error)),
+    }
+}
+
+/// The whole content of a small file that a manifest describes, such as the target of a symbolic link.
+pub(crate) fn restore_bytes(manifest: &ContentManifest, source: &dyn EntrySource) -> Result<Vec<u8>> {
+    let mut reader = BlockReader::new(source);
+    let (mut bytes, mut block) = (Vec::new(), Vec::new());
+    for span in manifest.segments.iter().flat_map(|segment| &segment.blocks) {
+        reader.read(&block_key(span.id), &mut block)?;
+        bytes.extend_from_slice(&block);
+    }
+    Ok(bytes)
+}
+
+fn temporary_file(folder: &Path, prefix: &str) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The umask takes from these what it takes from every new file.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
+}
+
+fn write_pieces(
+    manifest: &ContentManifest,
+    source: &dyn EntrySource,
+    file: &File,
+    path: &Path,
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut pieces = Vec::new();
+    let mut offset = 0;
+    for span in manifest.segments.iter().flat_map(|segment| &segment.blocks) {
+        pieces.push(Piece { id: span.id, len: span.len, offset });
+        offset += u64::from(span.len);
+    }
+    file.set_len(manifest.size).map_err(RepoError::io("cannot be given its size", path))?;
+    let threads = if manifest.size <= INLINE { 1 } else { threads.max(1).min(pieces.len()) };
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let work = || -> Result<()> {
+        let mut reader = BlockReader::new(source);
+        let mut block = Vec::new();
+        while !failed.load(Ordering::Relaxed) {
+            let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            let written = reader.read(&block_key(piece.id), &mut block).and_then(|()| {
+                if block.len() != piece.len as usize {
+                    return Err(RepoError::BadBase { block: piece.id });
+                }
+                write_all_at(file, &block, piece.offset).map_err(RepoError::io("cannot write", path))
+            });
+            if let Err(error) = written {
+                failed.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+            progress.advance(u64::from(piece.len));
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut outcome = work();
+        for worker in workers {
+            let result = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            outcome = outcome.and(result);
+        }
+        outcome
+    })
+}
+
+#[cfg(unix)]
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[written..];
+        offset += written as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,395 @@
+//! A file becomes blocks: read once, cut, hashed, encoded on every core, and written in order.
+//!
+//! One thread reads and hashes the file, workers hash and encode blocks, one thread hands them to the sink. A fixed number
+//! of slots (a block's bytes and its encoding) goes round between them, so memory does not grow with the file.
+
+use std::collections::{BTreeMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use shard_codecs::{Base, Block, Encoder, Level};
+use shard_core::limits::{Cut, MAX_DEPTH};
+use shard_core::{BaseRef, Digest, Layout, NoProgress, Progress, Sha256, TensorView, sha256};
+use shard_formats::Source;
+use shard_formats::cut::Cutter;
+use shard_manifest::{BlockSpan, ContentManifest, ManifestSegment};
+use shard_store::{EntryKey, EntryKind, EntrySink};
+
+use crate::blocks::{BlockReader, block_key};
+use crate::error::{RepoError, Result};
+use crate::parent::BasePlan;
+
+/// Files up to this size, in bytes, are not worth starting threads for.
+const INLINE: u64 = 1 << 20;
+
+/// How blocks are made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SnapshotOptions {
+    pub(crate) cut: Cut,
+    pub(crate) level: Level,
+    pub(crate) threads: usize,
+}
+
+/// What a snapshot of a file cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SnapshotCost {
+    /// Blocks in the file.
+    pub blocks: u64,
+    /// Blocks that were not known before.
+    pub new_blocks: u64,
+    /// Stored bytes of the new blocks.
+    pub new_bytes: u64,
+    /// New blocks that are stored as a delta.
+    pub deltas: u64,
+}
+
+impl SnapshotCost {
+    /// Adds another file's cost to this one.
+    pub fn add(&mut self, other: Self) {
+        self.blocks += other.blocks;
+        self.new_blocks += other.new_blocks;
+        self.new_bytes += other.new_bytes;
+        self.deltas += other.deltas;
+    }
+}
+
+/// A file whose blocks and manifest are stored.
+pub(crate) struct Kept {
+    pub(crate) manifest: ContentManifest,
+    pub(crate) id: Digest,
+    pub(crate) cost: SnapshotCost,
+    /// Why a file that looked like a model is kept as opaque bytes.
+    pub(crate) note: Option<String>,
+}
+
+/// Parses, cuts, encodes and stores a file and its manifest. `earlier` gives the manifests of files that may predict it,
+/// likeliest first.
+pub(crate) fn keep_file(
+    source: &dyn Source,
+    path: &Path,
+    earlier: impl FnOnce(&Layout) -> Result<Vec<Arc<ContentManifest>>>,
+    sink: &dyn EntrySink,
+    options: SnapshotOptions,
+    progress: &dyn Progress,
+) -> Result<Kept> {
+    let parsed = shard_formats::parse(source).map_err(RepoError::io("cannot read", path))?;
+    let plan = BasePlan::new(&parsed.layout, &earlier(&parsed.layout)?);
+    let (mut manifest, mut cost) = snapshot(source, path, &parsed.layout, &plan, sink, options, progress)?;
+    let mut note = parsed.note.map(|note| note.to_string());
+    let (id, bytes) = match manifest.encode() {
+        Ok(encoded) => encoded,
+        // More tensors than a manifest can list: the file is kept all the same.
+        Err(error) if !manifest.tensors.is_empty() => {
+            note = Some(error.to_string());
+            let opaque = Layout::opaque(source.len());
+            let plan = BasePlan::none(opaque.segments.len());
+            (manifest, cost) = snapshot(source, path, &opaque, &plan, sink, options, &NoProgress)?;
+            manifest.encode().map_err(RepoError::manifest(path))?
+        }
+        Err(error) => return Err(RepoError::manifest(path)(error)),
+    };
+    put_object(sink, EntryKind::Manifest, &bytes)?;
+    Ok(Kept { manifest, id, cost, note })
+}
+
+/// What goes round between the threads: a block and room for its encoding.
+#[derive(Default)]
+struct Slot {
+    sequence: u64,
+    segment: usize,
+    offset: u64,
+    data: Vec<u8>,
+    stored: Vec<u8>,
+}
+
+struct Encoded {
+    id: Digest,
+    /// The bases' ids, where the block is new.
+    new: Option<Vec<Digest>>,
+}
+
+/// Cuts, encodes and stores a file whose layout is known, and gives its content manifest, which is not stored yet.
+fn snapshot(
+    source: &dyn Source,
+    path: &Path,
+    layout: &Layout,
+    plan: &BasePlan,
+    sink: &dyn EntrySink,
+    options: SnapshotOptions,
+    progress: &dyn Progress,
+) -> Result<(ContentManifest, SnapshotCost)> {
+    let claimed = Mutex::new(HashSet::new());
+    let job = BlockJob { sink, path, layout, plan, claimed: &claimed, level: options.level };
+    let mut cutter = Cutter::new(source, layout, options.cut);
+    let mut builder = Builder::new(source.len(), layout, options.cut, Some(sink));
+    let changed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => RepoError::Changed(path.to_owned()),
+        _ => RepoError::io("cannot read", path)(error),
+    };
+    let mut file_hash = Sha256::new();
+    if source.len() <= INLINE || options.threads <= 1 {
+        let mut worker = job.worker();
+        let mut slot = Slot::default();
+        while let Some(cut) = cutter.next(&mut slot.data).map_err(changed)? {
+            file_hash.update(&slot.data);
+            (slot.segment, slot.offset) = (cut.segment, cut.offset);
+            let encoded = worker.encode(&mut slot)?;
+            builder.take(&slot, encoded)?;
+            progress.advance(slot.data.len() as u64);
+        }
+        return Ok(builder.finish(file_hash.finish()));
+    }
+
+    let slots = options.threads + options.threads.min(4);
+    let failed = AtomicBool::new(false);
+    let (free_tx, free_rx) = bounded::<Slot>(slots);
+    let (work_tx, work_rx) = bounded::<Slot>(slots);
+    let (done_tx, done_rx) = bounded::<(Slot, Result<Encoded>)>(slots);
+    for _ in 0..slots {
+        // The channel holds as many as there are.
+        let _ = free_tx.send(Slot::default());
+    }
+    let (built, read) = thread::scope(|scope| {
+        for _ in 0..options.threads {
+            let (work, done, job) = (work_rx.clone(), done_tx.clone(), &job);
+            scope.spawn(move || work_through(job, &work, &done));
+        }
+        drop((work_rx, done_tx));
+        let failed = &failed;
+        let writer =
+            scope.spawn(move || write_in_order(&mut builder, &done_rx, &free_tx, failed, progress).map(|()| builder));
+        let mut read = || -> Result<()> {
+            let mut sequence = 0;
+            while !failed.load(Ordering::Relaxed) {
+                let Ok(mut slot) = free_rx.recv() else { break };
+                let Some(cut) = cutter.next(&mut slot.data).map_err(changed)? else { break };
+                (slot.sequence, slot.segment, slot.offset) = (sequence, cut.segment, cut.offset);
+                sequence += 1;
+                // The hash needs the bytes in order, so it is taken here, while workers are busy with earlier blocks.
+                file_hash.update(&slot.data);
+                if work_tx.send(slot).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let read = read();
+        drop(work_tx);
+        let built = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (built, read)
+    });
+    let builder = built?;
+    read?;
+    Ok(builder.finish(file_hash.finish()))
+}
+
+fn work_through(job: &BlockJob<'_>, work: &Receiver<Slot>, done: &Sender<(Slot, Result<Encoded>)>) {
+    let mut worker = job.worker();
+    for mut slot in work {
+        // A worker that panics must not leave the others waiting for its block.
+        let encoded = catch_unwind(AssertUnwindSafe(|| worker.encode(&mut slot)))
+            .unwrap_or_else(|_| Err(RepoError::Internal("a worker panicked while encoding a block")));
+        if done.send((slot, encoded)).is_err() {
+            break;
+        }
+    }
+}
+
+/// Hands blocks to the builder in file order, so that packs do not depend on the threads' timing.
+fn write_in_order(
+    builder: &mut Builder<'_>,
+    done: &Receiver<(Slot, Result<Encoded>)>,
+    free: &Sender<Slot>,
+    failed: &AtomicBool,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut waiting = BTreeMap::new();
+    let mut next = 0;
+    let mut outcome = Ok(());
+    for (slot, encoded) in done {
+        waiting.insert(slot.sequence, (slot, encoded));
+        while let Some((slot, encoded)) = waiting.remove(&next) {
+            next += 1;
+            if outcome.is_ok() {
+                outcome = encoded.and_then(|encoded| builder.take(&slot, encoded));
+                progress.advance(slot.data.len() as u64);
+                if outcome.is_err() {
+                    failed.store(true, Ordering::Relaxed);
+                }
+            }
+            // The reader may have stopped.
+            let _ = free.send(slot);
+        }
+    }
+    outcome
+}
+
+/// What all workers of a file share.
+struct BlockJob<'a> {
+    sink: &'a dyn EntrySink,
+    path: &'a Path,
+    layout: &'a Layout,
+    plan: &'a BasePlan,
+    /// Ids that a worker is encoding or has encoded, so that equal blocks are encoded once.
+    claimed: &'a Mutex<HashSet<Digest>>,
+    level: Level,
+}
+
+impl<'a> BlockJob<'a> {
+    fn worker(&'a self) -> Worker<'a> {
+        Worker { job: self, encoder: Encoder::new(self.level), reader: BlockReader::new(self.sink), base: Vec::new() }
+    }
+}
+
+struct Worker<'a> {
+    job: &'a BlockJob<'a>,
+    encoder: Encoder,
+    reader: BlockReader<'a>,
+    base: Vec<u8>,
+}
+
+impl Worker<'_> {
+    fn encode(&mut self, slot: &mut Slot) -> Result<Encoded> {
+        let id = sha256(&slot.data);
+        slot.stored.clear();
+        let claimed = self.job.claimed.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        if !claimed || self.job.sink.locate(&block_key(id))?.is_some() {
+            return Ok(Encoded { id, new: None });
+        }
+        let dtype = self.job.layout.segments.get(slot.segment).and_then(|segment| segment.dtype);
+        let base = self.find_base(slot)?;
+        if let Some(reference) = &base {
+            self.reader.base_bytes(reference, slot.data.len(), &mut self.base)?;
+        }
+        let base = base.as_ref().map(|reference| Base { reference, bytes: &self.base });
+        let encoded = self
+            .encoder
+            .encode(&Block { data: &slot.data, dtype, base }, &mut slot.stored)
+            .map_err(|source| RepoError::Encode { path: self.job.path.to_owned(), source })?;
+        let bases = base.filter(|_| encoded.used_base).map(|base| base.reference.blocks());
+        Ok(Encoded { id, new: Some(bases.unwrap_or_default()) })
+    }
+
+    /// The planned base, moved towards its keyframe where the chain would become too long.
+    fn find_base(&mut self, slot: &Slot) -> Result<Option<BaseRef>> {
+        let Some(mut reference) = self.job.plan.base(slot.segment, slot.offset, slot.data.len()) else {
+            return Ok(None);
+        };
+        for range in &mut reference.ranges {
+            let Some(mut id) = range.block else { continue };
+            if self.depth(id)? >= MAX_DEPTH {
+                while self.depth(id)? > 0 {
+                    let (header, _) = self.reader.header(&block_key(id))?;
+                    // Only a base that lies under the block byte for byte can stand in for it.
+                    let whole = header.base.filter(|base| base.transpose.is_none() && base.ranges.len() == 1);
+                    let Some((below, len)) =
+                        whole.and_then(|base| base.ranges[0].block.map(|b| (b, base.ranges[0].len)))
+                    else {
+                        return Ok(None);
+                    };
+                    if len < range.start + range.len {
+                        return Ok(None);
+                    }
+                    id = below;
+                }
+                range.block = Some(id);
+            }
+        }
+        Ok(Some(reference))
+    }
+
+    fn depth(&self, id: Digest) -> Result<u32> {
+        let key = block_key(id);
+        Ok(self.job.sink.locate(&key)?.ok_or(RepoError::Missing { key })?.depth)
+    }
+}
+
+/// Collects block spans into a manifest, storing what is new.
+struct Builder<'a> {
+    size: u64,
+    format: String,
+    cut: Cut,
+    segments: Vec<ManifestSegment>,
+    tensors: Vec<TensorView>,
+    /// `None` where nothing is to be stored.
+    sink: Option<&'a dyn EntrySink>,
+    cost: SnapshotCost,
+}
+
+impl<'a> Builder<'a> {
+    fn new(size: u64, layout: &Layout, cut: Cut, sink: Option<&'a dyn EntrySink>) -> Self {
+        let segments = layout
+            .segments
+            .iter()
+            .map(|s| ManifestSegment { len: s.len, dtype: s.dtype, blocks: Vec::new() })
+            .collect();
+        let tensors = layout.tensors.clone();
+        Self { size, format: layout.format.clone(), cut, segments, tensors, sink, cost: SnapshotCost::default() }
+    }
+
+    fn take(&mut self, slot: &Slot, encoded: Encoded) -> Result<()> {
+        let len = slot.data.len();
+        self.cost.blocks += 1;
+        if let (Some(bases), Some(sink)) = (&encoded.new, self.sink) {
+            self.cost.new_blocks += 1;
+            self.cost.new_bytes += slot.stored.len() as u64;
+            self.cost.deltas += u64::from(!bases.is_empty());
+            sink.put(&block_key(encoded.id), &slot.stored, len as u64, bases)?;
+        }
+        if let Some(segment) = self.segments.get_mut(slot.segment) {
+            segment.blocks.push(BlockSpan { id: encoded.id, len: len as u32 });
+        }
+        Ok(())
+    }
+
+    fn finish(self, sha256: Digest) -> (ContentManifest, SnapshotCost) {
+        let manifest = ContentManifest {
+            format: self.format,
+            size: self.size,
+            sha256,
+            cut: self.cut,
+            segments: self.segments,
+            tensors: self.tensors,
+            extra: Default::default(),
+        };
+        (manifest, self.cost)
+    }
+}
+
+/// Stores an object (manifest, tree, commit, tag, archive root) that is its own canonical bytes, and gives its id.
+pub(crate) fn put_object(sink: &dyn EntrySink, kind: EntryKind, bytes: &[u8]) -> Result<Digest> {
+    let key = EntryKey { kind, id: sha256(bytes) };
+    if sink.locate(&key)?.is_none() {
+        let mut stored = Vec::new();
+        Encoder::new(Level::Default)
+            .encode(&Block { data: bytes, dtype: None, base: None }, &mut stored)
+            .map_err(|source| RepoError::Encode { path: key.to_string().into(), source })?;
+        sink.put(&key, &stored, bytes.len() as u64, &[])?;
+    }
+    Ok(key.id)
+}
+
+/// The content manifest of a file that is not stored: cut and hashed only.
+pub(crate) fn manifest_of(
+    source: &dyn Source,
+    path: &Path,
+    layout: &Layout,
+    cut: Cut,
+    progress: &dyn Progress,
+) -> Result<ContentManifest> {
+    let mut cutter = Cutter::new(source, layout, cut);
+    let mut builder = Builder::new(source.len(), layout, cut, None);
+    let mut file_hash = Sha256::new();
+    let mut slot = Slot::default();
+    while let Some(at) = cutter.next(&mut slot.data).map_err(RepoError::io("cannot read", path))? {
+        slot.segment = at.segment;
+        let (id, ()) = rayon::join(|| sha256(&slot.data), || file_hash.update(&slot.data));
+        builder.take(&slot, Encoded { id, new: None })?;
+        progress.advance(slot.data.len() as u64);
+    }
+    Ok(builder.finish(file_hash.finish()).0)
+}

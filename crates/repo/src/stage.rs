@@ -1,0 +1,289 @@
+//! `add`: files become manifests and blocks, and the stage names them.
+//!
+//! The stage is a tree like that of a commit, named by a ref, so that it is replaced as a whole, by compare-and-swap, and
+//! has a history like any other ref.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use shard_core::{Digest, Layout, Progress, sha256};
+use shard_formats::{FileSource, Source};
+use shard_history::{FileEntry, FileTree, HistoryError};
+use shard_manifest::ContentManifest;
+use shard_store::{
+    EntryKey, EntryKind, EntrySource, FileStat, Nonce, RefState, RefUpdate, StatEntry, Target, Transaction,
+};
+
+use crate::error::{RepoError, Result};
+use crate::objects::Objects;
+use crate::parent::{MAX_CANDIDATES, by_nearness};
+use crate::repository::{Repository, STAGE};
+use crate::snapshot::{Kept, SnapshotCost, keep_file, put_object};
+use crate::worktree::{Found, tree_mode};
+
+/// What became of a path that was added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddedState {
+    /// The stage had it already, as it is.
+    Unchanged,
+    /// It was read and staged.
+    Staged(SnapshotCost),
+    /// It is gone from the work tree, and now from the stage.
+    Removed,
+}
+
+/// A path that was added.
+#[derive(Debug, Clone)]
+pub struct Added {
+    /// The path.
+    pub path: String,
+    /// What became of it.
+    pub state: AddedState,
+    /// Length in bytes; 0 where it is gone.
+    pub size: u64,
+    /// Why a file that looked like a model is kept as opaque bytes.
+    pub note: Option<String>,
+}
+
+/// What `add` did.
+#[derive(Debug, Clone, Default)]
+pub struct AddReport {
+    /// Every path looked at, in order.
+    pub files: Vec<Added>,
+    /// What the new content cost.
+    pub cost: SnapshotCost,
+}
+
+impl Repository {
+    /// Stages files and folders as they are now. Folders are taken whole; tracked files that are gone are removed from the
+    /// stage.
+    ///
+    /// # Errors
+    /// A path that is nowhere, a file that cannot be read, or what the store says; the stage is then as it was.
+    pub fn add(&self, paths: &[PathBuf], progress: &dyn Progress) -> Result<AddReport> {
+        let (state, mut tree) = self.stage()?;
+        let mut changes = BTreeMap::new();
+        let mut report = AddReport::default();
+        let mut found = BTreeMap::new();
+        for given in paths {
+            let path = self.work.tracked_path(given)?;
+            let files = self.work.files(&path)?;
+            let below = format!("{path}/");
+            let present = |tracked: &str| files.binary_search_by(|file| file.path.as_str().cmp(tracked)).is_ok();
+            let covered = |tracked: &str| path.is_empty() || tracked == path || tracked.starts_with(&below);
+            let gone: Vec<String> =
+                tree.files().keys().filter(|tracked| covered(tracked) && !present(tracked)).cloned().collect();
+            if files.is_empty() && gone.is_empty() && !self.work.place(&path).is_dir() {
+                return Err(RepoError::Path { path: given.clone(), why: "there is no such file or folder".to_owned() });
+            }
+            for path in gone {
+                report.files.push(Added { path: path.clone(), state: AddedState::Removed, size: 0, note: None });
+                changes.insert(path, None);
+            }
+            found.extend(files.into_iter().map(|file| (file.path.clone(), file)));
+        }
+        let total = found.values().map(|file| file.metadata.len()).sum();
+        progress.begin("adding", Some(total));
+        let transaction = self.store.begin("add")?;
+        let mut adder = Adder {
+            repository: self,
+            transaction: &transaction,
+            objects: Objects::new(&transaction),
+            staged: BTreeMap::new(),
+        };
+        for file in found.into_values() {
+            let (entry, added) = adder.add(&file, &tree, progress)?;
+            if let AddedState::Staged(cost) = &added.state {
+                report.cost.add(*cost);
+                changes.insert(file.path, Some(entry));
+            }
+            report.files.push(added);
+        }
+        let stats = adder.into_stats();
+        progress.finish();
+        report.files.sort_by(|a, b| a.path.cmp(&b.path));
+        self.move_stage(&transaction, state, &mut tree, &changes, "add")?;
+        self.store.stat_cache().update(&stats, &[])?;
+        Ok(report)
+    }
+
+    /// The stage's ref and tree; before anything was staged, the tree of what is checked out.
+    pub(crate) fn stage(&self) -> Result<(Option<RefState>, FileTree)> {
+        let state = self.read_ref(STAGE)?;
+        let tree = match state.as_ref().map(|state| &state.target) {
+            Some(Target::Tree(id)) => self.objects().file_tree(*id)?,
+            _ => match self.head()?.commit {
+                Some(commit) => {
+                    let mut objects = self.objects();
+                    let root = objects.commit(commit)?.tree;
+                    objects.file_tree(root)?
+                }
+                None => FileTree::default(),
+            },
+        };
+        Ok((state, tree))
+    }
+
+    /// Stages changes to paths (`None` removes one). Where another writer staged something meanwhile, the changes are made
+    /// to what it staged.
+    pub(crate) fn move_stage(
+        &self,
+        transaction: &Transaction,
+        mut state: Option<RefState>,
+        tree: &mut FileTree,
+        changes: &BTreeMap<String, Option<FileEntry>>,
+        message: &str,
+    ) -> Result<()> {
+        loop {
+            for (path, entry) in changes {
+                match entry {
+                    Some(entry) => tree.insert(path, *entry).map_err(|error| clash(path, &error))?,
+                    None => tree.remove(path),
+                };
+            }
+            let root = put_tree(transaction, tree)?;
+            if matches!(&state, Some(state) if state.target == Target::Tree(root)) {
+                transaction.seal()?;
+                return Ok(());
+            }
+            let update = RefUpdate { name: STAGE.to_owned(), expected: state, target: Target::Tree(root) };
+            match self.move_refs(transaction, &[update], message) {
+                Err(RepoError::Store(error)) if RepoError::is_conflict(&error) => (state, *tree) = self.stage()?,
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Stores the trees of a file tree, and gives the root's id.
+pub(crate) fn put_tree(transaction: &Transaction, tree: &FileTree) -> Result<Digest> {
+    let clashes = |source| RepoError::History { what: "tree", id: sha256(&[]), source };
+    let (root, trees) = tree.to_trees().map_err(clashes)?;
+    for (_, bytes) in &trees {
+        put_object(transaction, EntryKind::Tree, bytes)?;
+    }
+    Ok(root)
+}
+
+struct Adder<'a> {
+    repository: &'a Repository,
+    transaction: &'a Transaction,
+    objects: Objects<'a>,
+    /// What this call staged so far: base candidates for what follows.
+    staged: BTreeMap<String, (FileEntry, StatEntry)>,
+}
+
+impl Adder<'_> {
+    fn add(&mut self, found: &Found, tree: &FileTree, progress: &dyn Progress) -> Result<(FileEntry, Added)> {
+        let size = found.metadata.len();
+        let before = tree.get(&found.path);
+        let mode = tree_mode(&found.metadata);
+        let unchanged = Added { path: found.path.clone(), state: AddedState::Unchanged, size, note: None };
+        if let Some(known) = self.repository.known(&found.path, &found.metadata)? {
+            let entry = FileEntry { mode, ..known };
+            let stored = EntryKey { kind: EntryKind::Manifest, id: entry.manifest };
+            if self.transaction.locate(&stored)?.is_some() {
+                progress.advance(size);
+                let state = if before == Some(&entry) {
+                    AddedState::Unchanged
+                } else {
+                    AddedState::Staged(SnapshotCost::default())
+                };
+                return Ok((entry, Added { state, ..unchanged }));
+            }
+        }
+        let Kept { manifest, id, cost, note } = self.keep(found, tree, progress)?;
+        let entry = FileEntry { mode, size: manifest.size, sha256: manifest.sha256, manifest: id };
+        let (_, stat) = stat_entry(&found.path, &found.metadata, &entry);
+        self.staged.insert(found.path.clone(), (entry, stat));
+        let state = if before == Some(&entry) { AddedState::Unchanged } else { AddedState::Staged(cost) };
+        Ok((entry, Added { state, note, ..unchanged }))
+    }
+
+    fn keep(&mut self, found: &Found, tree: &FileTree, progress: &dyn Progress) -> Result<Kept> {
+        let place = self.repository.work.place(&found.path);
+        let read = |error| RepoError::io("cannot read", &place)(error);
+        let file: FileSource;
+        let link: Vec<u8>;
+        let source: &dyn Source = if found.metadata.is_symlink() {
+            link = link_target(&place)?;
+            &link
+        } else {
+            file = FileSource::open(&place).map_err(read)?;
+            &file
+        };
+        let (transaction, options) = (self.transaction, self.repository.snapshot_options());
+        let earlier = |layout: &Layout| self.earlier(&found.path, tree, !layout.tensors.is_empty());
+        let kept = keep_file(source, &place, earlier, transaction, options, progress)?;
+        if !found.metadata.is_symlink() {
+            let now = fs::metadata(&place).map_err(read)?;
+            if FileStat::new(&now) != FileStat::new(&found.metadata) || now.len() != kept.manifest.size {
+                return Err(RepoError::Changed(place));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The manifests of earlier files that may predict a new one, likeliest first.
+    fn earlier(&mut self, path: &str, tree: &FileTree, has_tensors: bool) -> Result<Vec<Arc<ContentManifest>>> {
+        if !has_tensors {
+            return Ok(Vec::new());
+        }
+        let entry = |other: &str| self.staged.get(other).map(|(entry, _)| entry).or_else(|| tree.get(other));
+        let others = self.staged.keys().chain(tree.files().keys().filter(|path| !self.staged.contains_key(*path)));
+        let mut ids: Vec<Digest> = tree.get(path).map(|entry| entry.manifest).into_iter().collect();
+        let near = by_nearness(path, others.map(String::as_str));
+        ids.extend(near.into_iter().filter_map(entry).map(|entry| entry.manifest));
+        ids.truncate(MAX_CANDIDATES);
+        ids.into_iter().map(|id| self.objects.manifest(id)).collect()
+    }
+
+    fn into_stats(self) -> Vec<(Vec<u8>, StatEntry)> {
+        self.staged.into_iter().map(|(path, (_, stat))| (path.into_bytes(), stat)).collect()
+    }
+}
+
+/// The bytes that stand for a symbolic link: its target.
+pub(crate) fn link_target(place: &std::path::Path) -> Result<Vec<u8>> {
+    let target = fs::read_link(place).map_err(RepoError::io("cannot read", place))?;
+    let text = target.to_str().ok_or_else(|| RepoError::Path {
+        path: place.to_owned(),
+        why: "is a link whose target is not valid UTF-8".to_owned(),
+    })?;
+    Ok(text.as_bytes().to_vec())
+}
+
+impl Repository {
+    /// What a file's content is, as far as its size and times tell that it has not changed since it was last read.
+    pub(crate) fn known(&self, path: &str, metadata: &Metadata) -> Result<Option<FileEntry>> {
+        let known = self.store.stat_cache().get(path.as_bytes())?;
+        let known = known.filter(|known| known.holds(&FileStat::new(metadata)));
+        Ok(known.map(|known| FileEntry {
+            mode: tree_mode(metadata),
+            size: known.stat.size,
+            sha256: known.sha256,
+            manifest: known.manifest,
+        }))
+    }
+
+    /// Moves refs as one operation, after everything that the transaction wrote is durable.
+    pub(crate) fn move_refs(&self, transaction: &Transaction, updates: &[RefUpdate], message: &str) -> Result<()> {
+        let operation = Nonce::random().map_err(RepoError::io("cannot draw random numbers for", self.root()))?;
+        transaction.update_refs(updates, message, operation)?;
+        Ok(())
+    }
+}
+
+/// What the stat cache remembers of a file that was just read or written.
+pub(crate) fn stat_entry(path: &str, metadata: &Metadata, entry: &FileEntry) -> (Vec<u8>, StatEntry) {
+    let stat = FileStat::new(metadata);
+    let known = StatEntry { stat, sha256: entry.sha256, manifest: entry.manifest, checked_ns: StatEntry::now_ns() };
+    (path.as_bytes().to_vec(), known)
+}
+
+/// The error of a path that cannot be beside those that are staged.
+fn clash(path: &str, error: &HistoryError) -> RepoError {
+    RepoError::Path { path: path.into(), why: format!("cannot be staged: {error}") }
+}

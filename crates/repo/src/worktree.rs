@@ -1,0 +1,170 @@
+//! The work tree: the folder that holds the repository, seen as paths with `/` between their parts.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use shard_history::{FileMode, validate_path};
+
+use crate::error::{RepoError, Result};
+
+/// The repository's folder inside a work tree.
+pub const REPOSITORY_DIR: &str = ".shard";
+
+/// Folders that are never looked into.
+const SKIPPED: [&str; 2] = [REPOSITORY_DIR, ".git"];
+
+/// A file found in the work tree.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) path: String,
+    pub(crate) metadata: Metadata,
+}
+
+/// A folder whose files are tracked.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkTree {
+    root: PathBuf,
+}
+
+impl WorkTree {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The place of a tracked path.
+    pub(crate) fn place(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// The tracked path of a place given by a user, relative to the current folder or absolute; empty for the root itself.
+    pub(crate) fn tracked_path(&self, given: &Path) -> Result<String> {
+        let refuse = |why: &str| RepoError::Path { path: given.to_owned(), why: why.to_owned() };
+        let absolute = std::path::absolute(given).map_err(RepoError::io("cannot be resolved", given))?;
+        // Only the folder is resolved: the last part may be a link that is tracked itself, or not exist any more.
+        let resolved = match (absolute.parent(), absolute.file_name()) {
+            (Some(parent), Some(name)) if parent.exists() && absolute != self.root => {
+                parent.canonicalize().map_err(RepoError::io("cannot be resolved", given))?.join(name)
+            }
+            _ => absolute,
+        };
+        let relative = resolved.strip_prefix(&self.root).map_err(|_| refuse("is outside of the repository"))?;
+        let mut parts = Vec::new();
+        for part in relative.components() {
+            match part {
+                Component::CurDir => {}
+                Component::Normal(part) => parts.push(part.to_str().ok_or_else(|| refuse("is not valid UTF-8"))?),
+                Component::ParentDir if parts.pop().is_some() => {}
+                _ => return Err(refuse("is outside of the repository")),
+            }
+        }
+        if parts.first() == Some(&REPOSITORY_DIR) {
+            return Err(refuse("is inside the repository's own folder"));
+        }
+        let path = parts.join("/");
+        if !path.is_empty() {
+            validate_path(&path).map_err(|error| refuse(&error.to_string()))?;
+        }
+        Ok(path)
+    }
+
+    /// Every file at or below a tracked path (the root is empty), in the order of their paths. Symbolic links are files;
+    /// other special files are left out.
+    pub(crate) fn files(&self, path: &str) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
+        let mut open = vec![path.to_owned()];
+        while let Some(path) = open.pop() {
+            let place = self.place(&path);
+            let metadata = match fs::symlink_metadata(&place) {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(RepoError::io("cannot read", &place)(error)),
+            };
+            if metadata.is_file() || metadata.is_symlink() {
+                found.push(Found { path, metadata });
+            } else if metadata.is_dir() {
+                for entry in fs::read_dir(&place).map_err(RepoError::io("cannot list", &place))? {
+                    let entry = entry.map_err(RepoError::io("cannot list", &place))?;
+                    let name = entry.file_name();
+                    let Some(name) = name.to_str() else {
+                        return Err(RepoError::Path { path: entry.path(), why: "is not valid UTF-8".to_owned() });
+                    };
+                    if SKIPPED.contains(&name) {
+                        continue;
+                    }
+                    open.push(if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") });
+                }
+            }
+        }
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    /// Removes a tracked file and the folders that this leaves empty.
+    pub(crate) fn remove(&self, path: &str) -> Result<()> {
+        let place = self.place(path);
+        match fs::remove_file(&place) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(RepoError::io("cannot remove", &place)(error));
+            }
+            _ => {}
+        }
+        let mut folder = place.parent();
+        while let Some(parent) = folder.filter(|parent| *parent != self.root && parent.starts_with(&self.root)) {
+            if fs::remove_dir(parent).is_err() {
+                break;
+            }
+            folder = parent.parent();
+        }
+        Ok(())
+    }
+}
+
+/// Makes the folders between `root` and the file at `path` below it, refusing to pass through a symbolic link.
+pub(crate) fn make_parents(root: &Path, path: &str) -> Result<()> {
+    let mut place = root.to_owned();
+    let Some((folders, _)) = path.rsplit_once('/') else { return Ok(()) };
+    for part in folders.split('/') {
+        place.push(part);
+        match fs::symlink_metadata(&place) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => {
+                let why = "is in the way: a folder is needed here".to_owned();
+                return Err(RepoError::Path { path: place, why });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir(&place).map_err(RepoError::io("cannot create", &place))?;
+            }
+            Err(error) => return Err(RepoError::io("cannot read", &place)(error)),
+        }
+    }
+    Ok(())
+}
+
+/// The mode that a tree records for a file.
+pub(crate) fn tree_mode(metadata: &Metadata) -> FileMode {
+    if metadata.is_symlink() {
+        return FileMode::Symlink;
+    }
+    #[cfg(unix)]
+    if std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o100 != 0 {
+        return FileMode::Executable;
+    }
+    FileMode::Regular
+}
+
+/// Gives a written file the permissions of its tree mode, as far as the umask lets it.
+pub(crate) fn set_executable(file: &File, executable: bool) -> io::Result<()> {
+    #[cfg(unix)]
+    if executable {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = file.metadata()?.permissions().mode();
+        // Who may read may also execute.
+        file.set_permissions(fs::Permissions::from_mode(mode | (mode & 0o444) >> 2))?;
+    }
+    Ok(())
+}
