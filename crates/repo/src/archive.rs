@@ -11,7 +11,7 @@ use shard_core::Progress;
 use shard_core::limits::Cut;
 use shard_formats::FileSource;
 use shard_history::{FileEntry, FileMode, natural_cmp, validate_path};
-use shard_manifest::{ArchiveFile, ArchiveRoot, ContentManifest};
+use shard_manifest::{ArchiveFile, ArchiveRoot, ContentManifest, StorageManifest};
 use shard_store::{ArchiveReader, ArchiveWriter, EntryKey, EntryKind};
 
 use crate::checkout::write_all;
@@ -174,6 +174,15 @@ impl Archive {
             return Err(RepoError::WouldOverwrite { what: "files would be overwritten", paths: taken });
         }
         write_all(&self.reader, &files.iter().collect(), folder, (folder, ".shard-"), settings.workers(), progress)
+    }
+
+    /// How the blocks of one of its files are stored.
+    ///
+    /// # Errors
+    /// A damaged archive.
+    pub fn storage(&self, file: &ArchiveFile) -> Result<StorageManifest> {
+        let manifest = Objects::new(&self.reader).manifest(file.manifest)?;
+        storage_manifest(&self.reader, file.manifest, &manifest)
     }
 
     /// Decodes and hashes every entry and every file.

@@ -97,6 +97,12 @@ impl Side {
         Self { label, parts }
     }
 
+    /// The files of several sides as one model; of none, a model without tensors.
+    #[must_use]
+    pub fn joined(label: String, sides: Vec<Self>) -> Self {
+        Self { label, parts: sides.into_iter().flat_map(|side| side.parts).collect() }
+    }
+
     /// The label of the files' format, and the number of tensors.
     #[must_use]
     pub fn tensor_count(&self) -> usize {

@@ -49,16 +49,26 @@ pub struct ChunkReport {
     pub blocks: Vec<ChunkLine>,
 }
 
-/// Cuts a file without storing anything, and says which blocks `known` has.
+/// The content manifest of a file, without storing anything, and why a file that looked like a model is treated as opaque
+/// bytes.
 ///
 /// # Errors
 /// What cannot be read.
-pub fn chunk(path: &Path, cut: Cut, known: Option<&Repository>, progress: &dyn Progress) -> Result<ChunkReport> {
+pub fn read_manifest(path: &Path, cut: Cut, progress: &dyn Progress) -> Result<(ContentManifest, Option<String>)> {
     let source = FileSource::open(path).map_err(RepoError::io("cannot open", path))?;
     let parsed = shard_formats::parse(&source).map_err(RepoError::io("cannot read", path))?;
     progress.begin("reading", Some(shard_formats::Source::len(&source)));
     let manifest = manifest_of(&source, path, &parsed.layout, cut, progress)?;
     progress.finish();
+    Ok((manifest, parsed.note.map(|note| note.to_string())))
+}
+
+/// Cuts a file without storing anything, and says which blocks `known` has.
+///
+/// # Errors
+/// What cannot be read.
+pub fn chunk(path: &Path, cut: Cut, known: Option<&Repository>, progress: &dyn Progress) -> Result<ChunkReport> {
+    let (manifest, note) = read_manifest(path, cut, progress)?;
     let mut names: Vec<Option<&str>> = vec![None; manifest.segments.len()];
     for tensor in &manifest.tensors {
         if let Some(name) = names.get_mut(tensor.segment) {
@@ -82,7 +92,6 @@ pub fn chunk(path: &Path, cut: Cut, known: Option<&Repository>, progress: &dyn P
             repeated: !seen.insert(block.span.id),
         });
     }
-    let note = parsed.note.map(|note| note.to_string());
     Ok(ChunkReport { format: manifest.format, note, size: manifest.size, sha256: manifest.sha256, blocks })
 }
 

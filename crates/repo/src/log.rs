@@ -145,7 +145,8 @@ impl Repository {
 }
 
 /// The name of the model that a file is (a shard of): its path without extension and without `-00001-of-00002`.
-fn model_name(path: &str) -> &str {
+#[must_use]
+pub fn model_name(path: &str) -> &str {
     let name_at = path.rfind('/').map_or(0, |slash| slash + 1);
     let stem = match path[name_at..].rfind('.') {
         Some(dot) if dot > 0 => &path[..name_at + dot],

@@ -70,6 +70,17 @@ pub struct Head {
     pub commit: Option<Digest>,
 }
 
+/// A branch or a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedRef {
+    /// Which of the two.
+    pub kind: RefKind,
+    /// Its name, without `heads/` or `tags/`.
+    pub name: String,
+    /// The commit that it leads to.
+    pub commit: Digest,
+}
+
 /// A repository in a work tree.
 pub struct Repository {
     pub(crate) work: WorkTree,
@@ -165,6 +176,31 @@ impl Repository {
             }
             _ => Err(RepoError::Argument(format!("the ref {HEAD} names neither a branch nor a commit"))),
         }
+    }
+
+    /// The branches that have commits, then the tags, each in the order of their names.
+    ///
+    /// # Errors
+    /// Refs that cannot be read.
+    pub fn named_refs(&self) -> Result<Vec<NamedRef>> {
+        let mut names = Names { repository: self, objects: self.objects() };
+        let mut found = Vec::new();
+        for (kind, prefix) in [(RefKind::Branch, HEADS), (RefKind::Tag, TAGS)] {
+            for (full, _) in self.store.refs().list(prefix).map_err(StoreError::from)? {
+                let Some(name) = full.strip_prefix(prefix) else { continue };
+                let commit = names.reference(kind, name)?;
+                found.extend(commit.map(|commit| NamedRef { kind, name: name.to_owned(), commit }));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The tracked path of a place given by a user, relative to the current folder or absolute; empty for the root itself.
+    ///
+    /// # Errors
+    /// A place outside of the work tree, or a path that cannot be kept.
+    pub fn tracked_path(&self, given: &Path) -> Result<String> {
+        self.work.tracked_path(given)
     }
 
     /// The commit that a revision names.
