@@ -1,0 +1,116 @@
+//! The project's performance bars: what `shard` does against a yardstick, in the same run and on the same machine, so that
+//! the numbers hold anywhere. Exits with 1 where a bar is missed and with 2 where it could not be measured.
+//!
+//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|history] [--dir DIR]`
+//!
+//! Without `--bench` among the arguments (which `cargo bench` adds and `cargo test` does not) nothing is measured.
+#![forbid(unsafe_code)]
+#![cfg_attr(not(unix), allow(dead_code, reason = "what measures memory and syncs is written for Unix alone"))]
+
+#[cfg(unix)]
+mod history;
+#[cfg(unix)]
+mod large;
+#[cfg(unix)]
+mod measure;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+/// What any step may fail with.
+type Failure = Box<dyn std::error::Error>;
+
+/// Measures shard's performance bars.
+#[derive(Debug, Parser)]
+#[command(name = "bars")]
+struct Options {
+    /// Size of each of the two large files: bytes, or a number with KiB, MiB or GiB.
+    #[arg(long, default_value = "3GiB", value_parser = parse_size)]
+    size: u64,
+    /// How often the large files are measured.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How often each command on a long history is measured.
+    #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Number of commits of the long history.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(21..))]
+    commits: u32,
+    /// Measure only this.
+    #[arg(long)]
+    only: Option<Part>,
+    /// Folder to work in, on the disk to be measured; everything made there is removed again.
+    #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
+    dir: PathBuf,
+    /// Added by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Commit and checkout of a large file and its next version, against zstd.
+    Large,
+    /// `status` and `log` on a long history, against git.
+    History,
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text.get(digits.len()..) {
+        Some("" | "B") => 0,
+        Some("KiB") => 10,
+        Some("MiB") => 20,
+        Some("GiB") => 30,
+        _ => return Err("a size is a number of bytes, or ends in KiB, MiB or GiB".to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|error| format!("{digits:?}: {error}"))?;
+    number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
+}
+
+fn main() -> ExitCode {
+    if !std::env::args().any(|argument| argument == "--bench") {
+        println!("bars: nothing is measured without --bench; run `cargo bench -p shard-cli --bench bars`");
+        return ExitCode::SUCCESS;
+    }
+    let options = Options::parse();
+    match run(&options) {
+        Ok(rows) => {
+            print!("{}", table::render(&rows));
+            let missed = rows.iter().filter(|row| row.passed == Some(false)).count();
+            if missed == 0 {
+                println!("every bar is met");
+                return ExitCode::SUCCESS;
+            }
+            println!("bars missed: {missed}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("bars: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(unix)]
+fn run(options: &Options) -> Result<Vec<table::Row>, Failure> {
+    std::fs::create_dir_all(&options.dir)?;
+    let mut rows = Vec::new();
+    if options.only != Some(Part::History) {
+        let dir = tempfile::Builder::new().prefix("bars-large-").tempdir_in(&options.dir)?;
+        rows.extend(large::measure(dir.path(), options.size, options.rounds)?);
+    }
+    if options.only != Some(Part::Large) {
+        let dir = tempfile::Builder::new().prefix("bars-history-").tempdir_in(&options.dir)?;
+        rows.extend(history::measure(dir.path(), options.commits, options.runs)?);
+    }
+    Ok(rows)
+}
+
+#[cfg(not(unix))]
+fn run(_: &Options) -> Result<Vec<table::Row>, Failure> {
+    Err("the bars are measured on Unix only".into())
+}
