@@ -1,0 +1,405 @@
+//! The engine as a library: what the commands rely on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use shard_core::limits::{Cut, MAX_DEPTH};
+use shard_core::{NoProgress, sha256};
+use shard_datasets::cases::{Versions, every_change};
+use shard_history::{Revision, TensorChange};
+use shard_repo::{
+    AddedState, Archive, CheckoutOptions, CommitOptions, RepoError, Repository, Settings, Side, WorkState,
+    compare_sides, pack,
+};
+use tempfile::TempDir;
+
+struct Bench {
+    folder: TempDir,
+    repository: Repository,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::init(folder.path(), "main", Cut::TEST, Settings::default()).unwrap();
+        Self { folder, repository }
+    }
+
+    fn place(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn write(&self, path: &str, bytes: &[u8]) {
+        let place = self.place(path);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::write(place, bytes).unwrap();
+    }
+
+    fn read(&self, path: &str) -> Vec<u8> {
+        fs::read(self.place(path)).unwrap()
+    }
+
+    fn add(&self, path: &str) -> shard_repo::AddReport {
+        self.repository.add(&[self.place(path)], &NoProgress).unwrap()
+    }
+
+    fn commit(&self, message: &str) -> shard_core::Digest {
+        self.repository.commit(&CommitOptions { message: message.to_owned(), ..Default::default() }).unwrap().id
+    }
+
+    fn keep(&self, path: &str, bytes: &[u8]) -> shard_core::Digest {
+        self.write(path, bytes);
+        self.add(path);
+        self.commit(path)
+    }
+
+    fn checkout(&self, revision: &str) -> Result<shard_repo::CheckoutReport, RepoError> {
+        self.repository.checkout(revision, CheckoutOptions::default(), &NoProgress)
+    }
+
+    fn assert_sound(&self) {
+        let report = self.repository.verify(true, &NoProgress).unwrap();
+        assert_eq!(report.problems, Vec::<String>::new());
+        let quick = self.repository.verify(false, &NoProgress).unwrap();
+        assert_eq!(quick.problems, Vec::<String>::new());
+    }
+}
+
+fn versions(count: usize) -> Vec<Vec<u8>> {
+    Versions::new(7, 3, 256, 256, 0.2).take(count).map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_series_longer_than_the_depth_bound_comes_back_and_stays_shallow() {
+    let bench = Bench::new();
+    let series = versions(2 * MAX_DEPTH as usize + 3);
+    let mut deltas = 0;
+    for (step, bytes) in series.iter().enumerate() {
+        bench.write("model.safetensors", bytes);
+        let report = bench.add("model.safetensors");
+        deltas += report.cost.deltas;
+        if step > 0 {
+            assert!(report.cost.new_bytes < bytes.len() as u64 / 2, "step {step}: {:?}", report.cost);
+        }
+        bench.commit(&format!("step {step}"));
+    }
+    assert!(deltas > 0);
+    let mut deepest = 0;
+    for back in 0..series.len() {
+        let revision = Revision::parse(&format!("HEAD~{back}")).unwrap();
+        let entry = bench.repository.file_at(&revision, "model.safetensors").unwrap();
+        let (_, storage) = bench.repository.storage(entry.manifest).unwrap();
+        deepest = deepest.max(storage.blocks.values().map(|block| block.depth).max().unwrap());
+    }
+    assert_eq!(deepest, MAX_DEPTH, "the series reaches the bound and never passes it");
+    for (back, bytes) in series.iter().rev().enumerate() {
+        bench.checkout(&format!("main~{back}")).unwrap();
+        assert_eq!(sha256(&bench.read("model.safetensors")), sha256(bytes), "main~{back}");
+    }
+    bench.assert_sound();
+}
+
+#[test]
+fn the_same_content_costs_nothing_wherever_it_comes_again() {
+    let bench = Bench::new();
+    let bytes = versions(1).remove(0);
+    bench.keep("a.safetensors", &bytes);
+    for path in ["b.safetensors", "deep/er/c.bin", "a.safetensors"] {
+        bench.write(path, &bytes);
+        let report = bench.add(path);
+        assert_eq!((report.cost.new_blocks, report.cost.new_bytes), (0, 0), "{path}");
+    }
+    bench.commit("copies");
+    bench.assert_sound();
+}
+
+#[test]
+fn a_checkpoint_under_a_new_name_leans_on_its_nearest_predecessor() {
+    let bench = Bench::new();
+    let series = versions(4);
+    for (step, bytes) in series.iter().enumerate() {
+        // Natural order: step-90 comes before step-100.
+        let path = format!("run/step-{}.safetensors", 80 + 10 * step);
+        bench.write(&path, bytes);
+        let cost = bench.add(&path).cost;
+        assert_eq!(cost.deltas > 0, step > 0, "{path}: {cost:?}");
+    }
+    // In one go, each file leans on the one added just before it.
+    let other = Bench::new();
+    for (step, bytes) in series.iter().enumerate() {
+        other.write(&format!("run/step-{}.safetensors", 80 + 10 * step), bytes);
+    }
+    let report = other.add("run");
+    let total: u64 = series.iter().map(|bytes| bytes.len() as u64).sum();
+    assert!(report.cost.new_bytes < total / 2, "{:?}", report.cost);
+    other.commit("series");
+    other.assert_sound();
+}
+
+#[test]
+fn checkout_refuses_to_lose_what_no_commit_has() {
+    let bench = Bench::new();
+    let first = bench.keep("notes.txt", b"one");
+    bench.keep("notes.txt", b"two");
+    let refused = |revision: &str, path: &str| match bench.checkout(revision) {
+        Err(RepoError::WouldOverwrite { paths, .. }) => assert_eq!(paths, [path]),
+        other => panic!("{revision}: {other:?}"),
+    };
+    bench.write("notes.txt", b"changed by hand");
+    refused(&first.to_hex(), "notes.txt");
+    assert_eq!(bench.read("notes.txt"), b"changed by hand");
+    // What the target does not touch stays as it is.
+    bench.checkout("main").unwrap();
+    assert_eq!(bench.read("notes.txt"), b"changed by hand");
+    // Staged, but in no commit.
+    bench.add("notes.txt");
+    refused(&first.to_hex(), "notes.txt");
+    bench.commit("by hand");
+    bench.checkout(&first.to_hex()).unwrap();
+    assert_eq!(bench.read("notes.txt"), b"one");
+    assert_eq!(bench.repository.head().unwrap().branch, None);
+    // An untracked file in the way.
+    bench.checkout("main").unwrap();
+    bench.keep("new.txt", b"new");
+    bench.checkout("main~1").unwrap();
+    assert!(!bench.place("new.txt").exists());
+    bench.write("new.txt", b"mine");
+    refused("main", "new.txt");
+    bench.write("new.txt", b"new");
+    bench.checkout("main").unwrap();
+    // By force.
+    bench.write("notes.txt", b"lost");
+    bench.repository.checkout(&first.to_hex(), CheckoutOptions { force: true }, &NoProgress).unwrap();
+    assert_eq!(bench.read("notes.txt"), b"one");
+    // A deleted file comes back.
+    fs::remove_file(bench.place("notes.txt")).unwrap();
+    bench.checkout(&first.to_hex()).unwrap();
+    assert_eq!(bench.read("notes.txt"), b"one");
+    assert!(bench.repository.status().unwrap().is_clean());
+}
+
+#[test]
+fn status_tells_stage_from_work_tree() {
+    let bench = Bench::new();
+    bench.keep("a.txt", b"a");
+    bench.keep("b.txt", b"b");
+    bench.write("a.txt", b"A");
+    bench.add("a.txt");
+    bench.write("a.txt", b"x");
+    fs::remove_file(bench.place("b.txt")).unwrap();
+    bench.write("c.txt", b"c");
+    let status = bench.repository.status().unwrap();
+    assert_eq!(status.staged.iter().map(|change| change.path()).collect::<Vec<_>>(), ["a.txt"]);
+    let work: Vec<_> = status.work.iter().map(|(path, state)| (path.as_str(), *state)).collect();
+    let expected = [("a.txt", WorkState::Modified), ("b.txt", WorkState::Deleted), ("c.txt", WorkState::Untracked)];
+    assert_eq!(work, expected);
+    let report = bench.repository.add(&[bench.folder.path().to_owned()], &NoProgress).unwrap();
+    let removed = report.files.iter().find(|file| file.path == "b.txt").unwrap();
+    assert_eq!(removed.state, AddedState::Removed);
+    bench.commit("all");
+    assert!(bench.repository.status().unwrap().is_clean());
+    assert!(matches!(
+        bench.repository.commit(&CommitOptions { message: "again".to_owned(), ..Default::default() }),
+        Err(RepoError::NothingToDo(_))
+    ));
+}
+
+#[test]
+fn a_change_of_the_same_length_within_the_clocks_tick_is_seen() {
+    let bench = Bench::new();
+    bench.keep("a.txt", b"before");
+    for round in 0..20u8 {
+        bench.write("a.txt", &[b'a' + round; 6]);
+        assert_eq!(bench.repository.status().unwrap().work.len(), 1, "round {round}");
+        bench.add("a.txt");
+        assert_eq!(bench.repository.status().unwrap().work.len(), 0, "round {round}");
+    }
+}
+
+#[test]
+fn two_writers_lose_nothing() {
+    let bench = Bench::new();
+    bench.keep("start", b"start");
+    let open = || Repository::discover(bench.folder.path(), Settings::default()).unwrap();
+    for path in ["left", "right"] {
+        bench.write(path, path.as_bytes());
+    }
+    std::thread::scope(|scope| {
+        for path in ["left", "right"] {
+            let place = bench.place(path);
+            scope.spawn(move || open().add(&[place], &NoProgress).unwrap());
+        }
+    });
+    let staged = bench.repository.status().unwrap().staged;
+    assert_eq!(staged.iter().map(|change| change.path()).collect::<Vec<_>>(), ["left", "right"]);
+    // Of two commits at once on one branch, one wins and the other is told; or they came one after the other.
+    let commit = |message: &str| {
+        let options = CommitOptions { message: message.to_owned(), allow_empty: true, ..Default::default() };
+        open().commit(&options).map(|report| report.id)
+    };
+    let (a, b) = std::thread::scope(|scope| {
+        let a = scope.spawn(|| commit("a"));
+        let b = scope.spawn(|| commit("b"));
+        (a.join().unwrap(), b.join().unwrap())
+    });
+    let head = bench.repository.head().unwrap().commit.unwrap();
+    let log = bench.repository.log(head, None, 10).unwrap();
+    for result in [a, b] {
+        match result {
+            Ok(id) => assert!(log.iter().any(|entry| entry.id == id), "a commit that returned is in the history"),
+            Err(RepoError::Raced(name)) => assert_eq!(name, "heads/main"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    bench.assert_sound();
+}
+
+#[test]
+fn the_log_of_a_path_has_only_what_touched_it() {
+    let bench = Bench::new();
+    let first = bench.keep("a/one", b"1");
+    bench.keep("b", b"1");
+    let third = bench.keep("a/two", b"2");
+    let head = bench.repository.resolve("HEAD").unwrap();
+    let ids = |path| -> Vec<_> {
+        bench.repository.log(head, Some(path), 10).unwrap().into_iter().map(|entry| entry.id).collect()
+    };
+    assert_eq!(ids("a"), [third, first]);
+    assert_eq!(ids("a/one"), [first]);
+    assert_eq!(ids("nowhere"), []);
+    assert_eq!(bench.repository.log(head, None, 2).unwrap().len(), 2);
+}
+
+#[test]
+fn every_tensor_of_two_versions_is_accounted_for() {
+    let bench = Bench::new();
+    let (old, new) = every_change(3).unwrap();
+    bench.keep("model.safetensors", &old);
+    bench.keep("model.safetensors", &new);
+    let side = |text: &str| {
+        let models = bench.repository.models(&Revision::parse(text).unwrap(), "").unwrap();
+        models.into_values().next().unwrap()
+    };
+    let stored = compare_sides(&side("HEAD~1"), &side("HEAD"), &NoProgress).unwrap();
+    let on_disk = {
+        let (a, b) = (bench.place("old.safetensors"), bench.place("new.safetensors"));
+        fs::write(&a, &old).unwrap();
+        fs::write(&b, &new).unwrap();
+        let side = |path: &Path| Side::from_path(path, Cut::TEST, &NoProgress).unwrap();
+        compare_sides(&side(&a), &side(&b), &NoProgress).unwrap()
+    };
+    for comparison in [&stored, &on_disk] {
+        let state = |name: &str| {
+            let found: Vec<_> = comparison.tensors.iter().filter(|tensor| tensor.name == name).collect();
+            assert_eq!(found.len(), 1, "{name}");
+            found[0].state
+        };
+        assert_eq!(state("noisy.weight"), TensorChange::Value);
+        assert_eq!(state("resized.weight"), TensorChange::Shape);
+        assert_eq!(state("added.weight"), TensorChange::Added);
+        assert_eq!(state("removed.weight"), TensorChange::Removed);
+        for name in ["equal.bf16", "equal.f32", "equal.i64"] {
+            assert_eq!(state(name), TensorChange::Equal);
+        }
+        assert!(!comparison.identical);
+        let noisy = comparison.tensors.iter().find(|tensor| tensor.name == "noisy.weight").unwrap();
+        let stats = noisy.stats.unwrap();
+        assert!(stats.changed > 0 && stats.changed_share() < 0.6, "{stats:?}");
+        assert!(stats.relative.unwrap() > 0.0 && stats.cosine.unwrap() > 0.99, "{stats:?}");
+    }
+}
+
+#[test]
+fn an_archive_is_closed_deterministic_and_refuses_to_leave_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let series = versions(3);
+    let files: Vec<PathBuf> = (0..3).map(|step| folder.path().join(format!("run/step-{step}.safetensors"))).collect();
+    fs::create_dir(folder.path().join("run")).unwrap();
+    for (place, bytes) in files.iter().zip(&series) {
+        fs::write(place, bytes).unwrap();
+    }
+    let (one, two) = (folder.path().join("one.shard"), folder.path().join("two.shard"));
+    let settings = |threads| Settings { threads, ..Settings::default() };
+    let report = pack(&files, &one, false, settings(1), &NoProgress).unwrap();
+    pack(&files, &two, false, settings(4), &NoProgress).unwrap();
+    assert_eq!(fs::read(&one).unwrap(), fs::read(&two).unwrap(), "threads do not change the bytes");
+    assert_eq!(report.size, fs::metadata(&one).unwrap().len());
+    assert!(report.files[1].growth < report.files[0].growth / 2, "{report:?}");
+    assert!(matches!(pack(&files, &one, false, settings(1), &NoProgress), Err(RepoError::WouldOverwrite { .. })));
+
+    let archive = Archive::open(&one).unwrap();
+    assert_eq!(archive.verify(&NoProgress).unwrap().problems, Vec::<String>::new());
+    let out = folder.path().join("out");
+    archive.unpack(&out, false, settings(2), &NoProgress).unwrap();
+    for (step, bytes) in series.iter().enumerate() {
+        assert_eq!(sha256(&fs::read(out.join(format!("step-{step}.safetensors"))).unwrap()), sha256(bytes));
+    }
+    assert!(matches!(archive.unpack(&out, false, settings(2), &NoProgress), Err(RepoError::WouldOverwrite { .. })));
+    let mut hostile = Archive::open(&one).unwrap();
+    for path in ["../escaped", "/etc/escaped", "a/../../escaped", ".shard/format"] {
+        hostile.root.files[0].path = path.to_owned();
+        let refused = hostile.unpack(&folder.path().join("hostile"), true, settings(1), &NoProgress);
+        assert!(matches!(refused, Err(RepoError::Path { .. })), "{path}");
+    }
+}
+
+#[test]
+fn links_and_modes_come_back() {
+    let bench = Bench::new();
+    bench.write("run.sh", b"#!/bin/sh\n");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(bench.place("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("run.sh", bench.place("latest")).unwrap();
+    }
+    bench.repository.add(&[bench.folder.path().to_owned()], &NoProgress).unwrap();
+    bench.commit("both");
+    assert!(bench.repository.status().unwrap().is_clean());
+    let out = bench.place("out");
+    bench.repository.export("HEAD", &[], &out, CheckoutOptions::default(), &NoProgress).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::read_link(out.join("latest")).unwrap(), Path::new("run.sh"));
+        let mode = |name: &str| fs::metadata(out.join(name)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode("run.sh") & 0o111, 0o111 & !umask());
+        assert_eq!(mode("run.sh") & 0o7000, 0);
+    }
+}
+
+#[cfg(unix)]
+fn umask() -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("probe");
+    fs::write(&place, b"").unwrap();
+    0o666 & !(fs::metadata(&place).unwrap().permissions().mode() & 0o666) | 0o000
+}
+
+#[test]
+#[cfg(unix)]
+fn fault_28_a_checkout_never_writes_through_a_link() {
+    let bench = Bench::new();
+    let first = bench.keep("dir/file", b"inside");
+    bench.keep("other", b"x");
+    let outside = tempfile::tempdir().unwrap();
+    fs::remove_dir_all(bench.place("dir")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), bench.place("dir")).unwrap();
+    let result = bench.repository.checkout(&first.to_hex(), CheckoutOptions { force: true }, &NoProgress);
+    assert!(result.is_err(), "{result:?}");
+    assert!(fs::read_dir(outside.path()).unwrap().next().is_none(), "nothing was written outside");
+}
+
+#[test]
+fn a_library_user_can_share_a_repository_between_threads() {
+    let bench = Arc::new(Bench::new());
+    bench.keep("a", b"a");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let bench = Arc::clone(&bench);
+            scope.spawn(move || assert!(bench.repository.status().unwrap().is_clean()));
+        }
+    });
+}
