@@ -5,7 +5,7 @@
 //! | field | form | meaning |
 //! |---|---|---|
 //! | version and flags | byte | bits 0 to 3: version, 1; bit 4: short base; bits 5 to 7: 0 |
-//! | raw length | varint | decoded length in bytes, at most 4 MiB |
+//! | raw length | varint | decoded length in bytes, at most 4 MiB; for opaque bytes, which manifests and trees are too, 256 MiB |
 //! | data type | byte | its wire id, 0 for opaque bytes; it fixes the word: 1, 2, 4 or 8 bytes, float or not |
 //! | predictor | byte | wire id; its parameters follow (none so far) |
 //! | residual | byte | wire id; its parameters follow (none so far) |
@@ -27,7 +27,7 @@
 //! | 3 | | | escape | zstd |
 //! | 4 | | | sparse | |
 
-use shard_core::limits::MAX_BLOCK;
+use shard_core::limits::{MAX_BLOCK, MAX_METADATA};
 use shard_core::wire::put_varint;
 use shard_core::{BaseRange, BaseRef, DType, Digest, WireReader};
 
@@ -56,6 +56,11 @@ pub struct BlockHeader {
     pub(crate) exceptions: u32,
     /// Stored length of each stream in bytes.
     pub(crate) stored: [u32; MAX_STREAMS],
+}
+
+/// The most bytes that a block of a type may decode to. Metadata is coded as one opaque block, however long.
+pub(crate) fn most_bytes(dtype: Option<DType>) -> usize {
+    if dtype.is_some() { MAX_BLOCK } else { MAX_METADATA }
 }
 
 /// A stream of a block.
@@ -152,11 +157,14 @@ impl BlockHeader {
         if first & !(VERSION | SHORT_BASE) != 0 {
             return Err(reader.invalid("block flags").into());
         }
-        let raw_len = reader.varint_up_to(MAX_BLOCK as u64, "raw length")? as u32;
+        let raw_len = reader.varint_up_to(MAX_METADATA as u64, "raw length")? as u32;
         let dtype = match reader.u8()? {
             0 => None,
             id => Some(DType::from_wire_id(id).ok_or(CodecError::Unsupported { stage: "data type", id })?),
         };
+        if raw_len as usize > most_bytes(dtype) {
+            return Err(reader.invalid("raw length").into());
+        }
         let word = Word::of(dtype);
         let words = raw_len as usize / word.bytes;
         let predictor = <dyn Predictor>::from_wire_id(reader.u8()?)?;

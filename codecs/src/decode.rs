@@ -1,5 +1,7 @@
 //! From a stored block back to its bytes.
 
+use shard_core::limits::MAX_BLOCK;
+
 use crate::block::BlockHeader;
 use crate::chain::MAX_STREAMS;
 use crate::entropy::Workspace;
@@ -98,6 +100,10 @@ impl Decoder {
         }
         let exceptions = header.exceptions as usize;
         let transform = Transform { isa: self.workspace.isa(), shape, word };
-        transform.inverse(streams, exceptions, base, &mut self.piece, words)
+        let result = transform.inverse(streams, exceptions, base, &mut self.piece, words);
+        if raw_len > MAX_BLOCK {
+            self.streams.release();
+        }
+        result
     }
 }

@@ -2,13 +2,17 @@
 
 use shard_core::limits::MAX_BLOCK;
 
-use crate::block::BlockHeader;
+use crate::block::{BlockHeader, most_bytes};
 use crate::chain::{Chain, MAX_STREAMS, Shape, Word};
 use crate::entropy::{self, EntropyCoder, Workspace};
 use crate::kernel::Isa;
-use crate::select::{Candidate, Selector};
+use crate::select::{Candidate, Selector, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
 use crate::{Block, CodecError, Decoder, Level};
+
+/// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
+/// whole: that costs little, and the sample holds too little of them.
+const MIN_SMALL: usize = 512;
 
 /// Encodes blocks. Keeps its tables and buffers (about three blocks, and zstd's contexts) for the next one.
 pub struct Encoder {
@@ -66,6 +70,10 @@ impl Encoder {
         if result.is_err() {
             out.truncate(start);
         }
+        if block.data.len() > MAX_BLOCK {
+            self.bench.streams.release();
+            self.verified = Vec::new();
+        }
         result
     }
 
@@ -79,7 +87,8 @@ impl Encoder {
         Ok(self.selector.rank(block, &mut self.bench)?.to_vec())
     }
 
-    /// Appends the stored form of `block` with the stages given, whatever it takes. For measurements and tests.
+    /// Appends the stored form of `block` with the stages given, whatever it takes; zstd is tried for opaque bytes (at
+    /// [`Level::Max`] for all). For measurements and tests.
     ///
     /// # Errors
     /// As [`Self::encode`]; [`CodecError::Chain`] where the stages do not go together or not with the block;
@@ -91,8 +100,7 @@ impl Encoder {
             return Err(CodecError::BaseMissing);
         }
         let start = out.len();
-        let all = [true; MAX_STREAMS];
-        let repeats = if self.bench.workspace.level() == Level::Fast { [false; MAX_STREAMS] } else { all };
+        let repeats = [block.dtype.is_none(); MAX_STREAMS];
         let result = match self.put(shape, &repeats, block, out) {
             Ok(true) => self.verify(block, &out[start..]),
             Ok(false) => Err(CodecError::Chain("the block has too many words that are exceptions to the filter")),
@@ -163,7 +171,9 @@ impl Encoder {
         let mut count = 0;
         let mut put_stream = |workspace: &mut Workspace, stream: &[u8], out: &mut Vec<u8>| {
             let before = out.len();
-            coders[count] = entropy::encode_stream(workspace, stream, repeats[count], out)?;
+            let small = (MIN_SMALL..=block.data.len() / 8).contains(&stream.len());
+            let repeats = repeats[count] || (small && workspace.level() == Level::Default && has_repeats(stream));
+            coders[count] = entropy::encode_stream(workspace, stream, repeats, out)?;
             stored[count] = (out.len() - before) as u32;
             count += 1;
             Ok::<(), CodecError>(())
@@ -224,7 +234,7 @@ impl Encoder {
 /// Checks the lengths of a block and its base.
 fn check(block: &Block<'_>) -> Result<(), CodecError> {
     let wanted = block.data.len();
-    if wanted > MAX_BLOCK {
+    if wanted > most_bytes(block.dtype) {
         return Err(CodecError::TooLarge(wanted));
     }
     match block.base.map(|base| base.bytes.len()) {

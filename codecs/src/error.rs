@@ -36,7 +36,7 @@ pub enum CodecError {
         /// The length expected, in bytes.
         wanted: usize,
     },
-    /// The block is larger than [`shard_core::limits::MAX_BLOCK`].
+    /// The block is larger than [`shard_core::limits::MAX_BLOCK`], or metadata than [`shard_core::limits::MAX_METADATA`].
     #[error("a block of {0} bytes is too large")]
     TooLarge(usize),
     /// The block leans on a base that was not given.

@@ -7,11 +7,13 @@ use crate::transform::{Transform, Workbench};
 use crate::{Block, CodecError, Level, filter, kernel, residual};
 
 /// Blocks up to this length, in bytes, are their own sample.
-const WHOLE: usize = 48 << 10;
-/// Longer ones are sampled by this many runs, spread evenly,
-const RUNS: usize = 8;
-/// of this many bytes: long enough for repeats to show.
-const RUN: usize = 4 << 10;
+const WHOLE: usize = 12 << 10;
+/// Longer ones are sampled by runs of this many bytes, spread evenly: long enough for repeats to show.
+const RUN: usize = 2 << 10;
+/// One run for this many bytes of the block,
+const SHARE: usize = 24 * RUN;
+/// but at least and at most so many.
+const RUNS: (usize, usize) = (5, 16);
 
 /// Candidates this close, in units of a 64th, are encoded both ways.
 const TIE: u64 = 1;
@@ -53,17 +55,46 @@ pub(crate) struct Selector {
     ranking: Vec<Candidate>,
 }
 
-/// Every shape worth estimating for such words.
+/// Whether a shape is worth estimating for such words. Those left out are never, or hardly ever, the smallest.
 fn sensible(shape: Shape, word: Word, level: Level) -> bool {
-    let filter = shape.filter.id();
-    let planes = match (word.bytes, shape.residual.id()) {
+    let (residual, filter) = (shape.residual.id(), shape.filter.id());
+    let usual = match (word.bytes, residual) {
         (1, _) => filter == filter::WHOLE,
-        (_, residual::ULP) => filter == filter::BYTE_PLANES || filter == filter::ESCAPE,
+        (2, residual::ULP) => filter == filter::BYTE_PLANES || filter == filter::ESCAPE,
+        (_, residual::ULP) => filter == filter::BYTE_PLANES,
         _ if word.sign_magnitude() => filter == filter::FLOAT_SPLIT,
         _ => filter == filter::BYTE_PLANES || filter == filter::WHOLE,
     };
-    let sparse = filter == filter::SPARSE && (level != Level::Fast || shape.residual.id() == residual::ULP);
-    (planes || sparse) && (level != Level::Fast || shape.residual.id() != residual::XOR)
+    match level {
+        Level::Fast => residual != residual::XOR && (usual || (filter == filter::SPARSE && residual == residual::ULP)),
+        Level::Default | Level::Max => usual || filter == filter::SPARSE,
+    }
+}
+
+/// Whether `stream` has repeats that matter to an order-0 coder: whether what it would spend on bytes that start 16 bytes
+/// seen before is more than a 40th of all it spends.
+pub(crate) fn has_repeats(stream: &[u8]) -> bool {
+    /// Groups of 4 bytes that have to match.
+    const MATCH: usize = 4;
+    let costs = entropy::byte_costs(&kernel::histogram(stream), stream.len());
+    let mut last = [0u16; 1 << 10];
+    let (groups, _) = stream.as_chunks::<4>();
+    let groups = &groups[..groups.len().min(usize::from(u16::MAX))];
+    let (mut spent, mut repeated) = (0u64, 0u64);
+    for (index, window) in groups.windows(MATCH).enumerate() {
+        let mix = |key: u64, group: &[u8; 4]| {
+            (key ^ u64::from(u32::from_le_bytes(*group))).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
+        };
+        let slot = window.iter().fold(0, mix) as usize % last.len();
+        let before = usize::from(last[slot]);
+        last[slot] = index as u16;
+        let cost: u64 = window[0].iter().map(|byte| u64::from(costs[usize::from(*byte)])).sum();
+        spent += cost;
+        if before < index && groups[before..before + MATCH] == *window {
+            repeated += cost;
+        }
+    }
+    repeated * 40 > spent
 }
 
 impl Selector {
@@ -86,39 +117,27 @@ impl Selector {
             if (based && block.base.is_none()) || !sensible(shape, word, level) {
                 continue;
             }
-            let repeats = [false; MAX_STREAMS];
-            let mut candidate = Candidate { shape, estimated: 0, repeats };
-            let Some(order_0) = self.estimate(&mut candidate, word, whole, false, bench)? else {
-                continue;
-            };
-            candidate.estimated = order_0 + (header + if based { base_len } else { 0 }) as u64;
+            let mut candidate = Candidate { shape, estimated: 0, repeats: [false; MAX_STREAMS] };
+            let zstd = block.dtype.is_none() || (level != Level::Fast && word.float.is_none());
+            let Some(streams) = self.estimate(&mut candidate, word, whole, zstd, bench)? else { continue };
+            candidate.estimated = streams + (header + if based { base_len } else { 0 }) as u64;
             self.ranking.push(candidate);
         }
         self.ranking.sort_by_key(|candidate| candidate.estimated);
-        if level != Level::Fast || block.dtype.is_none() {
-            self.look_for_repeats(word, whole, bench)?;
+        // Floats seldom repeat: zstd is tried with the best filter only, alone and with the base.
+        if level != Level::Fast && word.float.is_some() {
+            for based in [false, true] {
+                let best = self.ranking.iter().position(|candidate| (candidate.shape.predictor.bases() > 0) == based);
+                let Some(index) = best else { continue };
+                let mut candidate = self.ranking[index];
+                if let Some(streams) = self.estimate(&mut candidate, word, whole, true, bench)? {
+                    candidate.estimated = streams + (header + if based { base_len } else { 0 }) as u64;
+                    self.ranking[index] = candidate;
+                }
+            }
+            self.ranking.sort_by_key(|candidate| candidate.estimated);
         }
         Ok(&self.ranking)
-    }
-
-    /// Tries zstd on the sample: for floats with the best candidate of each residual, since repeats that one filter keeps
-    /// the others keep too, for other words with all.
-    fn look_for_repeats(&mut self, word: Word, whole: usize, bench: &mut Workbench) -> Result<(), CodecError> {
-        for index in 0..self.ranking.len() {
-            let mut candidate = self.ranking[index];
-            let before = &self.ranking[..index];
-            if word.float.is_some() && before.iter().any(|other| other.shape.residual == candidate.shape.residual) {
-                continue;
-            }
-            let plain = self.estimate(&mut candidate, word, whole, false, bench)?;
-            let tried = self.estimate(&mut candidate, word, whole, true, bench)?;
-            if let (Some(plain), Some(tried)) = (plain, tried) {
-                candidate.estimated = candidate.estimated.saturating_sub(plain.saturating_sub(tried));
-                self.ranking[index] = candidate;
-            }
-        }
-        self.ranking.sort_by_key(|candidate| candidate.estimated);
-        Ok(())
     }
 
     /// Gathers the sample of the first `whole` bytes and of the base.
@@ -135,8 +154,9 @@ impl Selector {
             take(0..whole);
             return;
         }
-        for run in 0..RUNS {
-            let start = (whole - RUN) / (RUNS - 1) * run / word.bytes * word.bytes;
+        let runs = (whole / SHARE).clamp(RUNS.0, RUNS.1);
+        for run in 0..runs {
+            let start = (whole - RUN) / (runs - 1) * run / word.bytes * word.bytes;
             take(start..start + RUN);
         }
     }
@@ -163,7 +183,7 @@ impl Selector {
         for (index, stream) in streams.iter().enumerate() {
             let counts = kernel::histogram(stream);
             let mut expected = entropy::estimate(&counts, stream.len()).bytes(scale(stream.len()) as usize);
-            if zstd {
+            if zstd && (word.float.is_none() || has_repeats(stream)) {
                 self.scratch.clear();
                 if let Some(len) = entropy::try_zstd(workspace, stream, &mut self.scratch)? {
                     let len = scale(len);

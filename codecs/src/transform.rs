@@ -41,6 +41,11 @@ impl Streams {
         }
     }
 
+    /// Gives the buffer back, after a block much longer than most.
+    pub(crate) fn release(&mut self) {
+        *self = Self::default();
+    }
+
     pub(crate) fn all_mut(&mut self) -> [&mut [u8]; MAX_STREAMS] {
         let mut rest = &mut self.arena[..];
         self.room.map(|len| {

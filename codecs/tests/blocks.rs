@@ -35,11 +35,14 @@ enum Content {
     Steps,
     /// A few words differ from the base.
     Sparse,
+    /// The same few words again and again, base unrelated.
+    Repeats,
     /// NaNs with payloads, infinities, denormals, zeros of both signs and random bits, in block and base.
     Special,
 }
 
-const CONTENTS: [Content; 5] = [Content::Noise, Content::Constant, Content::Steps, Content::Sparse, Content::Special];
+const CONTENTS: [Content; 6] =
+    [Content::Noise, Content::Constant, Content::Steps, Content::Sparse, Content::Repeats, Content::Special];
 
 fn content(kind: Content, word: Word, len: usize, seed: u64) -> (Vec<u8>, Vec<u8>) {
     let mut random = Random(seed | 1);
@@ -67,6 +70,7 @@ fn content(kind: Content, word: Word, len: usize, seed: u64) -> (Vec<u8>, Vec<u8
             Content::Constant => (0x1234_5678_9abc_def0, 0x1234_5678_9abc_def0),
             Content::Steps => (before.wrapping_add(random.next() % 7).wrapping_sub(3), before),
             Content::Sparse => (before ^ u64::from(random.next().is_multiple_of(40)), before),
+            Content::Repeats => (0x0123_4567_89ab_cdef_u64.rotate_left((data.len() / word.bytes % 23) as u32), before),
             Content::Special => (special(&mut random), special(&mut random)),
         };
         data.extend_from_slice(&now.to_le_bytes()[..word.bytes]);
@@ -259,10 +263,24 @@ fn a_delta_header_is_short_and_any_base_is_kept() {
 }
 
 #[test]
+fn metadata_may_be_longer_than_a_block_of_words() {
+    let data: Vec<u8> = (0..shard_core::limits::MAX_BLOCK as u32 + 100).map(|i| (i >> 4) as u8 % 90).collect();
+    let mut stored = Vec::new();
+    Encoder::new(Level::Fast).encode(&Block { data: &data, dtype: None, base: None }, &mut stored).unwrap();
+    let (header, len) = BlockHeader::read(&stored).unwrap();
+    let mut out = vec![0; data.len()];
+    Decoder::new().decode(&header, &stored[len..], None, &mut out).unwrap();
+    assert!(out == data);
+    // The same header with a data type of words that short is refused.
+    stored[5] = DType::U8.wire_id();
+    assert!(matches!(BlockHeader::read(&stored), Err(CodecError::Header(_))));
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let mut encoder = Encoder::new(Level::Default);
     let large = vec![0; shard_core::limits::MAX_BLOCK + 1];
-    let block = Block { data: &large, dtype: None, base: None };
+    let block = Block { data: &large, dtype: Some(DType::U8), base: None };
     assert!(matches!(encoder.encode(&block, &mut Vec::new()), Err(CodecError::TooLarge(_))));
     let reference = reference(3);
     let block = Block { data: &[1, 2, 3], dtype: None, base: Some(Base { reference: &reference, bytes: &[1, 2] }) };

@@ -13,9 +13,9 @@ pub use rans::Rans;
 pub use raw::Raw;
 pub use zstd::Zstd;
 
-use crate::kernel::{DECODE_SLOTS, Isa};
+use crate::kernel::{DecodeTables, Isa};
 use crate::{CodecError, Level};
-pub(crate) use cost::estimate;
+pub(crate) use cost::{byte_costs, estimate};
 
 /// How often each byte value occurs in a stream.
 pub type Counts = [u32; 256];
@@ -24,7 +24,7 @@ pub type Counts = [u32; 256];
 pub struct Workspace {
     isa: Isa,
     level: Level,
-    decode_table: Box<[u32; DECODE_SLOTS]>,
+    tables: Box<DecodeTables>,
     zstd: zstd::Contexts,
 }
 
@@ -32,7 +32,7 @@ impl Workspace {
     /// An empty workspace; contexts are made when they are first used.
     #[must_use]
     pub fn new(isa: Isa, level: Level) -> Self {
-        Self { isa, level, decode_table: Box::new([0; DECODE_SLOTS]), zstd: zstd::Contexts::default() }
+        Self { isa, level, tables: Box::new(DecodeTables::new()), zstd: zstd::Contexts::default() }
     }
 
     /// The instruction set in use.
@@ -94,7 +94,7 @@ pub(crate) fn encode_stream(
     }
     let mut best: Option<&'static dyn EntropyCoder> = None;
     // A stream that saves less than this is kept raw: reading it then costs nothing.
-    let worthwhile = if workspace.level == Level::Max { data.len() } else { data.len() - data.len() / 512 };
+    let worthwhile = if workspace.level == Level::Max { data.len() } else { data.len() - data.len() / 128 };
     if estimate(&counts, data.len()).bytes(data.len()) < worthwhile as u64
         && Rans.encode(workspace, data, &counts, out)?
     {

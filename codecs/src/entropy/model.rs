@@ -1,7 +1,7 @@
 //! Probabilities of byte values and their compact wire form.
 //!
 //! A value's weight is a small float: a bit length from 1 to 16 and up to `precision` bits below the top one. Reader and
-//! writer turn weights into frequencies that sum to 2^12 by the same integer arithmetic, so precision is a matter of cost
+//! writer turn weights into frequencies that sum to 2^12 (or 2^14) by the same integer arithmetic, so precision is a matter of cost
 //! alone: few bits for short streams.
 //!
 //! Wire form, in bits, least significant first:
@@ -14,17 +14,15 @@
 use super::Counts;
 use super::bits::{BitReader, BitWriter};
 use super::cost::log2;
-use crate::kernel::PROBABILITY_BITS;
-
-const TOTAL: u32 = 1 << PROBABILITY_BITS;
 /// The largest weight has this many bits.
 const WEIGHT_BITS: u32 = 16;
 /// The most bits below a weight's top one.
 pub(super) const MOST_PRECISION: u32 = 11;
 
-/// Frequencies of the 256 values: they sum to 2^12 and at least two are not zero.
+/// Frequencies of the 256 values: they sum to 2^`bits` and at least two are not zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Model {
+    pub(super) bits: u32,
     pub(super) frequencies: [u16; 256],
 }
 
@@ -54,52 +52,55 @@ impl Weight {
 }
 
 impl Model {
-    /// The model of a stream of `len` bytes with these counts (of at least two values), and its precision.
-    pub(super) fn fit(counts: &Counts, len: usize) -> (Self, u32) {
+    /// The model of a stream of `len` bytes with these counts (of at least two values), with probabilities in units of
+    /// 2^-`bits`, and its precision.
+    pub(super) fn fit(counts: &Counts, len: usize, bits: u32) -> (Self, u32) {
         let candidates: &[u32] = match len {
             0..0x4000 => &[0, 1, 2, 3],
             0x4000..0x4_0000 => &[2, 4, 6],
             _ => &[7],
         };
-        let mut best: Option<(u64, Self, u32)> = None;
-        for precision in candidates {
-            let model = Self::from_weights(|value| {
-                let count = counts[usize::from(value)];
-                (count > 0).then(|| Weight::of(count, len, *precision).value(*precision))
-            });
-            let cost = if candidates.len() == 1 { 0 } else { model.cost(counts, *precision) };
-            if best.as_ref().is_none_or(|(least, ..)| cost < *least) {
-                best = Some((cost, model, *precision));
+        let fit = |precision: u32| {
+            let weight = |value| match counts[usize::from(value)] {
+                0 => None,
+                count => Some(Weight::of(count, len, precision).value(precision)),
+            };
+            (Self::from_weights(bits, weight), precision)
+        };
+        // The part of the table's size that depends on precision is about its bits for each value.
+        let values = counts.iter().filter(|count| **count > 0).count() as u64;
+        let cost = |(model, precision): &(Self, u32)| model.cost(counts) + (values << 16) * u64::from(*precision);
+        let (first, others) = candidates.split_first().map_or((7, candidates), |(first, others)| (*first, others));
+        let mut best = fit(first);
+        for precision in others {
+            let other = fit(*precision);
+            if cost(&other) < cost(&best) {
+                best = other;
             }
         }
-        match best {
-            Some((_, model, precision)) => (model, precision),
-            None => (Self { frequencies: [16; 256] }, 0),
-        }
+        best
     }
 
-    /// Bits (in units of 2^-16) that the stream takes, with the part of the table that depends on precision.
-    fn cost(&self, counts: &Counts, precision: u32) -> u64 {
-        let mut cost = 0;
-        for (count, frequency) in counts.iter().zip(self.frequencies).filter(|(count, _)| **count > 0) {
-            let bits = (u64::from(PROBABILITY_BITS) << 16) - log2(u32::from(frequency));
-            cost += u64::from(*count) * bits + (u64::from(precision) << 16);
-        }
-        cost
+    /// What symbols with these counts take, in units of 2^-16 bit.
+    pub(super) fn cost(&self, counts: &Counts) -> u64 {
+        let occurring = counts.iter().zip(self.frequencies).filter(|(count, _)| **count > 0);
+        occurring
+            .map(|(count, frequency)| u64::from(*count) * ((u64::from(self.bits) << 16) - log2(u32::from(frequency))))
+            .sum()
     }
 
     /// Shares the slots out: one to each value that occurs, the rest by what weights call for beyond that, rounded so that
     /// running totals are exact.
-    fn from_weights(weight: impl Fn(u8) -> Option<u32>) -> Self {
+    fn from_weights(bits: u32, weight: impl Fn(u8) -> Option<u32>) -> Self {
         let mut weights = [0u32; 256];
         for (value, place) in (0..=255).zip(&mut weights) {
             *place = weight(value).unwrap_or(0);
         }
         let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
         let values = weights.iter().filter(|weight| **weight > 0).count() as u64;
-        let excess = |weight: u32| (u64::from(weight) << PROBABILITY_BITS).saturating_sub(sum);
+        let excess = |weight: u32| (u64::from(weight) << bits).saturating_sub(sum);
         let excess_sum = weights.iter().map(|weight| excess(*weight)).sum::<u64>().max(1);
-        let free = u64::from(TOTAL) - values;
+        let free = (1u64 << bits) - values;
         let (mut running, mut given) = (0, 0);
         let frequencies = weights.map(|weight| {
             if weight == 0 {
@@ -110,7 +111,7 @@ impl Model {
             given += share;
             1 + share as u16
         });
-        Self { frequencies }
+        Self { bits, frequencies }
     }
 
     /// Appends the wire form of the model that [`Self::fit`] made with that precision.
@@ -135,13 +136,13 @@ impl Model {
     }
 
     /// Reads the wire form; returns what follows it. `None` for anything malformed.
-    pub(super) fn read(data: &[u8], precision: u32) -> Option<(Self, &[u8])> {
-        let mut bits = BitReader::new(data);
+    pub(super) fn read(data: &[u8], bits: u32, precision: u32) -> Option<(Self, &[u8])> {
+        let mut reader = BitReader::new(data);
         let mut occurs = [false; 256];
-        let mut state = bits.take(1)? == 1;
+        let mut state = reader.take(1)? == 1;
         let mut at = 0;
         while at < 256 {
-            let run = bits.take_gamma(8)? as usize;
+            let run = reader.take_gamma(8)? as usize;
             occurs.get_mut(at..at + run)?.fill(state);
             at += run;
             state = !state;
@@ -150,9 +151,9 @@ impl Model {
         let mut before = None;
         for (weight, _) in weights.iter_mut().zip(occurs).filter(|(_, occurs)| *occurs) {
             let class = match before {
-                None => bits.take(4)?,
+                None => reader.take(4)?,
                 Some(class) => {
-                    let step = bits.take_unary(2 * WEIGHT_BITS)?;
+                    let step = reader.take_unary(2 * WEIGHT_BITS)?;
                     if step % 2 == 0 { class + step / 2 } else { u32::checked_sub(class, step / 2 + 1)? }
                 }
             };
@@ -160,20 +161,21 @@ impl Model {
                 return None;
             }
             before = Some(class);
-            *weight = Weight { class, mantissa: bits.take(class.min(precision))? }.value(precision);
+            *weight = Weight { class, mantissa: reader.take(class.min(precision))? }.value(precision);
         }
-        let rest = bits.finish()?;
-        // A single value would need all 2^12 slots, which the tables have no room for; such streams are constant.
+        let rest = reader.finish()?;
+        // A single value would need all slots, which the tables have no room for; such streams are constant.
         if occurs.iter().filter(|occurs| **occurs).count() < 2 {
             return None;
         }
-        Some((Self::from_weights(|value| Some(weights[usize::from(value)]).filter(|weight| *weight > 0)), rest))
+        Some((Self::from_weights(bits, |value| Some(weights[usize::from(value)]).filter(|weight| *weight > 0)), rest))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::{COARSE_BITS, FINE_BITS};
     use proptest::prelude::*;
 
     fn counts() -> impl Strategy<Value = Counts> {
@@ -188,29 +190,31 @@ mod tests {
 
     proptest! {
         #[test]
-        fn models_round_trip(counts in counts()) {
+        fn models_round_trip(counts in counts(), fine: bool) {
+            let bits = if fine { FINE_BITS } else { COARSE_BITS };
             prop_assume!(counts.iter().filter(|count| **count > 0).count() > 1);
             let len = counts.iter().sum::<u32>() as usize;
-            let (model, precision) = Model::fit(&counts, len);
-            prop_assert_eq!(model.frequencies.iter().map(|f| u32::from(*f)).sum::<u32>(), TOTAL);
+            let (model, precision) = Model::fit(&counts, len, bits);
+            prop_assert_eq!(model.frequencies.iter().map(|f| u32::from(*f)).sum::<u32>(), 1 << bits);
             for (count, frequency) in counts.iter().zip(model.frequencies) {
                 prop_assert_eq!(*count > 0, frequency > 0);
             }
             let mut wire = Vec::new();
             Model::put(&counts, len, precision, &mut wire);
             wire.push(0xaa);
-            prop_assert_eq!(Model::read(&wire, precision), Some((model, &[0xaa][..])));
+            prop_assert_eq!(Model::read(&wire, bits, precision), Some((model, &[0xaa][..])));
             for cut in 0..wire.len() - 1 {
-                prop_assert_eq!(Model::read(&wire[..cut], precision), None);
+                prop_assert_eq!(Model::read(&wire[..cut], bits, precision), None);
             }
         }
 
         #[test]
         fn any_bytes_give_a_valid_model_or_none(data in proptest::collection::vec(any::<u8>(), 0..400), precision in 0u32..12) {
-            if let Some((model, rest)) = Model::read(&data, precision) {
+            let bits = COARSE_BITS;
+            if let Some((model, rest)) = Model::read(&data, bits, precision) {
                 prop_assert!(rest.len() < data.len());
-                prop_assert_eq!(model.frequencies.iter().map(|f| u32::from(*f)).sum::<u32>(), TOTAL);
-                prop_assert!(model.frequencies.iter().all(|f| u32::from(*f) < TOTAL));
+                prop_assert_eq!(model.frequencies.iter().map(|f| u32::from(*f)).sum::<u32>(), 1 << bits);
+                prop_assert!(model.frequencies.iter().all(|f| u32::from(*f) < 1 << bits));
             }
         }
     }
@@ -220,7 +224,7 @@ mod tests {
         let mut counts = [0; 256];
         (counts[0], counts[1], counts[2]) = (1000, 30, 20);
         let mut wire = Vec::new();
-        let (_, precision) = Model::fit(&counts, 1050);
+        let (_, precision) = Model::fit(&counts, 1050, COARSE_BITS);
         Model::put(&counts, 1050, precision, &mut wire);
         assert!(wire.len() <= 7, "{}", wire.len());
     }

@@ -1,20 +1,21 @@
 use super::model::{MOST_PRECISION, Model};
 use super::{Counts, EntropyCoder, Workspace};
-use crate::CodecError;
-use crate::kernel::{self, LANES, STATE_LOW};
+use crate::kernel::{self, COARSE_BITS, FINE_BITS, LANES, STATE_LOW};
+use crate::{CodecError, Level};
 
-/// Order-0 range asymmetric numeral systems (Duda, arXiv:1311.2540), with interleaved 32-bit states, 12-bit
-/// probabilities and 16-bit words; symbol `i` belongs to state `i mod lanes`.
+/// Order-0 range asymmetric numeral systems (Duda, arXiv:1311.2540), with interleaved 32-bit states, probabilities of
+/// `b` = 12 or 14 bits and 16-bit words; symbol `i` belongs to state `i mod lanes`. The finer probabilities are for very
+/// skewed streams, where a rare value's share of 2^-12 would cost the frequent ones.
 ///
 /// Stored form:
-/// - a byte: bits 0 to 3 the precision of the table (at most 11), bits 4 and 5 the number of states (0: one, 1: 4, 2: 32),
-///   the others 0;
+/// - a byte: bits 0 to 3 the precision of the table (at most 11), bits 4 and 5 the number of states (0: one, 1: 4, 2: 32), bit
+///   6 whether `b` is 14, bit 7 is 0;
 /// - the table (see the `model` module);
 /// - the states that decoding starts with, each a little-endian u32;
 /// - words, each a little-endian u16, in one sequence for all states, in the order in which states ask for them.
 ///
-/// To decode a symbol, take slot `s = x mod 2^12` of state `x`; the symbol is the one whose slots `[start, start + f)`, laid
-/// out in the order of values, hold `s`; then `x = f * floor(x / 2^12) + s - start`, and if that is below 2^16,
+/// To decode a symbol, take slot `s = x mod 2^b` of state `x`; the symbol is the one whose slots `[start, start + f)`, laid
+/// out in the order of values, hold `s`; then `x = f * floor(x / 2^b) + s - start`, and if that is below 2^16,
 /// `x = 2^16 x + word`. At the end all words have been taken and all states are 2^16 again.
 pub struct Rans;
 
@@ -83,24 +84,40 @@ impl EntropyCoder for Rans {
     fn fixed_len(&self, _len: usize) -> Option<usize> {
         None
     }
-    fn encode(&self, _: &mut Workspace, data: &[u8], counts: &Counts, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+    fn encode(
+        &self,
+        workspace: &mut Workspace,
+        data: &[u8],
+        counts: &Counts,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, CodecError> {
         if counts.iter().filter(|count| **count > 0).count() < 2 {
             return Ok(false);
         }
         let start = out.len();
-        let (model, precision) = Model::fit(counts, data.len());
+        let (mut model, mut precision) = Model::fit(counts, data.len(), COARSE_BITS);
+        if workspace.level() != Level::Fast {
+            let (fine, fine_precision) = Model::fit(counts, data.len(), FINE_BITS);
+            let cost = model.cost(counts);
+            let saved = cost.saturating_sub(fine.cost(counts));
+            // Fine probabilities decode at about half the speed.
+            if saved > (16 << 16) && saved * 160 > cost {
+                (model, precision) = (fine, fine_precision);
+            }
+        }
+        let fine = u8::from(model.bits == FINE_BITS);
         let lanes = lanes(data.len());
         let code = match lanes {
             1 => 0,
             4 => 1,
             _ => 2,
         };
-        out.push(precision as u8 | code << 4);
+        out.push(precision as u8 | code << 4 | fine << 6);
         Model::put(counts, data.len(), precision, out);
         let mut table = [kernel::EncodeEntry::default(); 256];
         let mut first = 0;
         for (entry, frequency) in table.iter_mut().zip(model.frequencies) {
-            *entry = kernel::EncodeEntry::new(frequency, first);
+            *entry = kernel::EncodeEntry::new(model.bits, frequency, first);
             first += frequency;
         }
         let head = out.len() - start + 4 * lanes;
@@ -117,23 +134,21 @@ impl EntropyCoder for Rans {
     fn decode(&self, workspace: &mut Workspace, stored: &[u8], out: &mut [u8]) -> Result<(), CodecError> {
         let (head, rest) = stored.split_first().ok_or(body("an rANS stream is empty"))?;
         let precision = u32::from(head & 15);
-        if precision > MOST_PRECISION || head >> 6 != 0 {
+        if precision > MOST_PRECISION || head >> 7 != 0 {
             return Err(body("an rANS stream has an unknown form"));
         }
-        let (model, rest) = Model::read(rest, precision).ok_or(body("an rANS table is malformed"))?;
-        let mut slots = workspace.decode_table.iter_mut();
-        for (symbol, frequency) in (0..=255).zip(model.frequencies) {
-            for (offset, slot) in (0..frequency).zip(&mut slots) {
-                *slot = kernel::decode_entry(symbol, frequency, offset);
-            }
-        }
-        let table = &*workspace.decode_table;
-        match head >> 4 {
-            0 => decode::<1>(rest, out, |states, words, out| kernel::rans_decode(table, states, words, out)),
-            1 => decode::<4>(rest, out, |states, words, out| kernel::rans_decode(table, states, words, out)),
-            2 => decode::<LANES>(rest, out, |states, words, out| {
-                kernel::rans_decode_wide(workspace.isa, table, states, words, out)
-            }),
+        let fine = head >> 6 & 1 == 1;
+        let bits = if fine { FINE_BITS } else { COARSE_BITS };
+        let (model, rest) = Model::read(rest, bits, precision).ok_or(body("an rANS table is malformed"))?;
+        workspace.tables.fill(fine, &model.frequencies);
+        let (isa, tables) = (workspace.isa, &*workspace.tables);
+        match (head >> 4 & 3, fine) {
+            (0, false) => decode::<1>(rest, out, |s, w, out| kernel::rans_decode::<false, 1>(tables, s, w, out)),
+            (0, true) => decode::<1>(rest, out, |s, w, out| kernel::rans_decode::<true, 1>(tables, s, w, out)),
+            (1, false) => decode::<4>(rest, out, |s, w, out| kernel::rans_decode::<false, 4>(tables, s, w, out)),
+            (1, true) => decode::<4>(rest, out, |s, w, out| kernel::rans_decode::<true, 4>(tables, s, w, out)),
+            (2, false) => decode(rest, out, |s, w, out| kernel::rans_decode_wide::<false>(isa, tables, s, w, out)),
+            (2, true) => decode(rest, out, |s, w, out| kernel::rans_decode_wide::<true>(isa, tables, s, w, out)),
             _ => Err(body("an rANS stream has an unknown number of states")),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::scalar::{self, DECODE_SLOTS, LANES};
+use super::scalar::{self, COARSE_BITS, DecodeTables, FINE_BITS, LANES};
 use super::words;
 use crate::chain::Word;
 
@@ -66,13 +66,13 @@ const WORD_INDEX: [u64; 256] = {
 };
 
 #[target_feature(enable = "avx2,popcnt")]
-pub(super) fn rans_decode_wide(
-    table: &[u32; DECODE_SLOTS],
+pub(super) fn rans_decode_wide<const FINE: bool>(
+    tables: &DecodeTables,
     states: &mut [u32; LANES],
     words: &[u8],
     out: &mut [u8],
 ) -> Option<usize> {
-    let slot_mask = _mm256_set1_epi32(DECODE_SLOTS as i32 - 1);
+    let slot_mask = _mm256_set1_epi32(if FINE { (1 << FINE_BITS) - 1 } else { (1 << COARSE_BITS) - 1 });
     let low_half = _mm256_set1_epi32(0xffff);
     let zero = _mm256_setzero_si256();
     // SAFETY: 32 states are four vectors of 8.
@@ -84,15 +84,28 @@ pub(super) fn rans_decode_wide(
         // A group takes at most 64 bytes of words. Each of its four loads is of 16 bytes and starts at most 48 bytes in.
         let Some(ahead) = words.get(at..at + 64) else { break };
         let mut used = 0;
-        let mut entries = [zero; 4];
-        for (state, entry) in vectors.iter_mut().zip(&mut entries) {
+        let mut symbols = [zero; 4];
+        for (state, symbol) in vectors.iter_mut().zip(&mut symbols) {
             let slot = _mm256_and_si256(*state, slot_mask);
-            // SAFETY: slots are below the table's length.
-            *entry = unsafe { _mm256_i32gather_epi32::<4>(table.as_ptr().cast(), slot) };
-            let frequency = _mm256_and_si256(*entry, slot_mask);
-            let offset = _mm256_and_si256(_mm256_srli_epi32::<12>(*entry), slot_mask);
-            let quotient = _mm256_srli_epi32::<12>(*state);
-            let moved = _mm256_add_epi32(_mm256_mullo_epi32(frequency, quotient), offset);
+            let moved = if FINE {
+                // SAFETY: a slot is below 2^14, and four bytes can be read at each.
+                let found = unsafe { _mm256_i32gather_epi32::<1>(tables.fine.as_ptr().cast(), slot) };
+                *symbol = _mm256_and_si256(found, _mm256_set1_epi32(0xff));
+                // SAFETY: a symbol is below 256.
+                let entry = unsafe { _mm256_i32gather_epi32::<4>(tables.symbols.as_ptr().cast(), *symbol) };
+                let frequency = _mm256_and_si256(entry, low_half);
+                let offset = _mm256_sub_epi32(slot, _mm256_srli_epi32::<16>(entry));
+                let quotient = _mm256_srli_epi32::<{ FINE_BITS as i32 }>(*state);
+                _mm256_add_epi32(_mm256_mullo_epi32(frequency, quotient), offset)
+            } else {
+                // SAFETY: a slot is below 2^12.
+                let entry = unsafe { _mm256_i32gather_epi32::<4>(tables.coarse.as_ptr().cast(), slot) };
+                *symbol = _mm256_srli_epi32::<24>(entry);
+                let frequency = _mm256_and_si256(entry, slot_mask);
+                let offset = _mm256_and_si256(_mm256_srli_epi32::<12>(entry), slot_mask);
+                let quotient = _mm256_srli_epi32::<{ COARSE_BITS as i32 }>(*state);
+                _mm256_add_epi32(_mm256_mullo_epi32(frequency, quotient), offset)
+            };
             let empty = _mm256_cmpeq_epi32(_mm256_andnot_si256(low_half, moved), zero);
             let mask = _mm256_movemask_ps(_mm256_castsi256_ps(empty)) as u32 as usize;
             // SAFETY: `used` counts words, at most 8 for each vector before this one: at most 24.
@@ -105,7 +118,7 @@ pub(super) fn rans_decode_wide(
         }
         at += 2 * used;
         done += LANES;
-        let [a, b, c, d] = entries.map(|entry| _mm256_srli_epi32::<24>(entry));
+        let [a, b, c, d] = symbols;
         // The packs work within 128-bit halves; the permutation puts the eight runs of four symbols back in order.
         let bytes = _mm256_packus_epi16(_mm256_packus_epi32(a, b), _mm256_packus_epi32(c, d));
         let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
@@ -116,6 +129,6 @@ pub(super) fn rans_decode_wide(
         // SAFETY: as for the load.
         unsafe { _mm256_storeu_si256(states[8 * i..8 * i + 8].as_mut_ptr().cast(), *vector) };
     }
-    let rest = scalar::rans_decode(table, states, words.get(at..)?, out.get_mut(done..)?)?;
+    let rest = scalar::rans_decode::<FINE, LANES>(tables, states, words.get(at..)?, out.get_mut(done..)?)?;
     Some(at + rest)
 }

@@ -18,7 +18,7 @@ mod words;
 
 use crate::chain::Word;
 pub(crate) use scalar::{
-    DECODE_SLOTS, EncodeEntry, LANES, PROBABILITY_BITS, STATE_LOW, decode_entry, rans_decode, rans_encode,
+    COARSE_BITS, DecodeTables, EncodeEntry, FINE_BITS, LANES, STATE_LOW, rans_decode, rans_encode,
 };
 
 /// An instruction set that this machine has.
@@ -125,14 +125,14 @@ pub(crate) fn histogram(data: &[u8]) -> [u32; 256] {
 
 /// Decodes symbols of [`LANES`] interleaved rANS states (see [`crate::entropy::Rans`]). Returns the bytes of `words` used;
 /// `None` where they run out.
-pub(crate) fn rans_decode_wide(
+pub(crate) fn rans_decode_wide<const FINE: bool>(
     isa: Isa,
-    table: &[u32; DECODE_SLOTS],
+    tables: &DecodeTables,
     states: &mut [u32; LANES],
     words: &[u8],
     out: &mut [u8],
 ) -> Option<usize> {
-    dispatch!(isa, scalar, rans_decode_wide(table, states, words, out))
+    dispatch!(isa, scalar, rans_decode_wide::<FINE>(tables, states, words, out))
 }
 
 #[cfg(test)]

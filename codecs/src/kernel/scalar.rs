@@ -2,10 +2,10 @@
 
 /// Interleaved states of a long stream.
 pub(crate) const LANES: usize = 32;
-/// Probabilities are multiples of 2^-12.
-pub(crate) const PROBABILITY_BITS: u32 = 12;
-/// Entries of a decoding table.
-pub(crate) const DECODE_SLOTS: usize = 1 << PROBABILITY_BITS;
+/// Probabilities are multiples of 2^-12, or
+pub(crate) const COARSE_BITS: u32 = 12;
+/// of 2^-14, for very skewed streams.
+pub(crate) const FINE_BITS: u32 = 14;
 /// Lowest value of a state between symbols; states start and end there.
 pub(crate) const STATE_LOW: u32 = 1 << 16;
 
@@ -17,21 +17,21 @@ pub(crate) struct EncodeEntry {
     reciprocal: u64,
     /// States from here on put out a word first.
     limit: u32,
-    /// `2^12 - frequency`.
+    /// The slots that the symbol does not have.
     complement: u16,
     /// First slot of the symbol.
     bias: u16,
 }
 
 impl EncodeEntry {
-    /// The entry of a symbol that has `frequency` slots from `start` on; `frequency` is 1 to 4095.
-    pub(crate) fn new(frequency: u16, start: u16) -> Self {
-        let total = 1u16 << PROBABILITY_BITS;
+    /// The entry of a symbol that has `frequency` (at least 1, below all) of 2^`bits` slots, from `start` on.
+    pub(crate) fn new(bits: u32, frequency: u16, start: u16) -> Self {
+        let total = 1u16 << bits;
         let (reciprocal, bias) = match frequency {
             0 | 1 => (u64::MAX, start + total - 1),
             _ => (u64::MAX / u64::from(frequency) + 1, start),
         };
-        let limit = u32::from(frequency) << (32 - PROBABILITY_BITS);
+        let limit = u32::from(frequency) << (32 - bits);
         Self { reciprocal, limit, complement: total.saturating_sub(frequency), bias }
     }
 
@@ -47,9 +47,56 @@ impl EncodeEntry {
     }
 }
 
-/// A slot's entry in a decoding table: frequency in bits 0 to 11, slot less first slot in 12 to 23, symbol in 24 to 31.
-pub(crate) fn decode_entry(symbol: u8, frequency: u16, offset: u16) -> u32 {
-    u32::from(frequency) | u32::from(offset) << 12 | u32::from(symbol) << 24
+/// What decoding a symbol takes. One look-up where probabilities are coarse; two, of which the second hits 1 KiB, where
+/// they are fine, so that the tables stay in the first-level cache.
+pub(crate) struct DecodeTables {
+    /// For each of 2^12 slots: the frequency in bits 0 to 11, slot less first slot in 12 to 23, the symbol in 24 to 31.
+    pub(super) coarse: [u32; 1 << COARSE_BITS],
+    /// The symbol of each of 2^14 slots; three more bytes, so that four can be read at each.
+    pub(super) fine: [u8; (1 << FINE_BITS) + 3],
+    /// For each symbol: the frequency in bits 0 to 15, the first slot in 16 to 31.
+    pub(super) symbols: [u32; 256],
+}
+
+impl DecodeTables {
+    pub(crate) fn new() -> Self {
+        Self { coarse: [0; 1 << COARSE_BITS], fine: [0; (1 << FINE_BITS) + 3], symbols: [0; 256] }
+    }
+
+    /// Fills in what decoding with these frequencies, which sum to 2^12 or 2^14, takes.
+    pub(crate) fn fill(&mut self, fine: bool, frequencies: &[u16; 256]) {
+        let mut start = 0u16;
+        let mut coarse = self.coarse.iter_mut();
+        for (symbol, frequency) in (0..=255u8).zip(*frequencies) {
+            if fine {
+                self.symbols[usize::from(symbol)] = u32::from(frequency) | u32::from(start) << 16;
+                if let Some(slots) = self.fine.get_mut(usize::from(start)..usize::from(start + frequency)) {
+                    slots.fill(symbol);
+                }
+                start += frequency;
+            } else {
+                let entry = u32::from(symbol) << 24 | u32::from(frequency);
+                for (offset, slot) in (0..u32::from(frequency)).zip(&mut coarse) {
+                    *slot = entry | offset << 12;
+                }
+            }
+        }
+    }
+
+    /// Takes a symbol off a state. A state below 2^16 (only a forged one) stays a valid index and gives nonsense.
+    #[inline(always)]
+    fn step<const FINE: bool>(&self, state: u32) -> (u8, u32) {
+        let (symbol, frequency, offset, bits) = if FINE {
+            let slot = state % (1 << FINE_BITS);
+            let symbol = self.fine[slot as usize];
+            let entry = self.symbols[usize::from(symbol)];
+            (symbol, entry & 0xffff, slot.wrapping_sub(entry >> 16), FINE_BITS)
+        } else {
+            let entry = self.coarse[(state % (1 << COARSE_BITS)) as usize];
+            ((entry >> 24) as u8, entry & 0xfff, entry >> 12 & 0xfff, COARSE_BITS)
+        };
+        (symbol, frequency.wrapping_mul(state >> bits).wrapping_add(offset))
+    }
 }
 
 /// Counts in four tables, so that runs of one value do not wait for the counter's last store.
@@ -110,8 +157,8 @@ pub(crate) fn rans_encode<const N: usize>(
 }
 
 /// Decodes `out` with `N` states. Returns the bytes of `words` used; `None` where they run out.
-pub(crate) fn rans_decode<const N: usize>(
-    table: &[u32; DECODE_SLOTS],
+pub(crate) fn rans_decode<const FINE: bool, const N: usize>(
+    tables: &DecodeTables,
     states: &mut [u32; N],
     words: &[u8],
     out: &mut [u8],
@@ -122,44 +169,37 @@ pub(crate) fn rans_decode<const N: usize>(
     for group in groups.iter_mut().map(|group| &mut group[..]).chain([rest]) {
         if let Some(ahead) = words.get(at..at + N) {
             let mut used = 0;
-            for (state, symbol) in states.iter_mut().zip(group) {
-                let moved = step(table, *state, symbol);
+            for (state, place) in states.iter_mut().zip(group) {
+                let (symbol, moved) = tables.step::<FINE>(*state);
                 let word = u32::from(u16::from_le_bytes(ahead[used.min(N - 1)]));
-                let empty = moved < STATE_LOW;
-                *state = if empty { moved << 16 | word } else { moved };
-                used += usize::from(empty);
+                // Arithmetic rather than a branch, which half of all symbols would take.
+                let empty = u32::from(moved < STATE_LOW);
+                *state = moved << (16 * empty) | word & empty.wrapping_neg();
+                *place = symbol;
+                used += empty as usize;
             }
             at += used;
         } else {
-            for (state, symbol) in states.iter_mut().zip(group) {
-                let moved = step(table, *state, symbol);
-                *state = if moved < STATE_LOW {
-                    let word = u16::from_le_bytes(*words.get(at)?);
+            for (state, place) in states.iter_mut().zip(group) {
+                let (symbol, moved) = tables.step::<FINE>(*state);
+                *place = symbol;
+                *state = moved;
+                if moved < STATE_LOW {
+                    *state = moved << 16 | u32::from(u16::from_le_bytes(*words.get(at)?));
                     at += 1;
-                    moved << 16 | u32::from(word)
-                } else {
-                    moved
-                };
+                }
             }
         }
     }
     Some(2 * at)
 }
 
-/// Takes a symbol off a state. A state below 2^16 (only a forged one) stays a valid index and gives nonsense.
-#[inline(always)]
-fn step(table: &[u32; DECODE_SLOTS], state: u32, symbol: &mut u8) -> u32 {
-    let entry = table[state as usize % DECODE_SLOTS];
-    *symbol = (entry >> 24) as u8;
-    (entry & 0xfff).wrapping_mul(state >> PROBABILITY_BITS).wrapping_add(entry >> 12 & 0xfff)
-}
-
 /// [`rans_decode`] with [`LANES`] states.
-pub(super) fn rans_decode_wide(
-    table: &[u32; DECODE_SLOTS],
+pub(super) fn rans_decode_wide<const FINE: bool>(
+    tables: &DecodeTables,
     states: &mut [u32; LANES],
     words: &[u8],
     out: &mut [u8],
 ) -> Option<usize> {
-    rans_decode(table, states, words, out)
+    rans_decode::<FINE, LANES>(tables, states, words, out)
 }

@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::entropy::Counts;
 use shard_core::DType;
 
 fn words(bytes: usize) -> Vec<Word> {
@@ -9,58 +8,65 @@ fn words(bytes: usize) -> Vec<Word> {
     all.filter(|word| word.bytes == bytes).collect()
 }
 
-/// A fresh stream of skewed symbols, its tables, and its words for 32 states.
+/// A stream's tables and its words for 32 states.
 struct Coded {
-    table: Box<[u32; DECODE_SLOTS]>,
+    tables: Box<DecodeTables>,
     states: [u32; LANES],
     words: Vec<u8>,
 }
 
 /// Encodes with plain division, as the format is defined, to check the reciprocals against.
-fn encode_by_division(frequencies: &[u16; 256], data: &[u8]) -> ([u32; LANES], Vec<u8>) {
+fn encode_by_division(bits: u32, frequencies: &[u16; 256], data: &[u8]) -> ([u32; LANES], Vec<u8>) {
     let mut states = [STATE_LOW; LANES];
     let mut words = Vec::new();
     for (index, symbol) in data.iter().enumerate().rev() {
         let state = &mut states[index % LANES];
         let frequency = u32::from(frequencies[usize::from(*symbol)]);
         let start: u32 = frequencies[..usize::from(*symbol)].iter().map(|f| u32::from(*f)).sum();
-        if u64::from(*state) >= u64::from(frequency) << (32 - PROBABILITY_BITS) {
+        if u64::from(*state) >= u64::from(frequency) << (32 - bits) {
             words.push(*state as u16);
             *state >>= 16;
         }
-        *state = ((*state / frequency) << PROBABILITY_BITS) + *state % frequency + start;
+        *state = ((*state / frequency) << bits) + *state % frequency + start;
     }
     (states, words.iter().flat_map(|word| word.to_le_bytes()).collect())
 }
 
-/// Frequencies for the values of `data` (at least two): their counts, roughly.
-fn frequencies(counts: &Counts, len: usize) -> [u16; 256] {
-    let mut frequencies =
-        counts.map(|count| if count == 0 { 0 } else { (u64::from(count) * 3000 / len as u64 + 1) as u16 });
-    let rest = 4096 - frequencies.iter().sum::<u16>();
+fn code(fine: bool, data: &[u8]) -> Coded {
+    let bits = if fine { FINE_BITS } else { COARSE_BITS };
+    let most = (3u64 << bits) / 4;
+    let mut frequencies = histogram(data).map(|count| match count {
+        0 => 0,
+        count => (u64::from(count) * most / data.len() as u64 + 1) as u16,
+    });
+    let rest = (1 << bits) - frequencies.iter().sum::<u16>();
     *frequencies.iter_mut().max().unwrap() += rest;
-    frequencies
-}
-
-fn code(data: &[u8]) -> Coded {
-    let frequencies = frequencies(&histogram(data), data.len());
     let mut entries = [EncodeEntry::default(); 256];
-    let mut table = Box::new([0; DECODE_SLOTS]);
     let mut start = 0u16;
-    for (symbol, frequency) in (0..=255u8).zip(frequencies) {
-        entries[usize::from(symbol)] = EncodeEntry::new(frequency, start);
-        for offset in 0..frequency {
-            table[usize::from(start + offset)] = decode_entry(symbol, frequency, offset);
-        }
+    for (entry, frequency) in entries.iter_mut().zip(frequencies) {
+        *entry = EncodeEntry::new(bits, frequency, start);
         start += frequency;
     }
+    let mut tables = Box::new(DecodeTables::new());
+    tables.fill(fine, &frequencies);
     let mut states = [STATE_LOW; LANES];
     let mut words = vec![0; 2 * data.len() + 2 * LANES];
     let used = rans_encode(&entries, &mut states, data, &mut words).unwrap();
     words.truncate(used);
-    assert_eq!((states, words.clone()), encode_by_division(&frequencies, data));
+    assert_eq!((states, words.clone()), encode_by_division(bits, &frequencies, data));
     words.as_chunks_mut::<2>().0.reverse();
-    Coded { table, states, words }
+    Coded { tables, states, words }
+}
+
+fn decode(isa: Isa, fine: bool, coded: &Coded, len: usize) -> Option<(usize, [u32; LANES], Vec<u8>)> {
+    let mut states = coded.states;
+    let mut out = vec![0; len];
+    let used = if fine {
+        rans_decode_wide::<true>(isa, &coded.tables, &mut states, &coded.words, &mut out)
+    } else {
+        rans_decode_wide::<false>(isa, &coded.tables, &mut states, &coded.words, &mut out)
+    };
+    used.map(|used| (used, states, out))
 }
 
 fn symbols() -> impl Strategy<Value = Vec<u8>> {
@@ -85,34 +91,33 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn rans_is_the_same_everywhere(data in symbols()) {
-        let coded = code(&data);
+    fn rans_is_the_same_everywhere(data in symbols(), fine: bool) {
+        let coded = code(fine, &data);
         for isa in Isa::available() {
-            let mut states = coded.states;
-            let mut out = vec![0; data.len()];
-            let used = rans_decode_wide(isa, &coded.table, &mut states, &coded.words, &mut out);
-            prop_assert_eq!(used, Some(coded.words.len()), "{:?}", isa);
-            prop_assert_eq!(states, [STATE_LOW; LANES]);
-            prop_assert_eq!(&out, &data);
+            let expected = (coded.words.len(), [STATE_LOW; LANES], data.clone());
+            prop_assert_eq!(decode(isa, fine, &coded, data.len()), Some(expected), "{:?}", isa);
         }
     }
 
     #[test]
-    fn forged_words_fare_the_same_everywhere(data in symbols(), flips in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..20), cut in any::<usize>()) {
-        let mut coded = code(&data);
+    fn forged_words_fare_the_same_everywhere(
+        data in symbols(),
+        fine: bool,
+        flips in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..20),
+        cut in any::<usize>(),
+    ) {
+        let mut coded = code(fine, &data);
         for (at, bits) in &flips {
             coded.states[at % LANES] ^= u32::from(*bits) << (at % 25);
             let len = coded.words.len().max(1);
-            if let Some(byte) = coded.words.get_mut(at % len) { *byte ^= bits; }
+            if let Some(byte) = coded.words.get_mut(at % len) {
+                *byte ^= bits;
+            }
         }
         coded.words.truncate(cut % (2 * coded.words.len() + 1));
-        let mut expected = None;
+        let expected = decode(Isa::SCALAR, fine, &coded, data.len());
         for isa in Isa::available() {
-            let mut states = coded.states;
-            let mut out = vec![0; data.len()];
-            let used = rans_decode_wide(isa, &coded.table, &mut states, &coded.words, &mut out);
-            let result = used.map(|used| (used, states, out));
-            prop_assert_eq!(expected.get_or_insert_with(|| result.clone()), &result, "{:?}", isa);
+            prop_assert_eq!(&decode(isa, fine, &coded, data.len()), &expected, "{:?}", isa);
         }
     }
 

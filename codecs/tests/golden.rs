@@ -1,0 +1,150 @@
+//! Stored blocks that must decode forever, and that today's encoder still makes.
+//!
+//! Each line of `fixtures/blocks.txt`: data type, content, length in bytes, chain, stored block in hexadecimal.
+#![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use shard_codecs::kernel::Isa;
+use shard_codecs::{Base, Block, BlockHeader, CODECS, Decoder, Encoder, Level, Shape, Word};
+use shard_core::{BaseRef, DType, sha256};
+
+const FIXTURES: &str = include_str!("fixtures/blocks.txt");
+
+/// A block of `len` bytes and its base. Word `i` of the base is `i * 0x9e3779b97f4a7c15`; the block's is near it.
+fn content(name: &str, word: usize, len: usize) -> (Vec<u8>, Vec<u8>) {
+    let (mut data, mut base) = (Vec::new(), Vec::new());
+    for index in 0..len as u64 {
+        let hash = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let draw = (hash >> 17).wrapping_mul(hash | 1) >> 40;
+        let before = hash.rotate_left(29) & 0x3fff_3fff_3fff_3fff;
+        let now = match name {
+            "steps" => before.wrapping_add(u64::from(draw.trailing_ones())).wrapping_sub(draw % 3),
+            "rare" if draw % 300 == 0 => before ^ ((draw >> 9) % 5),
+            "zeros" if draw % 4 != 0 => 0,
+            "small" if (draw >> 3) % 32 != 0 => draw % 9,
+            "tail" if draw % 400 == 0 => before ^ ((draw >> 9) % 120),
+            "jumps" if draw % 16 == 0 => before ^ 0xfff,
+            "text" => u64::from(b"{\"weight\": [1, 2]}, "[index as usize % 20]),
+            _ => before,
+        };
+        data.extend_from_slice(&now.to_le_bytes()[..word]);
+        base.extend_from_slice(&before.to_le_bytes()[..word]);
+    }
+    data.truncate(len);
+    base.truncate(len);
+    (data, base)
+}
+
+/// What the fixtures cover: every legal shape for words of every size, short; streams long enough for 4 and 32 states.
+fn cases() -> Vec<(Option<DType>, &'static str, usize, Shape)> {
+    let mut cases = Vec::new();
+    for dtype in [Some(DType::BF16), Some(DType::F32), Some(DType::F64), Some(DType::I8), Some(DType::I16), None] {
+        for shape in Shape::legal(Word::of(dtype)) {
+            for content in ["steps", "rare", "jumps", "zeros"] {
+                cases.push((dtype, content, 91, shape));
+            }
+        }
+    }
+    for shape in Shape::legal(Word::of(Some(DType::BF16))).filter(|shape| shape.residual.name() == "ulp") {
+        cases.push((Some(DType::BF16), "rare", 17_000, shape));
+        cases.push((Some(DType::BF16), "steps", 3_001, shape));
+        if shape.filter.name() == "escape" {
+            cases.push((Some(DType::BF16), "steps", 17_000, shape));
+        }
+    }
+    let small = Shape::legal(Word::of(Some(DType::I16))).find(|shape| shape.to_string() == "zero+escape");
+    cases.push((Some(DType::I16), "small", 901, small.unwrap()));
+    // Many rare values beside a very frequent one: what fine probabilities are for.
+    let skewed = Shape::legal(Word::of(Some(DType::I8))).find(|shape| shape.to_string() == "parent+ulp");
+    cases.push((Some(DType::I8), "tail", 60_000, skewed.unwrap()));
+    cases.push((None, "text", 400, Shape::legal(Word::of(None)).next().unwrap()));
+    cases
+}
+
+fn encode(dtype: Option<DType>, name: &str, len: usize, shape: Shape) -> Option<(String, Vec<u8>)> {
+    let (data, base) = content(name, Word::of(dtype).bytes, len);
+    let reference = BaseRef::whole(sha256(b"golden"), len as u32);
+    let block = Block { data: &data, dtype, base: Some(Base { reference: &reference, bytes: &base }) };
+    let mut stored = Vec::new();
+    let encoded = Encoder::new(Level::Default).encode_with(shape, &block, &mut stored).ok()?;
+    Some((encoded.chain.to_string(), stored))
+}
+
+fn line(dtype: Option<DType>, name: &str, len: usize, chain: &str, stored: &[u8]) -> String {
+    let mut line = format!("{} {name} {len} {chain} ", dtype.map_or("-", DType::name));
+    for byte in stored {
+        write!(line, "{byte:02x}").unwrap();
+    }
+    line
+}
+
+#[test]
+fn todays_encoder_makes_the_same_bytes() {
+    let mut kept = FIXTURES.lines();
+    let mut compared = 0;
+    for (dtype, name, len, shape) in cases() {
+        let Some((chain, stored)) = encode(dtype, name, len, shape) else { continue };
+        let kept = kept.next().unwrap();
+        // What zstd makes of the same bytes changes with its version.
+        if !chain.contains("zstd") {
+            assert_eq!(line(dtype, name, len, &chain, &stored), kept);
+            compared += 1;
+        }
+    }
+    assert_eq!(kept.next(), None);
+    assert!(compared > 100, "{compared} compared");
+}
+
+#[test]
+fn every_stored_block_decodes() {
+    let mut chains = BTreeSet::new();
+    let mut fine = 0;
+    for line in FIXTURES.lines() {
+        let [dtype, name, len, chain, stored] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        let dtype = DType::from_name(dtype);
+        let stored: Vec<u8> = stored
+            .as_bytes()
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap())
+            .collect();
+        let (data, base) = content(name, Word::of(dtype).bytes, len.parse().unwrap());
+        let (header, header_len) = BlockHeader::read(&stored).unwrap();
+        assert_eq!((header.dtype, header.chain.to_string()), (dtype, chain.to_owned()));
+        assert_eq!(header.base.is_some(), chain.starts_with("parent"));
+        for isa in Isa::available() {
+            let mut out = vec![0; data.len()];
+            Decoder::with_isa(isa).decode(&header, &stored[header_len..], Some(&base), &mut out).unwrap();
+            assert!(out == data, "{dtype:?} {name} {len} {chain} {isa:?}");
+        }
+        let first = header.streams().next().unwrap();
+        fine += usize::from(first.coder.name() == "rans" && stored[header_len] >> 6 == 1);
+        chains.insert(header.chain.shape().to_string());
+        chains.extend(header.streams().map(|stream| stream.coder.name().to_owned()));
+    }
+    assert!(fine > 0, "no rANS stream has fine probabilities");
+    for dtype in DType::ALL {
+        for shape in Shape::legal(Word::of(Some(*dtype))) {
+            assert!(chains.contains(&shape.to_string()), "{shape}");
+        }
+    }
+    for coder in CODECS.coders {
+        assert!(chains.contains(coder.name()), "{}", coder.name());
+    }
+}
+
+#[test]
+#[ignore = "writes the fixtures; for new cases only, old lines must stay"]
+fn write_fixtures() {
+    let mut text = String::new();
+    for (dtype, name, len, shape) in cases() {
+        if let Some((chain, stored)) = encode(dtype, name, len, shape) {
+            text += &line(dtype, name, len, &chain, &stored);
+            text.push('\n');
+        }
+    }
+    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/blocks.txt"), text).unwrap();
+}
