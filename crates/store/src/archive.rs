@@ -127,7 +127,7 @@ impl ArchiveWriter {
         })?;
         let temporary = folder(path).join(format!(".shard-{nonce}.tmp"));
         let file = FileWriter::create(Arc::new(RealFs), temporary, false)?;
-        let state = State { pack: PackWriter::new(file)?, depths: HashMap::new(), failed: false };
+        let state = State { pack: PackWriter::new(file, Nonce::ZERO)?, depths: HashMap::new(), failed: false };
         Ok(Self { path: path.to_owned(), state: Mutex::new(state) })
     }
 

@@ -13,13 +13,14 @@ use shard_core::{Digest, Sha256, WireReader, sha256};
 
 use crate::entry::{EntryKey, EntryKind};
 use crate::error::PackError;
+use crate::nonce::Nonce;
 
 /// The first bytes of a pack.
 pub(crate) const MAGIC: &[u8; 8] = b"shardpak";
 /// The version of the pack format.
 pub(crate) const VERSION: u32 = 1;
-/// Length of what precedes the first entry, in bytes: magic, version (u32, little-endian).
-pub const HEADER_LEN: u64 = 12;
+/// Length of what precedes the first entry, in bytes: magic, version (u32, little-endian), salt (16 bytes).
+pub const HEADER_LEN: u64 = 8 + 4 + 16;
 /// Length of what follows the footer, in bytes: footer length (u64), SHA-256 of the footer, version (u32), magic.
 pub const TRAILER_LEN: u64 = 8 + 32 + 4 + 8;
 
@@ -66,9 +67,9 @@ pub(crate) fn entry_header_len(stored_len: u64, raw_len: u64) -> u64 {
     1 + 32 + varint_len(stored_len) + varint_len(raw_len) + 4
 }
 
-/// Magic and version.
-pub(crate) fn header() -> Vec<u8> {
-    [MAGIC.as_slice(), &VERSION.to_le_bytes()].concat()
+/// Magic, version and salt.
+pub(crate) fn header(salt: Nonce) -> Vec<u8> {
+    [MAGIC.as_slice(), &VERSION.to_le_bytes(), &salt.0].concat()
 }
 
 /// Checks magic and version at the start of a pack.

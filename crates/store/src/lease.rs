@@ -36,7 +36,7 @@ impl Lease {
         format!("{FOLDER}/{:016x}-{}", self.epoch, self.nonce)
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         RecordWriter::new(KIND, VERSION)
             .field("epoch", &self.epoch.to_string())
             .field("nonce", &self.nonce.to_hex())

@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod backend;
+mod catalog;
 pub mod conformance;
 mod depth;
 pub mod entry;
@@ -27,6 +28,8 @@ mod record;
 pub mod ref_name;
 pub mod ref_record;
 pub mod refs;
+#[cfg(test)]
+mod sim;
 pub mod stat_cache;
 pub mod store;
 #[cfg(test)]

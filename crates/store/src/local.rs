@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, BackendError, Output, Upload, check_name};
 use crate::file_writer::{FileWriter, io_error};
@@ -23,7 +23,6 @@ const MAX_OPEN: usize = 64;
 /// Objects as files below a directory.
 pub struct LocalBackend {
     shared: Arc<Shared>,
-    open: Mutex<OpenFiles>,
 }
 
 struct Shared {
@@ -33,6 +32,7 @@ struct Shared {
     /// Makes the names of this handle's temporary files unlike those of any other handle.
     nonce: Nonce,
     next: AtomicU64,
+    open: Mutex<OpenFiles>,
 }
 
 /// Files kept open, with the turn at which each was last used.
@@ -62,8 +62,9 @@ impl LocalBackend {
             process: Process::current(),
             nonce: Nonce::random()?,
             next: AtomicU64::new(0),
+            open: Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared), open: Mutex::default() })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Creates the folder, durably, where it is missing.
@@ -91,9 +92,8 @@ impl LocalBackend {
 
     fn file(&self, name: &str) -> Result<(Arc<dyn File>, u64), BackendError> {
         let path = self.shared.path(name)?;
-        let lock = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
         {
-            let mut open = lock();
+            let mut open = self.shared.open_files();
             open.turn += 1;
             let turn = open.turn;
             if let Some((file, size, last)) = open.files.get_mut(name) {
@@ -103,7 +103,7 @@ impl LocalBackend {
         }
         let file = self.shared.fs.open(&path).map_err(|e| io_error(name, "open", e))?;
         let size = file.size().map_err(|e| io_error(name, "read", e))?;
-        let mut open = lock();
+        let mut open = self.shared.open_files();
         if open.files.len() >= MAX_OPEN {
             let oldest = open.files.iter().min_by_key(|(_, (_, _, last))| *last).map(|(name, _)| name.clone());
             oldest.and_then(|name| open.files.remove(&name));
@@ -115,6 +115,10 @@ impl LocalBackend {
 }
 
 impl Shared {
+    fn open_files(&self) -> MutexGuard<'_, OpenFiles> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn path(&self, name: &str) -> Result<PathBuf, BackendError> {
         check_name(name)?;
         Ok(self.root.join(name))
@@ -152,6 +156,8 @@ impl Shared {
     /// Gives a synced temporary file its name.
     fn publish(&self, temporary: &Path, name: &str) -> Result<(), BackendError> {
         let path = self.path(name)?;
+        // A file that had the name before, and was removed by another process, may still be open here.
+        self.open_files().files.remove(name);
         let mut linked = self.fs.publish(temporary, &path);
         if let (Err(error), Some((folder, _))) = (&linked, name.rsplit_once('/'))
             && error.kind() == io::ErrorKind::NotFound
@@ -235,7 +241,7 @@ impl Backend for LocalBackend {
 
     fn delete(&self, name: &str) -> Result<(), BackendError> {
         let path = self.shared.path(name)?;
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).files.remove(name);
+        self.shared.open_files().files.remove(name);
         match self.shared.fs.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(name, "remove", error)),
             _ => Ok(()),
@@ -323,6 +329,6 @@ mod tests {
             backend.get_range(&format!("packs/{i}"), 0, &mut out).unwrap();
             assert_eq!(out, [i as u8]);
         }
-        assert_eq!(backend.open.lock().unwrap().files.len(), MAX_OPEN);
+        assert_eq!(backend.shared.open_files().files.len(), MAX_OPEN);
     }
 }

@@ -7,6 +7,9 @@ use std::fmt;
 pub struct Nonce(pub [u8; 16]);
 
 impl Nonce {
+    /// No randomness at all, where sameness is wanted.
+    pub const ZERO: Self = Self([0; 16]);
+
     /// Fresh bits from the operating system.
     ///
     /// # Errors

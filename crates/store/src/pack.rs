@@ -1,6 +1,6 @@
 //! Packs: many entries in one immutable file that describes itself.
 //!
-//! A pack is a header (magic, version), entries back to back (see [`crate::footer`] for their headers), the footer, and a
+//! A pack is a header (magic, version, salt), entries back to back (see [`crate::footer`] for their headers), the footer, and a
 //! trailer of fixed size that says where the footer starts and what its SHA-256 is. It is read from its end.
 
 use std::collections::HashMap;
@@ -14,6 +14,7 @@ use crate::footer::{
     Footer, FooterEntry, HEADER_LEN, TRAILER_LEN, Trailer, check_header, entry_header, entry_header_len, finish_hash,
     header,
 };
+use crate::nonce::Nonce;
 
 /// Largest footer that is read, in bytes.
 const MAX_FOOTER: u64 = 1 << 30;
@@ -139,14 +140,14 @@ pub struct PackWriter<O> {
 }
 
 impl<O: Output> PackWriter<O> {
-    /// Starts a pack.
+    /// Starts a pack. The same entries after the same salt make the same pack; another salt makes another.
     ///
     /// # Errors
     /// [`BackendError`].
-    pub fn new(output: O) -> Result<Self, BackendError> {
+    pub fn new(output: O, salt: Nonce) -> Result<Self, BackendError> {
         let mut writer =
             Self { output, hash: Sha256::new(), footer: Footer::default(), numbers: HashMap::new(), id: None };
-        writer.write(&header())?;
+        writer.write(&header(salt))?;
         Ok(writer)
     }
 

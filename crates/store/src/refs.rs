@@ -91,6 +91,7 @@ pub struct Resolved {
 }
 
 /// The refs of a repository. Moving one makes nothing durable but itself: what it names has to be durable before.
+#[derive(Clone, Copy)]
 pub struct Refs<'a> {
     backend: &'a dyn Backend,
 }
@@ -218,17 +219,17 @@ impl<'a> Refs<'a> {
     ///
     /// # Errors
     /// [`RefError`] where they cannot be listed; each state is an error of its own.
-    pub fn log(&self, name: &str) -> Result<impl Iterator<Item = Result<RefState, RefError>> + use<'_, 'a>, RefError> {
+    pub fn log(&self, name: &str) -> Result<impl Iterator<Item = Result<RefState, RefError>> + use<'a>, RefError> {
         ref_name::check(name)?;
         let mut generations = self.generations(name)?.into_iter();
-        let name = name.to_owned();
+        let (refs, name) = (*self, name.to_owned());
         let mut follows: Option<(u64, Option<Nonce>)> = None;
         let next = move || {
             let generation = generations.next()?;
             if follows.is_some_and(|(newer, _)| newer - 1 != generation) {
                 return None;
             }
-            let state = self.read_generation(&name, generation).and_then(|state| {
+            let state = refs.read_generation(&name, generation).and_then(|state| {
                 let fits = follows.is_none_or(|(_, previous)| previous == Some(state.nonce));
                 if fits { Ok(state) } else { Err(RefError::Broken { file: file(&name, generation) }) }
             });
@@ -312,7 +313,7 @@ impl<'a> Refs<'a> {
 
     /// A state just created counts only if no newer one is there, or one that follows it. Otherwise its place was free because
     /// it had been pruned, long after the ref went on.
-    fn confirm(&self, state: RefState) -> Result<RefState, RefError> {
+    pub(crate) fn confirm(&self, state: RefState) -> Result<RefState, RefError> {
         let newest = self.newest_generation(&state.name)?;
         if newest.is_none_or(|newest| newest <= state.generation) {
             return Ok(state);

@@ -11,7 +11,6 @@
 //! cache/index.db               where each entry is: can be deleted at any time
 //! ```
 
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,14 +23,12 @@ use crate::backend::Backend;
 use crate::entry::{EntryKey, EntryKind, EntrySource, Location, PackId};
 use crate::epoch::Epochs;
 use crate::error::{PackError, StoreError};
-use crate::footer::Footer;
 use crate::fs::{FileSystem, RealFs};
-use crate::gather::{self, RawFooter};
-use crate::index::{Fold, Index, NewPack};
+use crate::index::Index;
 use crate::lease::Leases;
 use crate::local::LocalBackend;
 use crate::nonce::Nonce;
-use crate::pack::{Object, PackReader, pack_name, parse_pack_name, read_entry, read_footer, sha256_of};
+use crate::pack::{Object, PackReader, pack_name, read_entry, sha256_of};
 use crate::record::{MAX_RECORD, RecordError, RecordReader, RecordWriter};
 use crate::refs::Refs;
 use crate::stat_cache::StatCache;
@@ -42,9 +39,6 @@ const KIND: &str = "repository";
 const VERSION: u32 = 1;
 const FOLDERS: [&str; 7] = ["packs", "index", "refs", "leases", "epochs", "tmp", "cache"];
 const INDEX: &str = "cache/index.db";
-
-/// With more new packs than this, index files are read before footers.
-const FEW_PACKS: usize = 16;
 
 /// How a store writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,17 +68,17 @@ pub struct PackInfo {
 
 /// The store of a repository. Clones are handles to the same one; all methods may be called from any thread.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(pub(crate) Arc<Inner>);
 
-struct Inner {
-    backend: Arc<dyn Backend>,
+pub(crate) struct Inner {
+    pub(crate) backend: Arc<dyn Backend>,
     /// The same backend where it is a local directory.
     local: Option<Arc<LocalBackend>>,
     root: Option<PathBuf>,
-    id: Nonce,
+    pub(crate) id: Nonce,
     cut: Cut,
-    options: StoreOptions,
-    index: Mutex<Index>,
+    pub(crate) options: StoreOptions,
+    pub(crate) index: Mutex<Index>,
     notes: Mutex<Vec<String>>,
     /// Whether this handle has rebuilt the index to find something that it lacked.
     searched: AtomicBool,
@@ -145,6 +139,17 @@ impl Store {
             source,
         })?;
         Self::open_parts(Arc::new(backend), Some(root.to_owned()), true, options)
+    }
+
+    /// Opens a repository over another file system. Its index lives in memory.
+    #[cfg(test)]
+    pub(crate) fn open_fs(fs: Arc<dyn FileSystem>, root: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let backend = LocalBackend::with_fs(fs, root).map_err(|source| StoreError::Io {
+            path: root.to_owned(),
+            action: "open",
+            source,
+        })?;
+        Self::open_parts(Arc::new(backend), Some(root.to_owned()), false, options)
     }
 
     /// Creates a repository in an empty backend and opens it, with an index in memory.
@@ -245,10 +250,6 @@ impl Store {
         &self.0.backend
     }
 
-    pub(crate) fn options(&self) -> &StoreOptions {
-        &self.0.options
-    }
-
     /// What was out of the ordinary since the last call (an index rebuilt, a pack damaged), for people to read.
     #[must_use]
     pub fn take_notes(&self) -> Vec<String> {
@@ -306,150 +307,6 @@ impl Store {
             }
             result => result,
         }
-    }
-
-    fn rebuild(&self, index: &mut Index) -> Result<(), StoreError> {
-        if let Some(note) = index.recreate(self.0.id)? {
-            self.note(note);
-        }
-        self.absorb_listed(index)
-    }
-
-    /// Throws the index away and builds it from the packs. The stat cache is lost with it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn reindex(&self) -> Result<(), StoreError> {
-        let mut index = self.0.index.lock().unwrap_or_else(PoisonError::into_inner);
-        self.rebuild(&mut index)
-    }
-
-    /// Takes notice of packs that came or went since the store was opened.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn refresh(&self) -> Result<(), StoreError> {
-        self.with_index(|index| self.absorb_listed(index))
-    }
-
-    fn absorb_listed(&self, index: &mut Index) -> Result<(), StoreError> {
-        let names = self.0.backend.list("packs")?;
-        let mut fold = Fold::default();
-        let listed: Vec<Digest> = names.iter().filter_map(|name| parse_pack_name(name)).collect();
-        listed.iter().for_each(|id| fold.add(id));
-        if index.fold()? == fold {
-            return Ok(());
-        }
-        let known: HashSet<Digest> = index.packs()?.into_iter().map(|pack| pack.id).collect();
-        let gone: Vec<Digest> = {
-            let listed: HashSet<Digest> = listed.iter().copied().collect();
-            known.iter().filter(|id| !listed.contains(*id)).copied().collect()
-        };
-        let new: Vec<Digest> = listed.into_iter().filter(|id| !known.contains(id)).collect();
-        let new = self.read_footers(&new)?;
-        match index.absorb(&new, &gone) {
-            Err(error) if Index::is_unwritable(&error) => {
-                self.note(format!("the index cannot be written ({error}); a temporary one is built in memory"));
-                *index = Index::in_memory(self.0.id)?;
-                self.absorb_listed(index)
-            }
-            result => result,
-        }
-    }
-
-    /// The footers of packs, from index files where there are many. A pack that cannot be read just now is left out.
-    fn read_footers(&self, ids: &[Digest]) -> Result<Vec<NewPack>, StoreError> {
-        let mut gathered: HashMap<Digest, (u64, Footer)> = HashMap::new();
-        if ids.len() > FEW_PACKS {
-            let wanted: HashSet<&Digest> = ids.iter().collect();
-            for (id, name) in self.gatherings()? {
-                let packs = self.0.backend.get(&name, gather::MAX_FILE).map(|bytes| gather::decode(&id, &bytes));
-                match packs {
-                    Ok(Ok(packs)) => {
-                        let packs = packs.into_iter().filter(|(pack, ..)| wanted.contains(pack));
-                        gathered.extend(packs.map(|(pack, len, footer)| (pack, (len, footer))));
-                    }
-                    Ok(Err(error)) => self.note(format!("{name}: ignored: {error}")),
-                    Err(error) => self.note(format!("{name}: ignored: {error}")),
-                }
-            }
-        }
-        let mut packs = Vec::with_capacity(ids.len());
-        for id in ids {
-            if let Some((size, footer)) = gathered.remove(id) {
-                packs.push(NewPack { id: *id, size, footer: Ok(footer), gathered: true });
-                continue;
-            }
-            let object = Object::new(self.0.backend.as_ref(), pack_name(id));
-            let footer = read_footer(&object).and_then(|(bytes, len)| {
-                let footer = Footer::decode(&bytes, len);
-                Ok((footer.map_err(|problem| StoreError::Pack { pack: pack_name(id), problem })?, len))
-            });
-            match footer {
-                Ok((footer, size)) => packs.push(NewPack { id: *id, size, footer: Ok(footer), gathered: false }),
-                Err(error @ StoreError::Pack { .. }) => {
-                    self.note(error.to_string());
-                    let size = self.0.backend.size(&pack_name(id)).unwrap_or(0);
-                    packs.push(NewPack { id: *id, size, footer: Err(error.to_string()), gathered: false });
-                }
-                Err(StoreError::Backend(error)) if error.is_not_found() => {}
-                Err(error) => self.note(format!("{}: left out for now: {error}", pack_name(id))),
-            }
-        }
-        Ok(packs)
-    }
-
-    fn gatherings(&self) -> Result<Vec<(Digest, String)>, StoreError> {
-        let names = self.0.backend.list("index")?;
-        let ids = names.iter().filter_map(|name| gather::parse_file_name(name));
-        Ok(ids.map(|id| (id, gather::file_name(&id))).collect())
-    }
-
-    /// Takes in packs just made durable. The index is only a cache: if it fails, it is left to catch up later.
-    pub(crate) fn absorb_sealed(&self, packs: &[NewPack]) {
-        let absorbed = self.with_index(|index| index.absorb(packs, &[]));
-        if let Err(error) = absorbed {
-            self.note(format!("the index could not take in what was written ({error}); it will later"));
-            return;
-        }
-        if let Err(error) = self.gather() {
-            self.note(format!("no index file could be written: {error}"));
-        }
-    }
-
-    /// Writes an index file where too many packs are in none.
-    fn gather(&self) -> Result<(), StoreError> {
-        let backend = self.0.backend.as_ref();
-        let many = |packs: &[Digest]| packs.len() > self.0.options.gather_above;
-        if !many(&self.with_index(|index| index.ungathered())?) {
-            return Ok(());
-        }
-        // Others may have written some since.
-        for (id, name) in self.gatherings()? {
-            if self.with_index(|index| index.knows_gathering(&id))? {
-                continue;
-            }
-            if let Ok(Ok(packs)) = backend.get(&name, gather::MAX_FILE).map(|bytes| gather::decode(&id, &bytes)) {
-                let packs: Vec<Digest> = packs.into_iter().map(|(pack, ..)| pack).collect();
-                self.with_index(|index| index.note_gathering(&id, &packs))?;
-            }
-        }
-        let packs = self.with_index(|index| index.ungathered())?;
-        if !many(&packs) {
-            return Ok(());
-        }
-        let mut footers = Vec::with_capacity(packs.len());
-        for pack in &packs {
-            let (bytes, pack_len) = read_footer(&Object::new(backend, pack_name(pack)))?;
-            footers.push(RawFooter { pack: *pack, pack_len, bytes });
-        }
-        let bytes = gather::encode(&footers);
-        let id = shard_core::sha256(&bytes);
-        match backend.put_if_absent(&gather::file_name(&id), &bytes) {
-            Err(error) if !error.is_already_exists() => return Err(error.into()),
-            _ => {}
-        }
-        self.with_index(|index| index.note_gathering(&id, &packs))
     }
 
     /// All copies of an entry that can be decoded, best first: least deep, then by the pack's name.

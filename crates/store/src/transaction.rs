@@ -42,6 +42,7 @@ pub struct Transaction {
     lease: HeldLease,
     /// Packs that were condemned when the transaction began: they may go at any time.
     condemned: HashSet<Digest>,
+    salt: Nonce,
 }
 
 #[derive(Default)]
@@ -103,7 +104,10 @@ fn describe(error: &dyn std::error::Error) -> String {
 impl Transaction {
     pub(crate) fn begin(store: Store, purpose: &str) -> Result<Self, StoreError> {
         let (lease, epoch) = store.leases().acquire(purpose)?;
-        Ok(Self { state: Mutex::default(), store, lease, condemned: epoch.condemned })
+        // The same work makes the same packs, so that two who do it keep one. But what was condemned must not be written again
+        // under its own name: it may be deleted the moment after.
+        let salt = if epoch.condemned.is_empty() { Nonce::ZERO } else { lease.lease().nonce };
+        Ok(Self { state: Mutex::default(), store, lease, condemned: epoch.condemned, salt })
     }
 
     /// The store that is written to.
@@ -168,7 +172,7 @@ impl Transaction {
             return Ok(());
         }
         state.step(|state| {
-            let limit = self.store.options().pack_limit;
+            let limit = self.store.0.options.pack_limit;
             let full =
                 |writer: &PackWriter<_>| !writer.is_empty() && writer.len().saturating_add(stored.len() as u64) > limit;
             if matches!(state.packs.last(), Some(Slot::Growing(writer)) if full(writer)) {
@@ -178,7 +182,7 @@ impl Transaction {
                 }
             }
             if !matches!(state.packs.last(), Some(Slot::Growing(_))) {
-                let writer = PackWriter::new(self.store.backend().create()?)?;
+                let writer = PackWriter::new(self.store.backend().create()?, self.salt)?;
                 state.packs.push(Slot::Growing(writer));
             }
             let number = state.packs.len() as u32 - 1;

@@ -1,0 +1,146 @@
+//! Collections and writers that overlap.
+
+use std::collections::HashSet;
+
+use shard_core::Digest;
+
+use super::basics::{block, files, read, repository};
+use crate::entry::{EntryKey, EntrySink, EntrySource};
+use crate::process::Process;
+use crate::{Nonce, RefUpdate, Store, StoreError, Target};
+
+fn write(store: &Store, n: u64) -> (EntryKey, Digest) {
+    let (key, bytes) = block(n);
+    let tx = store.begin("test").unwrap();
+    tx.put(&key, &bytes, 1, &[]).unwrap();
+    tx.seal().unwrap();
+    let location = store.locate(&key).unwrap().unwrap();
+    let crate::PackId::Sealed(pack) = location.pack else { panic!("it was sealed") };
+    (key, pack)
+}
+
+fn update(key: &EntryKey) -> Vec<RefUpdate> {
+    vec![RefUpdate { name: "heads/x".to_owned(), expected: None, target: Target::Commit(key.id) }]
+}
+
+#[test]
+fn fault_15_a_writer_that_counted_on_condemned_packs_begins_again() {
+    let (_dir, store) = repository();
+    let (key, pack) = write(&store, 1);
+    let (other, _) = write(&store, 2);
+    let counted = store.begin("counts on it").unwrap();
+    counted.put(&key, &block(1).1, 1, &[]).unwrap();
+    let leaned = store.begin("leans on it").unwrap();
+    leaned.put(&block(3).0, &block(3).1, 1, &[key.id]).unwrap();
+    let unaware = store.begin("does not").unwrap();
+    unaware.put(&other, &block(2).1, 1, &[]).unwrap();
+
+    store.epochs().begin(HashSet::from([pack])).unwrap();
+    for tx in [&counted, &leaned] {
+        let moved = tx.update_refs(&update(&key), "", Nonce([1; 16]));
+        assert!(matches!(moved, Err(StoreError::Retry { condemned }) if condemned == [pack]));
+    }
+    assert_eq!(store.refs().read("heads/x").unwrap(), None);
+    unaware.update_refs(&update(&other), "", Nonce([1; 16])).unwrap();
+
+    // Begun again, it does not count on the condemned pack but writes its own copy.
+    let again = store.begin("again").unwrap();
+    assert_eq!(again.locate(&key).unwrap(), None);
+    again.put(&key, &block(1).1, 1, &[]).unwrap();
+    again.seal().unwrap();
+    again.check_epoch().unwrap();
+    assert_eq!(store.copies(&key).unwrap().len(), 2);
+    store.delete_packs(&[pack]).unwrap();
+    assert_eq!(store.copies(&key).unwrap().len(), 1);
+    assert_eq!(read(&store, &key), block(1).1);
+}
+
+#[test]
+fn fault_15_a_reader_whose_pack_goes_finds_the_other_copy() {
+    let (_dir, store) = repository();
+    let (key, pack) = write(&store, 1);
+    let reader = Store::open(store.root().unwrap()).unwrap();
+    let tx = store.begin("copy").unwrap();
+    tx.put_copy(&key, b"encoded otherwise", 1, &[]).unwrap();
+    tx.seal().unwrap();
+    store.delete_packs(&[pack]).unwrap();
+    let mut out = Vec::new();
+    reader.read(&key, &mut out).unwrap();
+    assert_eq!(out, b"encoded otherwise");
+}
+
+#[test]
+fn fault_15_a_broken_lease_stops_its_holder() {
+    let (_dir, store) = repository();
+    let tx = store.begin("test").unwrap();
+    let (key, bytes) = block(1);
+    tx.put(&key, &bytes, 1, &[]).unwrap();
+    store.leases().force_remove(&tx.lease().file()).unwrap();
+    let moved = tx.update_refs(&update(&key), "", Nonce([1; 16]));
+    assert!(matches!(moved, Err(StoreError::Retry { .. })));
+    assert!(store.leases().force_remove("../format").is_err());
+    assert!(store.leases().force_remove("leases/../format").is_err());
+}
+
+#[test]
+fn fault_17_leases_of_the_dead_are_removed_and_others_kept() {
+    let (_dir, store) = repository();
+    let leases = store.root().unwrap().join("leases");
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let plant = |process: Process| {
+        let (held, _) = store.leases().acquire("planted").unwrap();
+        let lease = crate::lease::Lease { process, ..held.lease().clone() };
+        drop(held);
+        store.backend().put_if_absent(&lease.file(), &lease.encode()).unwrap();
+        lease
+    };
+    let me = Process::current();
+    let running = plant(Process { pid: child.id(), start: "-".to_owned(), ..me.clone() });
+    let foreign = plant(Process { boot: "f".repeat(16), machine: "-".to_owned(), ..me.clone() });
+    std::fs::write(leases.join("0000000000000000-torn"), b"shard-lease 1\nepo").unwrap();
+    let mine = store.begin("mine").unwrap();
+    assert_eq!(files(&leases).len(), 4);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let other = store.begin("other").unwrap();
+    let left: Vec<String> = files(&leases).into_iter().map(|name| format!("leases/{name}")).collect();
+    assert!(!left.contains(&running.file()));
+    for kept in [foreign.file(), mine.lease().file(), other.lease().file(), "leases/0000000000000000-torn".to_owned()] {
+        assert!(left.contains(&kept), "{kept}");
+    }
+    assert_eq!(store.leases().list().unwrap().iter().filter(|(_, lease)| lease.is_err()).count(), 1);
+}
+
+#[test]
+fn copies_are_chosen_by_depth_and_never_in_a_circle() {
+    let (_dir, store) = repository();
+    let put = |n: u64, bases: &[Digest]| {
+        let tx = store.begin("test").unwrap();
+        tx.put_copy(&block(n).0, format!("{n} on {bases:?}").as_bytes(), 1, bases).unwrap();
+        tx.seal().unwrap();
+        store.packs().unwrap().into_iter().map(|pack| pack.id).collect::<HashSet<_>>()
+    };
+    let (a, b) = (block(1).0, block(2).0);
+    let keyframe = put(1, &[]);
+    put(2, &[a.id]);
+    put(1, &[b.id]);
+    let depths = |store: &Store, key: &EntryKey| -> Vec<u32> {
+        store.copies(key).unwrap().iter().map(|location| location.depth).collect()
+    };
+    for _ in 0..2 {
+        assert_eq!((depths(&store, &a), depths(&store, &b)), (vec![0, 2], vec![1]));
+        store.reindex().unwrap();
+    }
+    // Without the keyframe the two lean on each other only: neither can be decoded, and nobody is told otherwise.
+    store.delete_packs(&keyframe.into_iter().collect::<Vec<_>>()).unwrap();
+    assert_eq!((store.locate(&a).unwrap(), store.locate(&b).unwrap()), (None, None));
+    let mut lost = store.undecodable().unwrap();
+    lost.sort();
+    let mut expected = vec![a, b];
+    expected.sort();
+    assert_eq!(lost, expected);
+    // A new keyframe heals both.
+    put(2, &[]);
+    assert_eq!((depths(&store, &a), depths(&store, &b)), (vec![1], vec![0, 2]));
+    assert!(store.undecodable().unwrap().is_empty());
+}
