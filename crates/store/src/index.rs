@@ -352,6 +352,20 @@ impl Index {
         Ok(bases.map(|bases| split_digests(&bases)))
     }
 
+    /// Drops one copy of an entry.
+    pub(crate) fn forget(&mut self, key: &EntryKey, pack: &Digest) -> Result<(), StoreError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let dropped = tx.execute(
+            "DELETE FROM entry WHERE kind = ?1 AND id = ?2 AND pack = (SELECT number FROM pack WHERE id = ?3)",
+            params![key.kind as u8, key.id.0, pack.0],
+        )?;
+        if dropped > 0 {
+            settle_depths(&tx)?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
     /// The packs, none of them damaged, whose footers are not known to be in an index file.
     pub(crate) fn ungathered(&self) -> Result<Vec<Digest>, StoreError> {
         let mut query =

@@ -76,13 +76,12 @@ impl Bytes for Object<'_> {
     }
 }
 
-/// Reads the stored bytes of an entry and checks them against its header: key, lengths and CRC-32.
-pub(crate) fn read_entry(
+/// Reads the header of an entry and checks that it is the one that the location speaks of. Returns the CRC-32 of its bytes.
+pub(crate) fn read_entry_header(
     read: impl Fn(u64, &mut [u8]) -> Result<(), BackendError>,
     file: &str,
     location: &Location,
-    out: &mut Vec<u8>,
-) -> Result<(), StoreError> {
+) -> Result<u32, StoreError> {
     let Location { key, offset, stored_len, raw_len, .. } = *location;
     let error = |problem| StoreError::Entry { file: file.to_owned(), offset, key, problem };
     let header_len = entry_header_len(stored_len, raw_len);
@@ -90,23 +89,37 @@ pub(crate) fn read_entry(
     if stored_len > key.kind.max_stored_len() {
         return Err(error("it is longer than any entry"));
     }
-    out.clear();
-    let outside = |problem: BackendError| match problem {
-        BackendError::OutOfBounds { .. } => error("the pack ends before the entry does"),
-        other => other.into(),
-    };
     let mut header = [0; 64];
     let header = &mut header[..header_len as usize];
-    read(start, header).map_err(outside)?;
-    // Checked before the body is allocated and read: a wrong index entry costs nothing.
+    read(start, header).map_err(|problem| match problem {
+        BackendError::OutOfBounds { .. } => error("the pack ends before the entry does"),
+        other => other.into(),
+    })?;
     let (fields, crc) = header.split_at(header.len() - 4);
     if !entry_header(&key, stored_len, raw_len, 0).starts_with(fields) {
         return Err(error("another entry is there, or its header is damaged"));
     }
-    let crc: [u8; 4] = [crc[0], crc[1], crc[2], crc[3]];
+    Ok(u32::from_le_bytes([crc[0], crc[1], crc[2], crc[3]]))
+}
+
+/// Reads the stored bytes of an entry and checks them against its header: key, lengths and CRC-32.
+pub(crate) fn read_entry(
+    read: impl Fn(u64, &mut [u8]) -> Result<(), BackendError>,
+    file: &str,
+    location: &Location,
+    out: &mut Vec<u8>,
+) -> Result<(), StoreError> {
+    let Location { key, offset, stored_len, .. } = *location;
+    let error = |problem| StoreError::Entry { file: file.to_owned(), offset, key, problem };
+    out.clear();
+    // Before anything is allocated: a wrong location costs nothing.
+    let crc = read_entry_header(&read, file, location)?;
     out.resize(stored_len as usize, 0);
-    read(offset, out).map_err(outside)?;
-    if crc32fast::hash(out) != u32::from_le_bytes(crc) {
+    read(offset, out).map_err(|problem| match problem {
+        BackendError::OutOfBounds { .. } => error("the pack ends before the entry does"),
+        other => other.into(),
+    })?;
+    if crc32fast::hash(out) != crc {
         out.clear();
         return Err(error("the checksum does not match: the entry is damaged"));
     }

@@ -28,7 +28,7 @@ use crate::index::Index;
 use crate::lease::Leases;
 use crate::local::LocalBackend;
 use crate::nonce::Nonce;
-use crate::pack::{Object, PackReader, pack_name, read_entry, sha256_of};
+use crate::pack::{Object, PackReader, pack_name, read_entry, read_entry_header, sha256_of};
 use crate::record::{MAX_RECORD, RecordError, RecordReader, RecordWriter};
 use crate::refs::Refs;
 use crate::stat_cache::StatCache;
@@ -315,6 +315,30 @@ impl Store {
     /// [`StoreError::Index`].
     pub fn copies(&self, key: &EntryKey) -> Result<Vec<Location>, StoreError> {
         self.with_index(|index| index.copies(key))
+    }
+
+    /// Whether an entry's header is where the index says: cheap, and enough to tell a pack that is gone or an index that is
+    /// wrong.
+    pub(crate) fn is_there(&self, location: &Location) -> bool {
+        let PackId::Sealed(pack) = location.pack else { return false };
+        let name = pack_name(&pack);
+        match read_entry_header(|offset, out| self.0.backend.get_range(&name, offset, out), &name, location) {
+            Ok(_) => true,
+            Err(error) => {
+                self.note(format!("a copy is passed over: {error}"));
+                false
+            }
+        }
+    }
+
+    /// Drops a copy of an entry from the index, since reading or decoding it showed that it is bad: nobody finds it any more,
+    /// and the next writer of the same bytes writes them again. A rebuilt index has it back.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn forget(&self, location: &Location) -> Result<(), StoreError> {
+        let PackId::Sealed(pack) = location.pack else { return Ok(()) };
+        self.with_index(|index| index.forget(&location.key, &pack))
     }
 
     /// The bases of the copy of an entry in one pack.

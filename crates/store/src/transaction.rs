@@ -131,7 +131,8 @@ impl Transaction {
         state
     }
 
-    /// The best copy of an entry that will stay, here or in the store, and notes that the transaction counts on it.
+    /// The best copy of an entry that will stay, here or in the store, and notes that the transaction counts on it. Since
+    /// what is found is not written, the index alone is not believed.
     fn find(&self, key: &EntryKey) -> Result<Option<Location>, StoreError> {
         if let Some(location) = self.lock().find(key) {
             return Ok(Some(location));
@@ -139,6 +140,7 @@ impl Transaction {
         for location in self.store.copies(key)? {
             if let PackId::Sealed(pack) = location.pack
                 && !self.condemned.contains(&pack)
+                && self.store.is_there(&location)
             {
                 self.lock().relied.insert(pack);
                 return Ok(Some(location));

@@ -167,6 +167,43 @@ fn fault_10_an_index_that_does_not_fit_its_packs_is_noticed_and_healed() {
 }
 
 #[test]
+fn fault_10_what_only_the_index_has_is_written_again() {
+    let (_dir, root, entries) = filled();
+    let (key, bytes) = &entries[0];
+    for change in ["UPDATE entry SET offset = offset + 1", "UPDATE entry SET pack = 3 - pack"] {
+        let store = Store::open(&root).unwrap();
+        rusqlite::Connection::open(root.join("cache/index.db")).unwrap().execute_batch(change).unwrap();
+        let tx = store.begin("test").unwrap();
+        assert_eq!(tx.locate(key).unwrap(), None);
+        tx.put(key, bytes, 700, &[]).unwrap();
+        tx.seal().unwrap();
+        assert_eq!(read(&tx, key), *bytes);
+        assert!(store.take_notes().iter().any(|note| note.contains("passed over")));
+        drop((tx, store));
+        drop_index(&root);
+        let copies = Store::open(&root).unwrap().copies(key).unwrap();
+        assert!(copies.len() >= 2, "it was written again");
+    }
+}
+
+#[test]
+fn a_copy_found_bad_is_forgotten_and_written_again() {
+    let (_dir, root, entries) = filled();
+    let store = Store::open(&root).unwrap();
+    let (key, bytes) = &entries[0];
+    let leaning = &entries[1].0;
+    assert_eq!(store.locate(leaning).unwrap().unwrap().depth, 1);
+    store.forget(&store.locate(key).unwrap().unwrap()).unwrap();
+    assert_eq!(store.locate(key).unwrap(), None);
+    assert_eq!(store.locate(leaning).unwrap(), None, "it leans on what is lost");
+    let tx = store.begin("again").unwrap();
+    tx.put(key, bytes, 700, &[]).unwrap();
+    tx.seal().unwrap();
+    assert_eq!(read(&store, key), *bytes);
+    assert_eq!(store.locate(leaning).unwrap().unwrap().depth, 1);
+}
+
+#[test]
 fn fault_09_bit_flip_in_index() {
     let (_dir, root, entries) = filled();
     let store = Store::open(&root).unwrap();
@@ -178,7 +215,7 @@ fn fault_09_bit_flip_in_index() {
     drop(store);
     let path = root.join("cache/index.db");
     let bytes = std::fs::read(&path).unwrap();
-    for bad in damaged(&bytes, bytes.len() / 40) {
+    for bad in damaged(&bytes, bytes.len() / 24) {
         drop_index(&root);
         std::fs::create_dir(root.join("cache")).unwrap();
         std::fs::write(&path, &bad).unwrap();
