@@ -1,0 +1,68 @@
+//! `kill -9` at random instants of `add` and `commit`. 15 rounds; 200 with the feature `data-suite`; `SHARD_TEST_ROUNDS`
+//! says otherwise.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::time::{Duration, Instant};
+
+use shard_datasets::rng::Rng;
+use shard_tests::crash::{Scene, Step};
+
+const SHARD: &str = env!("CARGO_BIN_EXE_shard");
+
+fn rounds() -> u32 {
+    let default = if cfg!(feature = "data-suite") { 200 } else { 15 };
+    match std::env::var("SHARD_TEST_ROUNDS") {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("SHARD_TEST_ROUNDS is no number: {text:?}")),
+        Err(_) => default,
+    }
+}
+
+/// How long a step takes when nobody disturbs it: the middle of three runs.
+fn duration(scene: &Scene, step: Step) -> Duration {
+    let mut took: Vec<Duration> = (0..3)
+        .map(|i| {
+            let shard = scene.ready_for(step, &format!("measure-{i}"));
+            let start = Instant::now();
+            shard.ok(step.args());
+            let took = start.elapsed();
+            scene.discard(&shard);
+            took
+        })
+        .collect();
+    took.sort();
+    took[1]
+}
+
+#[test]
+fn fault_01_kill_at_random_instants_leaves_old_or_new_state() {
+    let rounds = rounds();
+    let scene = Scene::prepare(SHARD, 8 << 10);
+    let seed = std::env::var("SHARD_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let mut rng = Rng::new(seed);
+    let (add, commit) = (duration(&scene, Step::Add), duration(&scene, Step::Commit));
+    println!("add takes {add:?}, commit {commit:?}; {rounds} rounds, seed {seed}");
+    let (mut hits, mut after) = (0, 0);
+    for round in 0..rounds {
+        // Two in five kills fall on the commit, which is shorter and moves the branch.
+        let (step, whole) = if round % 5 < 3 { (Step::Add, add) } else { (Step::Commit, commit) };
+        // One instant in each of as many equal parts of the duration as there are rounds.
+        let part = (f64::from(round) + rng.unit()) / f64::from(rounds);
+        let delay = whole.mul_f64(part * 1.05);
+        let context = format!("round {round} (seed {seed}): {step:?} killed after {delay:?} of {whole:?}");
+        let shard = scene.ready_for(step, "round");
+        hits += u32::from(shard.kill_after(step.args(), delay));
+        let mut is_after = scene.check_interrupted(&shard, step, &context);
+        if round % 4 == 0 && !is_after {
+            // And killed again on the way back (fault 4).
+            let delay = whole.mul_f64(rng.unit());
+            shard.kill_after(step.args(), delay);
+            is_after = scene.check_interrupted(&shard, step, &format!("{context}, then again after {delay:?}"));
+        }
+        after += u32::from(is_after);
+        scene.check_goes_on(&shard, &context);
+        scene.discard(&shard);
+    }
+    println!("{hits} of {rounds} kills hit a running process; {after} found the new state");
+    assert!(hits * 2 >= rounds, "expected at least half of the kills to hit: {hits} of {rounds}");
+}

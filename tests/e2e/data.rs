@@ -1,0 +1,195 @@
+//! The suite over the recorded real checkpoints in `SHARD_DATA`, behind the feature `data-suite`. It fails where they are
+//! missing or not what their manifest says.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use shard_datasets::real::{Recorded, pairs, recorded, shard_data};
+use shard_tests::bitx::bitx;
+use shard_tests::payload::payload;
+use shard_tests::process::{Shard, exit, sum_in};
+use shard_tests::tree::{digests, sizes};
+use tempfile::TempDir;
+
+const SHARD: &str = env!("CARGO_BIN_EXE_shard");
+
+/// The files that `small/manifest.csv` lists.
+const LISTED: usize = 48;
+/// The published ratios of BitX on the consecutive pairs of `series/`, tensors only.
+const BITX: [(&str, &str, f64); 4] = [
+    ("finetune-bf16/base", "finetune-bf16/step0100", 5.182),
+    ("finetune-bf16/step0100", "finetune-bf16/step0150", 13.337),
+    ("gpt-bf16/step0350", "gpt-bf16/step0385", 2.22),
+    ("gpt-bf16/step0385", "gpt-bf16/step0420", 2.331),
+];
+
+fn data() -> PathBuf {
+    let folder = shard_data().unwrap_or_else(|error| panic!("{error}"));
+    folder.canonicalize().unwrap()
+}
+
+fn listed() -> Vec<Recorded> {
+    let files = recorded().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(files.len(), LISTED, "expected {LISTED} files in small/manifest.csv");
+    files
+}
+
+/// The recorded data as it has to come back: every file below `small` and `series`, checked against the manifest where it is
+/// listed. `gpt-bf16` and `finetune-bf16` of the series have three checkpoints each.
+fn originals() -> BTreeMap<String, String> {
+    let mut expected = digests(&data());
+    expected.retain(|path, _| path.starts_with("small/") || path.starts_with("series/"));
+    for file in listed() {
+        let found = expected.get(&format!("small/{}", file.name));
+        assert_eq!(found, Some(&file.sha256.to_hex()), "{}: expected the SHA-256 of the manifest", file.name);
+    }
+    let series = expected.keys().filter(|path| path.starts_with("series/")).count();
+    assert!(series >= 6, "expected six checkpoints in series/, found {series}");
+    expected
+}
+
+/// Copies `small` and `series` into a folder of its own.
+fn copied(folder: &Path) {
+    for name in ["small", "series"] {
+        shard_tests::tree::copy(&data().join(name), &folder.join(name));
+    }
+}
+
+#[test]
+fn every_file_comes_back_from_a_repository() {
+    let expected = originals();
+    let folder = TempDir::new().unwrap();
+    copied(folder.path());
+    let shard = Shard::new(SHARD, folder.path());
+    shard.ok(&["init"]);
+    let report = shard.json(&["add", "-A"]);
+    assert_eq!(report["files"].as_array().map(Vec::len), Some(expected.len()), "expected every file to be added");
+    shard.ok(&["commit", "-m", "Everything"]);
+    assert_eq!(shard.status(), "");
+    let raw: u64 = sizes(folder.path()).values().sum();
+    let stored = payload(folder.path()).packs;
+    println!("repository: {raw} bytes in {stored}, ratio {:.3}", raw as f64 / stored as f64);
+    let elsewhere = TempDir::new().unwrap();
+    let out = elsewhere.path().join("out");
+    shard.ok(&["checkout", "HEAD", "-o", out.to_str().unwrap()]);
+    assert_eq!(digests(&out), expected, "expected every file byte for byte");
+    let _ = shard.run(&["verify", "--full"]).expect(exit::DONE);
+}
+
+#[test]
+fn every_file_comes_back_from_an_archive() {
+    let expected = originals();
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("out");
+    let archive = folder.path().join("all.shard");
+    // Packed from where they are: packing writes nothing beside its output.
+    let shard = Shard::new(SHARD, &data());
+    shard.ok(&["pack", "small", "series", "-o", archive.to_str().unwrap()]);
+    let raw: u64 = sizes(&data()).iter().filter(|(path, _)| expected.contains_key(*path)).map(|(_, size)| size).sum();
+    let stored = fs::metadata(&archive).unwrap().len();
+    println!("archive: {raw} bytes in {stored}, ratio {:.3}", raw as f64 / stored as f64);
+    let _ = shard.run(&["verify", archive.to_str().unwrap()]).expect(exit::DONE);
+    shard.ok(&["unpack", archive.to_str().unwrap(), "-o", out.to_str().unwrap()]);
+    assert_eq!(digests(&out), expected, "expected every file byte for byte");
+}
+
+/// Packs files that are in `folder` in this order, and gives the archive's length in bytes: all of it.
+fn packed(folder: &Path, files: &[&Path]) -> u64 {
+    let out = TempDir::new().unwrap();
+    let archive = out.path().join("x.shard");
+    let mut args = vec!["pack"];
+    args.extend(files.iter().map(|file| file.to_str().unwrap()));
+    args.extend(["-o", archive.to_str().unwrap()]);
+    Shard::new(SHARD, folder).ok(&args);
+    fs::metadata(&archive).unwrap().len()
+}
+
+#[test]
+fn the_next_checkpoint_of_a_series_is_a_tenth_smaller_than_bitx() {
+    let series = data().join("series");
+    let pairs = pairs().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(pairs.len(), BITX.len(), "expected the four consecutive pairs of series/");
+    println!("{:45} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8}", "pair", "raw", "BitX", "BitX here", "shard", "ratio", "of BitX");
+    let mut failures = Vec::new();
+    for (pair, (from, to, published)) in pairs.iter().zip(BITX) {
+        let place = |path: &Path| path.canonicalize().unwrap().strip_prefix(&series).unwrap().to_owned();
+        let (a, b) = (place(&pair.from), place(&pair.to));
+        assert_eq!((a.to_str().unwrap(), b.to_str().unwrap()), (&*format!("{from}.safetensors"), &*format!("{to}.safetensors")));
+        let raw = fs::metadata(&pair.to).unwrap().len();
+        let bitx_published = (raw as f64 / published) as u64;
+        let here = bitx(&fs::read(&pair.from).unwrap(), &fs::read(&pair.to).unwrap());
+        let ours = packed(&series, &[&a, &b]) - packed(&series, &[&a]);
+        let of_bitx = ours as f64 / bitx_published.min(here.stored) as f64;
+        println!(
+            "{:45} {raw:>10} {bitx_published:>10} {:>10} {ours:>10} {:>8.3} {:>7.1}%",
+            format!("{from} -> {to}"),
+            here.stored,
+            raw as f64 / ours as f64,
+            100.0 * of_bitx
+        );
+        // The measure itself: the baseline made here is the published one.
+        if (here.ratio() / published - 1.0).abs() > 0.02 {
+            failures.push(format!("{to}: BitX made here has the ratio {:.3}, expected {published} within 2%", here.ratio()));
+        }
+        if of_bitx > 0.9 {
+            failures.push(format!("{to}: {ours} bytes, expected at most 90% of BitX's {}", bitx_published.min(here.stored)));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn a_real_file_kept_twice_costs_no_payload() {
+    let folder = TempDir::new().unwrap();
+    let shard = Shard::new(SHARD, folder.path());
+    shard.ok(&["init"]);
+    copied(folder.path());
+    fs::remove_dir_all(folder.path().join("series")).unwrap();
+    shard.ok(&["add", "small"]);
+    shard.ok(&["commit", "-m", "All"]);
+    let before = payload(folder.path());
+    // Every file again under another path, in another commit.
+    shard_tests::tree::copy(&folder.path().join("small"), &folder.path().join("again"));
+    let report = shard.json(&["add", "again"]);
+    assert_eq!(sum_in(&report, "files", "new_bytes"), 0, "expected no new payload: {report}");
+    shard.ok(&["commit", "-m", "Again"]);
+    let after = payload(folder.path());
+    assert_eq!(after.blocks, before.blocks, "expected no new payload in the store");
+    let (grown, raw) = (after.packs - before.packs, sizes(&folder.path().join("small")).values().sum::<u64>());
+    println!("{LISTED} files of {raw} bytes again: {grown} bytes of lists");
+    assert!(grown * 1000 < raw, "expected lists under 0.1% of {raw} bytes, got {grown}");
+}
+
+#[test]
+fn a_real_model_in_renamed_shards_costs_under_one_percent() {
+    let folder = TempDir::new().unwrap();
+    let shard = Shard::new(SHARD, folder.path());
+    shard.ok(&["init"]);
+    let files = listed();
+    let shards: Vec<&Recorded> = files.iter().filter(|file| file.kind == "resharded").collect();
+    assert_eq!(shards.len(), 3, "expected two shards and an index");
+    let parent = &shards[0].parents[0];
+    let copy = |name: &str| {
+        let target = folder.path().join(name);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(data().join("small").join(name), target).unwrap();
+    };
+    copy(parent);
+    shard.ok(&["add", parent]);
+    shard.ok(&["commit", "-m", "Whole"]);
+    let before = payload(folder.path());
+    shards.iter().for_each(|file| copy(&file.name));
+    let report = shard.json(&["add", "resharded"]);
+    let raw: u64 = shards.iter().map(|file| file.bytes).sum();
+    let new = sum_in(&report, "files", "new_bytes");
+    println!("{raw} bytes in renamed shards: {new} new");
+    assert_eq!(payload(folder.path()).blocks - before.blocks, new, "expected the report to say what the store took");
+    assert!(new * 100 < raw, "expected under 1% of {raw} bytes, got {new}: {report}");
+    shard.ok(&["commit", "-m", "Sharded"]);
+    let expected = digests(folder.path());
+    shard.ok(&["checkout", "HEAD", "-o", "out"]);
+    assert_eq!(digests(&folder.path().join("out")), expected);
+}

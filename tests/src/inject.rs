@@ -1,0 +1,71 @@
+//! Faults at chosen system calls, by `strace`, with no change to the program.
+
+use std::ffi::OsStr;
+use std::process::{Command, Stdio};
+
+use crate::process::{Run, Shard};
+
+/// System calls that change what is on the disk, or make it durable. A kernel or a C library may lack some of them.
+pub const DISK_CALLS: [&str; 14] = [
+    "write",
+    "pwrite64",
+    "writev",
+    "ftruncate",
+    "fsync",
+    "fdatasync",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+];
+
+/// What happens at a system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The process is gone before the call does anything.
+    Kill,
+    /// The call fails with this error (`EIO`, `ENOSPC`) and does nothing.
+    Error(&'static str),
+}
+
+/// Whether `strace` is here and may trace.
+#[must_use]
+pub fn is_possible() -> bool {
+    let tried = Command::new("strace")
+        .args(["-f", "-o", "/dev/null", "-e", "trace=write", "-e", "inject=write:signal=SIGKILL:when=1", "echo", "x"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    tried.is_ok_and(|status| status.code() != Some(0) && status.code() != Some(1))
+}
+
+/// Runs a command with a fault at the `nth` call of `call` (the first is 1) by any of its threads, and at that call only
+/// (or, with `and_later`, at all calls from there on). Gives the run, and whether the fault happened.
+pub fn run<S: AsRef<OsStr>>(
+    shard: &Shard,
+    args: &[S],
+    call: &str,
+    nth: u32,
+    fault: Fault,
+    and_later: bool,
+) -> (Run, bool) {
+    let log = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+    let log_path = log.path().to_str().expect("the temporary folder has a UTF-8 name").to_owned();
+    let what = match fault {
+        Fault::Kill => "signal=SIGKILL".to_owned(),
+        Fault::Error(name) => format!("error={name}"),
+    };
+    let trace = format!("trace={call}");
+    let inject = format!("inject={call}:{what}:when={nth}{}", if and_later { "+" } else { "" });
+    let run = shard.run_wrapped(&["strace", "-f", "-o", &log_path, "-e", &trace, "-e", &inject], args);
+    let log = std::fs::read_to_string(log.path()).expect("the trace can be read");
+    let happened = match fault {
+        Fault::Kill => log.contains("+++ killed by SIGKILL +++"),
+        Fault::Error(_) => log.contains("(INJECTED)"),
+    };
+    (run, happened)
+}
