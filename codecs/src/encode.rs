@@ -11,7 +11,7 @@ use crate::transform::{self, Streams, Transform, Workbench};
 use crate::{Block, CodecError, Decoder, Level};
 
 /// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
-/// whole: that costs little, and the sample holds too little of them.
+/// whole ([`Level::Max`]: all are): that costs little, and the sample holds too little of them.
 const MIN_SMALL: usize = 512;
 
 /// Encodes blocks. Keeps its tables and buffers (about three blocks, and zstd's contexts) for the next one.
@@ -87,8 +87,8 @@ impl Encoder {
         Ok(self.selector.rank(block, &mut self.bench)?.to_vec())
     }
 
-    /// Appends the stored form of `block` with the stages given, whatever it takes; zstd is tried for opaque bytes (at
-    /// [`Level::Max`] for all). For measurements and tests.
+    /// Appends the stored form of `block` with the stages given, whatever it takes; zstd is tried for opaque bytes
+    /// and where repeats are found. For measurements and tests.
     ///
     /// # Errors
     /// As [`Self::encode`]; [`CodecError::Chain`] where the stages do not go together or not with the block;
@@ -171,8 +171,12 @@ impl Encoder {
         let mut count = 0;
         let mut put_stream = |workspace: &mut Workspace, stream: &[u8], out: &mut Vec<u8>| {
             let before = out.len();
-            let small = (MIN_SMALL..=block.data.len() / 8).contains(&stream.len());
-            let repeats = repeats[count] || (small && workspace.level() == Level::Default && has_repeats(stream));
+            let looked_at = match workspace.level() {
+                Level::Fast => false,
+                Level::Default => (MIN_SMALL..=block.data.len() / 8).contains(&stream.len()),
+                Level::Max => true,
+            };
+            let repeats = repeats[count] || (looked_at && has_repeats(stream));
             coders[count] = entropy::encode_stream(workspace, stream, repeats, out)?;
             stored[count] = (out.len() - before) as u32;
             count += 1;

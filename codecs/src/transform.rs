@@ -7,7 +7,7 @@ use crate::filter::{Joining, Splitting, StreamLengths};
 use crate::kernel::Isa;
 
 /// Bytes of a piece: whole words of every kind, and a multiple of 8 of them.
-const PIECE: usize = 8 << 10;
+pub(crate) const PIECE: usize = 8 << 10;
 
 /// A buffer for residuals on their way between words and streams.
 pub(crate) type Piece = Box<[u8; PIECE]>;

@@ -100,7 +100,7 @@ pub(crate) fn encode_stream(
     {
         best = Some(&Rans);
     }
-    if repeats || workspace.level == Level::Max {
+    if repeats {
         let middle = out.len();
         if Zstd.encode(workspace, data, &counts, out)? {
             let (first, second) = (middle - start, out.len() - middle);

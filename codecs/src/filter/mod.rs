@@ -70,7 +70,7 @@ pub struct Joining<'a> {
 
 /// A filter: a bijection between words and streams of bytes.
 ///
-/// Pieces are whole numbers of words and, but for a block's last, of 8 words.
+/// Pieces are at most 8 KiB, whole numbers of words and, but for a block's last, of 8 words.
 pub trait Filter: Sync {
     /// The stable number in block headers.
     fn id(&self) -> u8;

@@ -2,21 +2,29 @@ use super::{Filter, Joining, Splitting, StreamLengths};
 use crate::CodecError;
 use crate::chain::Word;
 use crate::kernel::{self, Isa};
+use crate::transform::PIECE;
 
 /// For words that are mostly zero: a bit a word that says whether it is not (the first word in bit 0 of the first byte),
 /// then byte planes of the words that are not, in order.
 pub struct Sparse;
 
-/// The positions of the bits that are set.
-fn ones(mask: &[u8]) -> impl Iterator<Item = usize> {
-    mask.iter().enumerate().filter(|(_, bits)| **bits != 0).flat_map(|(index, bits)| {
+/// Positions in a piece.
+type Positions = [u16; PIECE];
+
+/// Lists the positions of the bits that are set, of at most [`PIECE`] bits.
+fn ones<'a>(mask: &[u8], positions: &'a mut Positions) -> &'a [u16] {
+    let mut count = 0;
+    for (index, bits) in mask.iter().enumerate() {
         let mut bits = u32::from(*bits);
-        std::iter::from_fn(move || {
-            let position = (bits != 0).then(|| 8 * index + bits.trailing_zeros() as usize);
-            bits &= bits.wrapping_sub(1);
-            position
-        })
-    })
+        while bits != 0 {
+            if let Some(place) = positions.get_mut(count) {
+                *place = (8 * index) as u16 + bits.trailing_zeros() as u16;
+                count += 1;
+            }
+            bits &= bits - 1;
+        }
+    }
+    &positions[..count]
 }
 
 impl Filter for Sparse {
@@ -41,16 +49,16 @@ impl Filter for Sparse {
         let first = splitting.words / 8;
         let Some(mask) = mask.get_mut(first..first + count.div_ceil(8)) else { return false };
         kernel::nonzero_mask(isa, word_bytes, piece, mask);
-        let mut at = splitting.exceptions;
-        for index in ones(mask) {
-            let Some(word) = piece.get(index * word_bytes..(index + 1) * word_bytes) else { return false };
-            for (plane, byte) in planes.iter_mut().zip(word) {
-                let Some(place) = plane.get_mut(at) else { return false };
-                *place = *byte;
+        let mut positions = [0; PIECE];
+        let positions = ones(mask, &mut positions);
+        let range = splitting.exceptions..splitting.exceptions + positions.len();
+        for (index, plane) in planes.iter_mut().enumerate().take(word_bytes) {
+            let Some(plane) = plane.get_mut(range.clone()) else { return false };
+            for (place, position) in plane.iter_mut().zip(positions) {
+                *place = piece[usize::from(*position) * word_bytes + index];
             }
-            at += 1;
         }
-        splitting.exceptions = at;
+        splitting.exceptions = range.end;
         splitting.words += count;
         true
     }
@@ -65,18 +73,22 @@ impl Filter for Sparse {
         let first = joining.words / 8;
         let [mask, planes @ ..] = joining.streams;
         let mask = mask.get(first..first + count.div_ceil(8)).ok_or(CodecError::Body("the mask is too short"))?;
-        piece.fill(0);
-        let mut at = joining.exceptions;
-        for index in ones(mask) {
-            let word = piece.get_mut(index * word_bytes..(index + 1) * word_bytes);
-            for (byte, plane) in
-                word.ok_or(CodecError::Body("the mask goes beyond the last word"))?.iter_mut().zip(planes)
-            {
-                *byte = *plane.get(at).ok_or(CodecError::Body("more bits in the mask than words"))?;
-            }
-            at += 1;
+        let mut positions = [0; PIECE];
+        let positions = ones(mask, &mut positions);
+        if positions.last().is_some_and(|position| usize::from(*position) >= count) {
+            return Err(CodecError::Body("the mask goes beyond the last word"));
         }
-        joining.exceptions = at;
+        let range = joining.exceptions..joining.exceptions + positions.len();
+        piece.fill(0);
+        for (index, plane) in planes.iter().enumerate().take(word_bytes) {
+            let Some(plane) = plane.get(range.clone()) else {
+                return Err(CodecError::Body("more bits in the mask than words"));
+            };
+            for (byte, position) in plane.iter().zip(positions) {
+                piece[usize::from(*position) * word_bytes + index] = *byte;
+            }
+        }
+        joining.exceptions = range.end;
         joining.words += count;
         Ok(())
     }
