@@ -11,7 +11,7 @@ use crate::transform::{self, Streams, Transform, Workbench};
 use crate::{Block, CodecError, Decoder, Level};
 
 /// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
-/// whole ([`Level::Max`]: all are): that costs little, and the sample holds too little of them.
+/// whole: that costs little, and the sample holds too little of them.
 const MIN_SMALL: usize = 512;
 
 /// Encodes blocks. Keeps its tables and buffers (about three blocks, and zstd's contexts) for the next one.
@@ -66,6 +66,7 @@ impl Encoder {
     /// [`CodecError::TooLarge`] or [`CodecError::Length`] for what cannot be a block or its base; [`CodecError::Verify`].
     pub fn encode(&mut self, block: &Block<'_>, out: &mut Vec<u8>) -> Result<Encoded, CodecError> {
         let start = out.len();
+        self.bench.workspace.set_opaque(block.dtype.is_none());
         let result = self.encode_unverified(block, out).and_then(|()| self.verify(block, &out[start..]));
         if result.is_err() {
             out.truncate(start);
@@ -84,6 +85,7 @@ impl Encoder {
     /// As [`Self::encode`].
     pub fn explain(&mut self, block: &Block<'_>) -> Result<Vec<Candidate>, CodecError> {
         check(block)?;
+        self.bench.workspace.set_opaque(block.dtype.is_none());
         Ok(self.selector.rank(block, &mut self.bench)?.to_vec())
     }
 
@@ -100,6 +102,7 @@ impl Encoder {
             return Err(CodecError::BaseMissing);
         }
         let start = out.len();
+        self.bench.workspace.set_opaque(block.dtype.is_none());
         let repeats = [block.dtype.is_none(); MAX_STREAMS];
         let result = match self.put(shape, &repeats, block, out) {
             Ok(true) => self.verify(block, &out[start..]),
@@ -171,11 +174,8 @@ impl Encoder {
         let mut count = 0;
         let mut put_stream = |workspace: &mut Workspace, stream: &[u8], out: &mut Vec<u8>| {
             let before = out.len();
-            let looked_at = match workspace.level() {
-                Level::Fast => false,
-                Level::Default => (MIN_SMALL..=block.data.len() / 8).contains(&stream.len()),
-                Level::Max => true,
-            };
+            let small = (MIN_SMALL..=block.data.len() / 8).contains(&stream.len());
+            let looked_at = small && workspace.level() != Level::Fast;
             let repeats = repeats[count] || (looked_at && has_repeats(stream));
             coders[count] = entropy::encode_stream(workspace, stream, repeats, out)?;
             stored[count] = (out.len() - before) as u32;

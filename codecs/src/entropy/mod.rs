@@ -24,6 +24,7 @@ pub type Counts = [u32; 256];
 pub struct Workspace {
     isa: Isa,
     level: Level,
+    opaque: bool,
     tables: Box<DecodeTables>,
     zstd: zstd::Contexts,
 }
@@ -32,13 +33,18 @@ impl Workspace {
     /// An empty workspace; contexts are made when they are first used.
     #[must_use]
     pub fn new(isa: Isa, level: Level) -> Self {
-        Self { isa, level, tables: Box::new(DecodeTables::new()), zstd: zstd::Contexts::default() }
+        Self { isa, level, opaque: false, tables: Box::new(DecodeTables::new()), zstd: zstd::Contexts::default() }
     }
 
     /// The instruction set in use.
     #[must_use]
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// Says whether the streams to come are of opaque bytes rather than of words.
+    pub(crate) fn set_opaque(&mut self, opaque: bool) {
+        self.opaque = opaque;
     }
 
     /// The level that streams are encoded at.

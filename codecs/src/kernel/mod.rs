@@ -1,6 +1,6 @@
 //! Inner loops, in versions for several instruction sets.
 //!
-//! Safe Rust in [`scalar`] and [`words`] defines what each kernel computes. Two kinds of versions stand beside it: the
+//! Safe Rust in `scalar.rs` and `words.rs` defines what each kernel computes. Two kinds of versions stand beside it: the
 //! same code compiled for wider vectors (word transforms), and hand-written ones (rANS). All give the same bytes, which
 //! the tests check for every instruction set the machine has. This folder is the only one with `unsafe`: calls into
 //! code compiled for features that [`Isa`] proves present, and the gathers and vector loads of the hand-written versions.
