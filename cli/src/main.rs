@@ -1,1 +1,248 @@
-fn main() {}
+//! The `shard` command line.
+#![forbid(unsafe_code)]
+
+mod commands;
+mod error;
+mod report;
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use shard_codecs::Level;
+use shard_repo::{RepoError, Repository, Settings};
+use shard_store::Store;
+
+use error::{Failure, code};
+use report::{ColorChoice, Ui};
+
+const AFTER_HELP: &str = "\
+Start:
+  shard init && shard add model.safetensors && shard commit -m \"step 100\"
+
+Revisions: HEAD, a branch, a tag, a commit id or its first digits; then ~N (N first parents back) or ^N (the N-th parent).
+REV:PATH is a file of a revision; a path that could be taken for a revision is written ./PATH.
+
+Exit codes:
+  0  done
+  1  the answer is no, or there are differences (diff --exit-code, status --exit-code, verify with problems)
+  2  wrong usage
+  3  not found: no repository, unknown revision, no such path
+  4  refused: something would be lost, nothing to do, or another writer was first
+  5  damaged data
+  6  the system refused: I/O error, full disk, permission";
+
+/// Keeps series of AI models as exact tensor deltas: git for checkpoints.
+#[derive(Debug, Parser)]
+#[command(name = "shard", version, after_help = AFTER_HELP, max_term_width = 120, disable_help_subcommand = false)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// Run as if started in DIR
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    directory: Option<PathBuf>,
+    /// Worker threads; 0 is one a core, up to 12
+    #[arg(long, value_name = "N", global = true, default_value_t = 0, hide_default_value = true,
+          value_parser = clap::value_parser!(u16).range(0..=256))]
+    threads: u16,
+    /// How hard to look for a smaller encoding
+    #[arg(long, global = true, value_enum, default_value_t)]
+    level: LevelChoice,
+    /// No progress and no informational output; results are still printed
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// When to use colour; NO_COLOR is honoured
+    #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t)]
+    color: ColorChoice,
+    /// Print exactly one JSON document on stdout, and errors as JSON on stderr
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum LevelChoice {
+    /// Fastest
+    Fast,
+    /// Good and fast
+    #[default]
+    Default,
+    /// Smallest
+    Max,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(commands::init::Args),
+    Add(commands::add::Args),
+    Commit(Box<commands::commit::Args>),
+    Status(commands::status::Args),
+    Log(commands::log::Args),
+    Show(commands::show::Args),
+    Checkout(commands::checkout::Args),
+    Diff(commands::diff::Args),
+    Verify(commands::verify::Args),
+    Chunk(commands::chunk::Args),
+    Pack(commands::pack::Args),
+    Unpack(commands::unpack::Args),
+    Reindex(commands::reindex::Args),
+    #[cfg(feature = "demo")]
+    Demo(commands::demo::Args),
+}
+
+impl Command {
+    /// Whether the command works through files, so that it is worth starting threads.
+    fn computes(&self) -> bool {
+        !matches!(self, Self::Init(_) | Self::Commit(_) | Self::Status(_) | Self::Log(_) | Self::Reindex(_))
+    }
+}
+
+/// What every command gets.
+struct Context {
+    ui: Ui,
+    settings: Settings,
+    /// The store that was opened, for what it has to say in the end.
+    store: RefCell<Option<Store>>,
+}
+
+impl Context {
+    /// The repository of the current folder.
+    fn repository(&self) -> Result<Repository, Failure> {
+        let repository = Repository::discover(Path::new("."), self.settings)?;
+        self.store.replace(Some(repository.store().clone()));
+        Ok(repository)
+    }
+
+    /// The repository of the current folder, where there is one.
+    fn repository_if_any(&self) -> Result<Option<Repository>, Failure> {
+        match Repository::discover(Path::new("."), self.settings) {
+            Ok(repository) => {
+                self.store.replace(Some(repository.store().clone()));
+                Ok(Some(repository))
+            }
+            Err(RepoError::NotARepository(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Says what was out of the ordinary, such as an index that had to be built anew.
+    fn print_notes(&self) {
+        let notes = self.store.borrow().as_ref().map(Store::take_notes).unwrap_or_default();
+        if !self.ui.quiet && !self.ui.json {
+            self.ui.note(&notes);
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, &arguments),
+    };
+    let Cli { global, command } = cli;
+    let level = match global.level {
+        LevelChoice::Fast => Level::Fast,
+        LevelChoice::Default => Level::Default,
+        LevelChoice::Max => Level::Max,
+    };
+    let context = Context {
+        ui: Ui::new(global.json, global.quiet, global.color),
+        settings: Settings { threads: usize::from(global.threads), level },
+        store: RefCell::default(),
+    };
+    let outcome = enter(global.directory.as_deref()).and_then(|()| run(&command, &context));
+    context.print_notes();
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        // The reader has seen enough.
+        Err(failure) if failure.is_closed_pipe() => ExitCode::from(code::DONE),
+        Err(mut failure) => {
+            if let Ok(Some(repository)) = context.repository_if_any() {
+                failure.suggest(&repository);
+            }
+            context.ui.report(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn enter(directory: Option<&Path>) -> Result<(), Failure> {
+    let Some(directory) = directory else { return Ok(()) };
+    std::env::set_current_dir(directory).map_err(|error| Failure::io(directory, "cannot enter the folder", &error))
+}
+
+fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
+    if command.computes() {
+        limit_threads(context.settings.threads);
+    }
+    match command {
+        Command::Init(args) => commands::init::run(args, context),
+        Command::Add(args) => commands::add::run(args, context),
+        Command::Commit(args) => commands::commit::run(args, context),
+        Command::Status(args) => commands::status::run(args, context),
+        Command::Log(args) => commands::log::run(args, context),
+        Command::Show(args) => commands::show::run(args, context),
+        Command::Checkout(args) => commands::checkout::run(args, context),
+        Command::Diff(args) => commands::diff::run(args, context),
+        Command::Verify(args) => commands::verify::run(args, context),
+        Command::Chunk(args) => commands::chunk::run(args, context),
+        Command::Pack(args) => commands::pack::run(args, context),
+        Command::Unpack(args) => commands::unpack::run(args, context),
+        Command::Reindex(args) => commands::reindex::run(args, context),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => commands::demo::run(args, context),
+    }
+}
+
+/// Makes the pool of threads that comparisons use no larger than asked. Without a wish it is made when it is first needed.
+fn limit_threads(threads: usize) {
+    if threads > 0 {
+        // It fails only where there is a pool already, and this is the first.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    }
+}
+
+/// Says what is wrong with the command line, or prints the help that was asked for.
+fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    let is_error = error.use_stderr();
+    let wants_json = arguments.iter().skip(1).take_while(|argument| *argument != "--").any(|a| a == "--json");
+    if is_error && wants_json {
+        let text = error.to_string();
+        let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let failure = Failure::new(code::USAGE, what).next("`shard help COMMAND` shows how it is used");
+        Ui::new(true, false, ColorChoice::Never).report(&failure);
+    } else {
+        // Where this cannot be written there is nobody to tell.
+        let _ = error.print();
+    }
+    ExitCode::from(if is_error { code::USAGE } else { code::DONE })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_on_either_side() {
+        let cli = Cli::try_parse_from(["shard", "-C", "x", "--threads", "2", "status", "--json", "-q"]).unwrap();
+        assert_eq!(cli.global.directory.as_deref(), Some(Path::new("x")));
+        assert!(cli.global.json && cli.global.quiet && cli.global.threads == 2);
+        assert!(Cli::try_parse_from(["shard", "--threads", "x", "status"]).is_err());
+    }
+}

@@ -1,0 +1,307 @@
+//! The rows of a comparison: tensors, or the layers they belong to.
+
+use std::cmp::Ordering;
+
+use serde_json::{Value, json};
+use shard_core::DType;
+use shard_history::{TensorChange as State, natural_cmp, roll_up};
+use shard_repo::TensorDiff;
+
+use super::{Args, MANY_ROWS, Sort, of_state};
+use crate::Context;
+use crate::report::size::{cosine, percent, significant};
+use crate::report::style::Style;
+use crate::report::table::{Cell, Table};
+use crate::report::text::shape;
+
+/// The tensors that are shown, in the order that is wanted.
+pub(super) fn selected<'a>(tensors: &'a [TensorDiff], args: &Args) -> Vec<&'a TensorDiff> {
+    let mut rows: Vec<&TensorDiff> =
+        tensors.iter().filter(|tensor| args.equal || tensor.state != State::Equal).collect();
+    match args.sort {
+        Sort::Name => rows.sort_by(|a, b| natural_cmp(&a.name, &b.name)),
+        Sort::Change => rows.sort_by(|a, b| by_change(a, b).then_with(|| natural_cmp(&a.name, &b.name))),
+    }
+    rows
+}
+
+/// What cannot be measured comes before what can: another shape is a larger change than other values.
+fn by_change(a: &TensorDiff, b: &TensorDiff) -> Ordering {
+    let rank = |tensor: &TensorDiff| match tensor.state {
+        State::Shape | State::DType | State::Added | State::Removed => 0,
+        State::Value => 1,
+        State::Renamed => 2,
+        State::Equal => 3,
+    };
+    let relative = |tensor: &TensorDiff| tensor.stats.map_or(0.0, |stats| stats.relative.unwrap_or(f64::INFINITY));
+    let share = |tensor: &TensorDiff| tensor.stats.map_or(0.0, |stats| stats.changed_share());
+    rank(a).cmp(&rank(b)).then_with(|| relative(b).total_cmp(&relative(a))).then_with(|| share(b).total_cmp(&share(a)))
+}
+
+pub(super) fn table(tensors: &[TensorDiff], args: &Args, context: &Context) -> String {
+    let rows = selected(tensors, args);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let table = if args.by_layer || (!args.by_tensor && rows.len() > MANY_ROWS) {
+        layer_table(&layers(tensors, args.sort, args.equal))
+    } else {
+        tensor_table(&rows)
+    };
+    context.ui.table(&table)
+}
+
+fn tensor_table(rows: &[&TensorDiff]) -> Table {
+    let mut table = Table::new(&["tensor", "state", "dtype", "shape", ">changed", ">relative", ">cosine", ">max ULP"]);
+    for tensor in rows {
+        let name = match &tensor.old_name {
+            Some(old) => format!("{old} -> {}", tensor.name),
+            None => tensor.name.clone(),
+        };
+        let mut cells = vec![name.into(), Cell::new(tensor.state.as_str(), style(tensor.state))];
+        cells.extend([
+            both(tensor, |(dtype, _)| dtype.name().to_owned()).into(),
+            both(tensor, |(_, dims)| shape(dims)).into(),
+        ]);
+        if let Some(stats) = &tensor.stats {
+            cells.extend([
+                percent(stats.changed_share()).into(),
+                stats.relative.map(significant).unwrap_or_default().into(),
+                stats.cosine.map(cosine).unwrap_or_default().into(),
+                stats.max_ulp.to_string().into(),
+            ]);
+        }
+        table.row(cells);
+    }
+    table
+}
+
+/// A property of both sides: once where it is the same.
+fn both(tensor: &TensorDiff, of: impl Fn(&(DType, Vec<u64>)) -> String) -> String {
+    match (tensor.old.as_ref().map(&of), tensor.new.as_ref().map(&of)) {
+        (Some(old), Some(new)) if old != new => format!("{old} -> {new}"),
+        (_, Some(one)) | (Some(one), None) => one,
+        (None, None) => String::new(),
+    }
+}
+
+fn style(state: State) -> Style {
+    match state {
+        State::Equal => Style::Dim,
+        State::Value => Style::Yellow,
+        State::Shape | State::DType | State::Removed => Style::Red,
+        State::Added => Style::Green,
+        State::Renamed => Style::Cyan,
+    }
+}
+
+/// The tensors of a layer, in numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct LayerRow {
+    name: String,
+    tensors: usize,
+    /// How many tensors are in which state; only those that occur.
+    states: Vec<(State, usize)>,
+    /// Words that changed, and all words, of the tensors that can be compared word by word.
+    changed: u64,
+    words: u64,
+    /// The largest relative change, the smallest cosine and the largest step of any tensor.
+    relative: Option<f64>,
+    cosine: Option<f64>,
+    max_ulp: Option<u64>,
+}
+
+impl LayerRow {
+    fn new(name: String, tensors: &[&TensorDiff]) -> Self {
+        let owned: Vec<TensorDiff> = tensors.iter().map(|tensor| (*tensor).clone()).collect();
+        let stats = || tensors.iter().filter_map(|tensor| tensor.stats);
+        let untouched = tensors.iter().filter(|tensor| matches!(tensor.state, State::Equal | State::Renamed));
+        Self {
+            name,
+            tensors: tensors.len(),
+            states: State::ALL
+                .iter()
+                .map(|state| (*state, of_state(&owned, *state)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            changed: stats().map(|stats| stats.changed).sum(),
+            words: stats().map(|stats| stats.words).sum::<u64>() + untouched.map(|tensor| words(tensor)).sum::<u64>(),
+            relative: stats().filter_map(|stats| stats.relative).max_by(f64::total_cmp),
+            cosine: stats().filter_map(|stats| stats.cosine).min_by(f64::total_cmp),
+            max_ulp: stats().map(|stats| stats.max_ulp).max(),
+        }
+    }
+
+    fn share(&self) -> Option<f64> {
+        (self.words > 0).then(|| self.changed as f64 / self.words as f64)
+    }
+
+    /// What happened to the layer as a whole: what happened to all of its tensors that are not equal.
+    fn state_text(&self) -> String {
+        match &self.states[..] {
+            [(state, _)] => state.as_str().to_owned(),
+            several => several
+                .iter()
+                .map(|(state, count)| format!("{count} {}", state.as_str()))
+                .collect::<Vec<_>>()
+                .join(", "),
+        }
+    }
+}
+
+/// Words of a tensor that is the same on both sides.
+fn words(tensor: &TensorDiff) -> u64 {
+    let Some((dtype, dims)) = &tensor.new else { return 0 };
+    let elements = dims.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim));
+    let bytes = elements.and_then(|elements| dtype.byte_len(elements)).unwrap_or(0);
+    bytes / dtype.word_bytes() as u64
+}
+
+/// Rolls tensors up; layers in which nothing changed are left out unless equal tensors are wanted.
+pub(super) fn layers(tensors: &[TensorDiff], sort: Sort, equal: bool) -> Vec<LayerRow> {
+    let mut rows: Vec<LayerRow> = roll_up(tensors.iter().map(|tensor| tensor.name.as_str()))
+        .into_iter()
+        .map(|layer| {
+            let members: Vec<&TensorDiff> = layer.tensors.iter().filter_map(|index| tensors.get(*index)).collect();
+            LayerRow::new(layer.name, &members)
+        })
+        .filter(|row| equal || row.states.iter().any(|(state, _)| *state != State::Equal))
+        .collect();
+    if sort == Sort::Change {
+        rows.sort_by(|a, b| {
+            let key = |row: &LayerRow| row.relative.unwrap_or(0.0);
+            key(b).total_cmp(&key(a)).then_with(|| b.share().unwrap_or(0.0).total_cmp(&a.share().unwrap_or(0.0)))
+        });
+    }
+    rows
+}
+
+pub(super) fn layer_table(rows: &[LayerRow]) -> Table {
+    let mut table = Table::new(&["layer", ">tensors", "state", ">changed", ">max relative", ">min cosine", ">max ULP"]);
+    for row in rows {
+        let color = match &row.states[..] {
+            [(state, _)] => style(*state),
+            _ => Style::Yellow,
+        };
+        table.row(vec![
+            row.name.as_str().into(),
+            row.tensors.to_string().into(),
+            Cell::new(row.state_text(), color),
+            row.share().map(percent).unwrap_or_default().into(),
+            row.relative.map(significant).unwrap_or_default().into(),
+            row.cosine.map(cosine).unwrap_or_default().into(),
+            row.max_ulp.map(|ulp| ulp.to_string()).unwrap_or_default().into(),
+        ]);
+    }
+    table
+}
+
+pub(super) fn layers_json(tensors: &[TensorDiff], args: &Args) -> Value {
+    let rows = layers(tensors, args.sort, args.equal).into_iter().map(|row| {
+        let counts: serde_json::Map<String, Value> =
+            row.states.iter().map(|(state, count)| (state.as_str().to_owned(), (*count).into())).collect();
+        json!({
+            "name": row.name,
+            "tensors": row.tensors,
+            "counts": counts,
+            "changed": row.changed,
+            "words": row.words,
+            "changed_share": row.share(),
+            "max_relative": row.relative,
+            "min_cosine": row.cosine,
+            "max_ulp": row.max_ulp,
+        })
+    });
+    rows.collect()
+}
+
+pub(super) fn tensor_json(tensor: &TensorDiff) -> Value {
+    let geometry = |side: &Option<(DType, Vec<u64>)>| {
+        side.as_ref().map_or(Value::Null, |(dtype, dims)| json!({"dtype": dtype.name(), "shape": dims}))
+    };
+    let stats = tensor.stats.map_or(Value::Null, |stats| {
+        json!({
+            "words": stats.words,
+            "changed": stats.changed,
+            "changed_share": stats.changed_share(),
+            "max_ulp": stats.max_ulp,
+            "relative": stats.relative,
+            "cosine": stats.cosine,
+            "max_abs": stats.max_abs,
+            "not_finite": stats.not_finite,
+        })
+    });
+    json!({
+        "name": tensor.name,
+        "old_name": tensor.old_name,
+        "state": tensor.state.as_str(),
+        "old": geometry(&tensor.old),
+        "new": geometry(&tensor.new),
+        "stats": stats,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use shard_repo::ChangeStats;
+
+    use super::*;
+
+    fn args(sort: Sort, equal: bool) -> Args {
+        Args { sides: vec![], stat: false, exit_code: false, equal, sort, by_layer: false, by_tensor: false }
+    }
+
+    fn tensor(name: &str, state: State, relative: Option<f64>) -> TensorDiff {
+        let geometry = Some((DType::BF16, vec![2, 5]));
+        let stats = relative.map(|relative| ChangeStats {
+            words: 10,
+            changed: 5,
+            max_ulp: 3,
+            relative: Some(relative),
+            cosine: Some(0.5),
+            max_abs: Some(1.0),
+            not_finite: 0,
+        });
+        TensorDiff { name: name.to_owned(), old_name: None, state, old: geometry.clone(), new: geometry, stats }
+    }
+
+    fn tensors() -> Vec<TensorDiff> {
+        vec![
+            tensor("h.10.w", State::Value, Some(0.1)),
+            tensor("h.2.w", State::Value, Some(0.3)),
+            tensor("h.2.b", State::Equal, None),
+            tensor("lm.head", State::Added, None),
+        ]
+    }
+
+    #[test]
+    fn rows_come_in_the_order_that_is_wanted() {
+        let names = |args: &Args| -> Vec<String> {
+            selected(&tensors(), args).iter().map(|tensor| tensor.name.clone()).collect()
+        };
+        assert_eq!(names(&args(Sort::Name, false)), ["h.2.w", "h.10.w", "lm.head"]);
+        assert_eq!(names(&args(Sort::Change, true)), ["lm.head", "h.2.w", "h.10.w", "h.2.b"]);
+    }
+
+    #[test]
+    fn layers_add_up_their_tensors() {
+        let rows = layers(&tensors(), Sort::Name, false);
+        let second = rows.iter().find(|row| row.name == "h.2").unwrap();
+        assert_eq!((second.tensors, second.changed, second.words), (2, 5, 20));
+        assert_eq!(second.state_text(), "1 equal, 1 value");
+        assert_eq!(second.share(), Some(0.25));
+        assert_eq!(rows.len(), 3);
+        let equal_only = [tensor("h.1.w", State::Equal, None)];
+        assert!(layers(&equal_only, Sort::Name, false).is_empty());
+        assert_eq!(layers(&equal_only, Sort::Name, true).len(), 1);
+    }
+
+    #[test]
+    fn a_difference_in_shape_shows_both() {
+        let mut changed = tensor("w", State::Shape, None);
+        changed.new = Some((DType::BF16, vec![3, 5]));
+        let text = tensor_table(&[&changed]).render(false, None);
+        assert!(text.contains("BF16") && text.contains("[2, 5] -> [3, 5]"), "{text}");
+        assert_eq!(tensor_json(&changed)["new"]["shape"], json!([3, 5]));
+    }
+}

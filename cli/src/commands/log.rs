@@ -1,0 +1,188 @@
+//! `shard log`
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use shard_core::Digest;
+use shard_history::revision::RefKind;
+use shard_manifest::RunRecord;
+use shard_repo::{Head, LogEntry, NamedRef, RepoError, Repository};
+
+use crate::Context;
+use crate::error::{Failure, code};
+use crate::report::json;
+use crate::report::style::Style;
+use crate::report::text::{visible, visible_lines};
+
+/// Show commits, newest first
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where to start (HEAD by default) and the file or folder whose history is wanted; one alone is taken for a revision if
+    /// there is one of that name
+    #[arg(value_name = "REV] [PATH", num_args = 0..=2)]
+    what: Vec<String>,
+    /// The path, where it could be taken for a revision
+    #[arg(last = true, value_name = "PATH", num_args = 0..=1)]
+    path: Option<PathBuf>,
+    /// At most this many commits
+    #[arg(short = 'n', long, value_name = "N")]
+    max_count: Option<usize>,
+    /// A line a commit
+    #[arg(long)]
+    oneline: bool,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
+    let repository = context.repository()?;
+    let entries = select(args, &repository)?;
+    if context.ui.json {
+        let commits: Vec<Value> = entries.iter().map(|entry| json::commit(&entry.id, &entry.commit)).collect();
+        context.ui.print_json(&json!({"commits": commits}))?;
+        return Ok(code::DONE);
+    }
+    let names = Names::new(&repository)?;
+    let mut text = String::new();
+    for entry in &entries {
+        if args.oneline {
+            line(entry, &names, context, &mut text)
+        } else {
+            paragraph(entry, &names, context, &mut text)
+        }
+    }
+    // Paragraphs are parted by blank lines; none comes first.
+    context.ui.print(text.strip_prefix('\n').unwrap_or(&text))?;
+    Ok(code::DONE)
+}
+
+/// The commits asked for.
+fn select(args: &Args, repository: &Repository) -> Result<Vec<LogEntry>, Failure> {
+    let most = args.max_count.unwrap_or(usize::MAX);
+    let tracked = |path: &Path| repository.tracked_path(path);
+    let (first, second) = match (&args.what[..], &args.path) {
+        ([], path) => (None, path.clone()),
+        ([first], path) => (Some(first), path.clone()),
+        ([first, path], None) => (Some(first), Some(PathBuf::from(path))),
+        _ => return Err(Failure::new(code::USAGE, "two paths are given").next("`shard log REV -- PATH`")),
+    };
+    let path = second.as_deref().map(tracked).transpose()?;
+    let Some(first) = first else {
+        let head = repository.resolve("HEAD")?;
+        return Ok(repository.log(head, path.as_deref(), most)?);
+    };
+    match repository.resolve(first) {
+        Ok(from) => Ok(repository.log(from, path.as_deref(), most)?),
+        Err(error @ RepoError::Revision(_)) if path.is_none() => {
+            // No revision, so a path: one that is there, or was once.
+            let path = Path::new(first);
+            let Ok(name) = tracked(path) else { return Err(error.into()) };
+            let entries = repository.log(repository.resolve("HEAD")?, Some(&name), most)?;
+            if entries.is_empty() && std::fs::symlink_metadata(path).is_err() {
+                return Err(Failure::from(error).because(format!("no commit has a path {name:?} either")));
+            }
+            Ok(entries)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What names commits: HEAD, branches and tags.
+struct Names {
+    head: Head,
+    of: HashMap<Digest, Vec<NamedRef>>,
+}
+
+impl Names {
+    fn new(repository: &Repository) -> Result<Self, Failure> {
+        let mut of: HashMap<Digest, Vec<NamedRef>> = HashMap::new();
+        for named in repository.named_refs()? {
+            of.entry(named.commit).or_default().push(named);
+        }
+        Ok(Self { head: repository.head()?, of })
+    }
+
+    /// As in Git: ` (HEAD -> main, tag: v1)`.
+    fn decoration(&self, id: &Digest, context: &Context) -> String {
+        let mut parts = Vec::new();
+        if self.head.branch.is_none() && self.head.commit == Some(*id) {
+            parts.push(context.ui.paint("HEAD", Style::Cyan));
+        }
+        for named in self.of.get(id).into_iter().flatten() {
+            let is_head = named.kind == RefKind::Branch && self.head.branch.as_ref() == Some(&named.name);
+            parts.push(match named.kind {
+                RefKind::Tag => context.ui.paint(&format!("tag: {}", named.name), Style::Yellow),
+                _ if is_head => context.ui.paint(&format!("HEAD -> {}", named.name), Style::Green),
+                _ => context.ui.paint(&named.name, Style::Green),
+            });
+        }
+        if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+    }
+}
+
+fn line(entry: &LogEntry, names: &Names, context: &Context, text: &mut String) {
+    let id = context.ui.paint(&entry.id.short(), Style::Cyan);
+    let decoration = names.decoration(&entry.id, context);
+    text.push_str(&format!("{id}{decoration} {}\n", visible(entry.commit.title())));
+}
+
+fn paragraph(entry: &LogEntry, names: &Names, context: &Context, text: &mut String) {
+    let decoration = names.decoration(&entry.id, context);
+    text.push_str(&format!("\n{}", header(entry, &decoration, context)));
+}
+
+/// A commit's id, author, date, message and records.
+pub(crate) fn header(entry: &LogEntry, decoration: &str, context: &Context) -> String {
+    let commit = &entry.commit;
+    let mut text = format!("{}{decoration}\n", context.ui.paint(&format!("commit {}", entry.id), Style::Cyan));
+    if commit.parents.len() > 1 {
+        let parents: Vec<String> = commit.parents.iter().map(Digest::short).collect();
+        text.push_str(&format!("Merge:  {}\n", parents.join(" ")));
+    }
+    if let Some(author) = &commit.author {
+        text.push_str(&format!("Author: {}\n", visible(author)));
+    }
+    text.push_str(&format!("Date:   {}\n\n", visible(&commit.created_at)));
+    for line in visible_lines(commit.message.trim_end()) {
+        text.push_str(format!("    {line}").trim_end());
+        text.push('\n');
+    }
+    if !commit.records.is_empty() {
+        text.push('\n');
+    }
+    for record in &commit.records {
+        text.push_str(&format!("    {}\n", context.ui.paint(&summary(record), Style::Dim)));
+    }
+    text
+}
+
+/// A record in one line.
+fn summary(record: &RunRecord) -> String {
+    let mut parts = Vec::new();
+    parts.extend(record.model_name.clone());
+    parts.extend(record.epoch.map(|epoch| format!("epoch {epoch}")));
+    parts.extend(record.step.map(|step| format!("step {step}")));
+    parts.extend(record.seed.map(|seed| format!("seed {seed}")));
+    parts.extend(record.hyperparameters.iter().take(6).map(|(name, value)| match value.as_str() {
+        Some(text) => format!("{name}={text}"),
+        None => format!("{name}={value}"),
+    }));
+    if record.hyperparameters.len() > 6 {
+        parts.push("…".to_owned());
+    }
+    format!("{}: {}", record.file_path, if parts.is_empty() { "run record".to_owned() } else { parts.join(", ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_told_in_one_line() {
+        let mut record = RunRecord::new("m.safetensors");
+        assert_eq!(summary(&record), "m.safetensors: run record");
+        (record.step, record.epoch) = (Some(100), Some(1.5));
+        record.hyperparameters.insert("lr".to_owned(), json!(0.001));
+        record.hyperparameters.insert("optimizer".to_owned(), json!("adamw"));
+        assert_eq!(summary(&record), "m.safetensors: epoch 1.5, step 100, lr=0.001, optimizer=adamw");
+    }
+}

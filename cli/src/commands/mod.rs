@@ -1,0 +1,17 @@
+//! The commands: one file each, with its arguments and what it prints.
+
+pub(crate) mod add;
+pub(crate) mod checkout;
+pub(crate) mod chunk;
+pub(crate) mod commit;
+#[cfg(feature = "demo")]
+pub(crate) mod demo;
+pub(crate) mod diff;
+pub(crate) mod init;
+pub(crate) mod log;
+pub(crate) mod pack;
+pub(crate) mod reindex;
+pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod unpack;
+pub(crate) mod verify;

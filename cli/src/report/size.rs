@@ -1,0 +1,151 @@
+//! Numbers for people: sizes, ratios, shares, durations.
+
+use std::time::Duration;
+
+const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+
+/// A number of bytes in decimal units: `999 B`, `1.2 MB`, `123 MB`.
+pub(crate) fn human(bytes: u64) -> String {
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    // 999.5 would be written as 1000.
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or("EB");
+    if value < 99.95 { format!("{value:.1} {name}") } else { format!("{value:.0} {name}") }
+}
+
+/// How many times smaller `stored` is than `raw`: `13.1x`; `-` where there is nothing to compare.
+pub(crate) fn ratio(raw: u64, stored: u64) -> String {
+    match ratio_value(raw, stored) {
+        None => "-".to_owned(),
+        Some(ratio) if ratio < 9.995 => format!("{ratio:.2}x"),
+        Some(ratio) if ratio < 99.95 => format!("{ratio:.1}x"),
+        Some(ratio) => format!("{ratio:.0}x"),
+    }
+}
+
+/// The same as a number, for JSON.
+pub(crate) fn ratio_value(raw: u64, stored: u64) -> Option<f64> {
+    (raw > 0 && stored > 0).then(|| raw as f64 / stored as f64)
+}
+
+/// A share from 0 to 1 as a percentage. What is not quite nothing and not quite all does not look as if it were.
+pub(crate) fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent > 0.0 && percent < 0.01 {
+        "<0.01%".to_owned()
+    } else if percent < 100.0 && percent >= 99.995 {
+        ">99.99%".to_owned()
+    } else if percent > 0.0 && percent < 10.0 {
+        format!("{percent:.2}%")
+    } else {
+        format!("{percent:.1}%")
+    }
+}
+
+/// A small number with three significant digits: `0.00123`, `1.23e-7`.
+pub(crate) fn significant(value: f64) -> String {
+    if value == 0.0 {
+        "0".to_owned()
+    } else if value.abs() >= 0.001 && value.abs() < 1000.0 {
+        let digits = (2 - value.abs().log10().floor() as i32).max(0) as usize;
+        format!("{value:.digits$}")
+    } else {
+        format!("{value:.2e}")
+    }
+}
+
+/// A cosine, which is most often close to 1.
+pub(crate) fn cosine(value: f64) -> String {
+    let distance = 1.0 - value;
+    if value < 1.0 && distance < 5e-7 { format!("1-{distance:.0e}") } else { format!("{value:.6}") }
+}
+
+/// A duration: `12 ms`, `3.4 s`, `2 min 5 s`.
+pub(crate) fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds < 0.9995 {
+        format!("{:.0} ms", seconds * 1000.0)
+    } else if seconds < 99.95 {
+        format!("{seconds:.1} s")
+    } else {
+        format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60)
+    }
+}
+
+/// A count with its noun: `1 file`, `2 files`.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_keep_two_or_three_digits() {
+        let expected = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (1_234_567, "1.2 MB"),
+            (99_940, "99.9 kB"),
+            (99_950, "100 kB"),
+            (999_499, "999 kB"),
+            (999_500, "1.0 MB"),
+            (123_456_789, "123 MB"),
+            (u64::MAX, "18.4 EB"),
+        ];
+        for (bytes, text) in expected {
+            assert_eq!(human(bytes), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn ratios() {
+        assert_eq!(ratio(0, 0), "-");
+        assert_eq!(ratio(10, 0), "-");
+        assert_eq!(ratio(151, 100), "1.51x");
+        assert_eq!(ratio(9_996, 1000), "10.0x");
+        assert_eq!(ratio(131, 10), "13.1x");
+        assert_eq!(ratio(321, 1), "321x");
+        assert_eq!(ratio_value(3, 2), Some(1.5));
+    }
+
+    #[test]
+    fn percentages_do_not_round_to_nothing_or_all() {
+        assert_eq!(percent(0.0), "0.0%");
+        assert_eq!(percent(1e-9), "<0.01%");
+        assert_eq!(percent(0.0123), "1.23%");
+        assert_eq!(percent(0.5), "50.0%");
+        assert_eq!(percent(0.999_999_9), ">99.99%");
+        assert_eq!(percent(1.0), "100.0%");
+    }
+
+    #[test]
+    fn small_numbers() {
+        assert_eq!(significant(0.0), "0");
+        assert_eq!(significant(0.001_234), "0.00123");
+        assert_eq!(significant(12.34), "12.3");
+        assert_eq!(significant(123.4), "123");
+        assert_eq!(significant(1.234e-7), "1.23e-7");
+        assert_eq!(cosine(1.0), "1.000000");
+        assert_eq!(cosine(0.5), "0.500000");
+        assert_eq!(cosine(1.0 - 2e-9), "1-2e-9");
+        assert_eq!(count(1, "file"), "1 file");
+        assert_eq!(count(0, "file"), "0 files");
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration(Duration::from_millis(12)), "12 ms");
+        assert_eq!(duration(Duration::from_micros(999_700)), "1.0 s");
+        assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
+    }
+}
