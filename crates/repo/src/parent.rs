@@ -1,8 +1,8 @@
 //! Base search: which stored bytes are likely to predict a new file's tensors.
 //!
-//! A tensor's base is the tensor of the same name and element type in an earlier file: the previous version of the same
-//! path first, then the file whose tensors match best, then any other, so that renamed files and re-sharded sets find
-//! theirs. Shapes are equal, or differ only in the first dimension (rows were appended or dropped). Equal content under
+//! A tensor's base is the tensor of the same name and element type in an earlier file: the file whose tensors match best (among
+//! equals the previous version of the same path, then its nearest predecessor), then any other, so that renamed files and
+//! re-sharded sets find theirs. Shapes are equal, or differ only in the first dimension (rows were appended or dropped). Equal content under
 //! another name needs no base: it is the same block.
 
 use std::cmp::Ordering;

@@ -3,7 +3,7 @@
 //! One thread reads and hashes the file, workers hash and encode blocks, one thread hands them to the sink. A fixed number
 //! of slots (a block's bytes and its encoding) goes round between them, so memory does not grow with the file.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,7 +122,7 @@ fn snapshot(
     options: SnapshotOptions,
     progress: &dyn Progress,
 ) -> Result<(ContentManifest, SnapshotCost)> {
-    let claimed = Mutex::new(HashSet::new());
+    let claimed = Mutex::new(HashMap::new());
     let job = BlockJob { sink, path, layout, plan, claimed: &claimed, level: options.level };
     let mut cutter = Cutter::new(source, layout, options.cut);
     let mut builder = Builder::new(source.len(), layout, options.cut, Some(sink));
@@ -137,6 +137,7 @@ fn snapshot(
         while let Some(cut) = cutter.next(&mut slot.data).map_err(changed)? {
             file_hash.update(&slot.data);
             (slot.segment, slot.offset) = (cut.segment, cut.offset);
+            slot.sequence += 1;
             let encoded = worker.encode(&mut slot)?;
             builder.take(&slot, encoded)?;
             progress.advance(slot.data.len() as u64);
@@ -234,8 +235,9 @@ struct BlockJob<'a> {
     path: &'a Path,
     layout: &'a Layout,
     plan: &'a BasePlan,
-    /// Ids that a worker is encoding or has encoded, so that equal blocks are encoded once.
-    claimed: &'a Mutex<HashSet<Digest>>,
+    /// The first place in the file of each id, as far as workers have seen it: equal blocks are encoded once, and always
+    /// with the base of the first, whichever worker was faster.
+    claimed: &'a Mutex<HashMap<Digest, u64>>,
     level: Level,
 }
 
@@ -256,8 +258,7 @@ impl Worker<'_> {
     fn encode(&mut self, slot: &mut Slot) -> Result<Encoded> {
         let id = sha256(&slot.data);
         slot.stored.clear();
-        let claimed = self.job.claimed.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-        if !claimed || self.job.sink.locate(&block_key(id))?.is_some() {
+        if !self.claim(id, slot.sequence) || self.job.sink.locate(&block_key(id))?.is_some() {
             return Ok(Encoded { id, new: None });
         }
         let dtype = self.job.layout.segments.get(slot.segment).and_then(|segment| segment.dtype);
@@ -274,6 +275,14 @@ impl Worker<'_> {
         Ok(Encoded { id, new: Some(bases.unwrap_or_default()) })
     }
 
+    /// Whether no earlier place of the file has this block.
+    fn claim(&self, id: Digest, sequence: u64) -> bool {
+        let mut claimed = self.job.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = claimed.entry(id).or_insert(sequence);
+        *first = sequence.min(*first);
+        *first == sequence
+    }
+
     /// The planned base, moved towards its keyframe where the chain would become too long.
     fn find_base(&mut self, slot: &Slot) -> Result<Option<BaseRef>> {
         let Some(mut reference) = self.job.plan.base(slot.segment, slot.offset, slot.data.len()) else {
@@ -286,15 +295,12 @@ impl Worker<'_> {
                     let (header, _) = self.reader.header(&block_key(id))?;
                     // Only a base that lies under the block byte for byte can stand in for it.
                     let whole = header.base.filter(|base| base.transpose.is_none() && base.ranges.len() == 1);
-                    let Some((below, len)) =
-                        whole.and_then(|base| base.ranges[0].block.map(|b| (b, base.ranges[0].len)))
-                    else {
+                    let Some(below) = whole.and_then(|base| base.ranges.first().copied()) else { return Ok(None) };
+                    let (Some(next), true) = (below.block, below.len >= range.start + range.len) else {
                         return Ok(None);
                     };
-                    if len < range.start + range.len {
-                        return Ok(None);
-                    }
-                    id = below;
+                    range.start += below.start;
+                    id = next;
                 }
                 range.block = Some(id);
             }
@@ -334,7 +340,10 @@ impl<'a> Builder<'a> {
     fn take(&mut self, slot: &Slot, encoded: Encoded) -> Result<()> {
         let len = slot.data.len();
         self.cost.blocks += 1;
-        if let (Some(bases), Some(sink)) = (&encoded.new, self.sink) {
+        // A later block may have been encoded before its equal was seen at an earlier place.
+        if let (Some(bases), Some(sink)) = (&encoded.new, self.sink)
+            && sink.locate(&block_key(encoded.id))?.is_none()
+        {
             self.cost.new_blocks += 1;
             self.cost.new_bytes += slot.stored.len() as u64;
             self.cost.deltas += u64::from(!bases.is_empty());
