@@ -91,11 +91,14 @@ impl Failure {
 
     /// A failure to read an archive: what is damaged is the archive, not a repository.
     pub(crate) fn in_archive(error: RepoError, archive: &Path) -> Self {
+        if let Err(missing) = archive.metadata() {
+            return Self::io(archive, "cannot read", &missing);
+        }
         let mut failure = Self::from(error);
         if failure.code == code::DAMAGED {
             let shown = archive.display();
-            failure.what = format!("{shown}: the archive is damaged, or is no archive");
-            failure.why.insert(0, failure_text(&failure.what, &failure.why));
+            let problem = std::mem::replace(&mut failure.what, format!("{shown}: it is damaged, or is no archive"));
+            failure.why.insert(0, problem);
             failure.next =
                 Some(format!("copy it again from where it came; `shard verify {shown}` lists what is damaged"));
         }
@@ -183,11 +186,6 @@ fn causes(what: &str, error: &dyn Error) -> Vec<String> {
         source = cause.source();
     }
     why
-}
-
-/// What an archive's error said before it was put in an archive's words.
-fn failure_text(what: &str, why: &[String]) -> String {
-    why.first().cloned().unwrap_or_else(|| what.to_owned())
 }
 
 const RESTORE: &str = "`shard verify --full` shows what is affected; restore the damaged file of `.shard` from a copy of the \
@@ -361,24 +359,24 @@ fn closest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str
     scored.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
-/// Insertions, deletions and replacements that make one text the other (Levenshtein). Long texts are not compared.
+/// Insertions, deletions, replacements and swaps of neighbours that make one text the other (the optimal string alignment
+/// distance). Only the beginnings of long texts are compared.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(200).collect(), b.chars().take(200).collect());
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (to, cell) in b.iter().zip(row.iter_mut().skip(1)) {
-            let above = *cell;
-            left = (diagonal + usize::from(from != to)).min(above + 1).min(left + 1);
-            diagonal = above;
-            *cell = left;
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
         }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
+        rows.push(row);
     }
-    row.last().copied().unwrap_or(0)
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -391,6 +389,7 @@ mod tests {
         assert_eq!(distance("abc", ""), 3);
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("main", "main"), 0);
+        assert_eq!(distance("mian", "main"), 1);
         assert_eq!(closest("mian", ["main", "release", "maintenance"].into_iter()), ["main"]);
         assert_eq!(closest("v1", ["v2", "release-1"].into_iter()), ["v2"]);
         assert_eq!(closest("run-7", ["experiment"].into_iter()), Vec::<&str>::new());

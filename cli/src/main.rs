@@ -49,7 +49,7 @@ struct Cli {
 struct Global {
     /// Run as if started in DIR
     #[arg(short = 'C', value_name = "DIR", global = true)]
-    directory: Option<PathBuf>,
+    working_folder: Option<PathBuf>,
     /// Worker threads; 0 is one a core, up to 12
     #[arg(long, value_name = "N", global = true, default_value_t = 0, hide_default_value = true,
           value_parser = clap::value_parser!(u16).range(0..=256))]
@@ -159,7 +159,7 @@ fn main() -> ExitCode {
         settings: Settings { threads: usize::from(global.threads), level },
         store: RefCell::default(),
     };
-    let outcome = enter(global.directory.as_deref()).and_then(|()| run(&command, &context));
+    let outcome = enter(global.working_folder.as_deref()).and_then(|()| run(&command, &context));
     context.print_notes();
     match outcome {
         Ok(code) => ExitCode::from(code),
@@ -239,9 +239,23 @@ mod tests {
     }
 
     #[test]
+    fn no_command_has_an_argument_of_a_global_s_name() {
+        // clap would hand one the value of the other.
+        let command = Cli::command();
+        let globals: Vec<_> = command.get_arguments().filter(|argument| argument.is_global_set()).collect();
+        assert_eq!(globals.len(), 6);
+        for subcommand in command.get_subcommands() {
+            for argument in subcommand.get_arguments() {
+                let clashes = globals.iter().any(|global| global.get_id() == argument.get_id());
+                assert!(!clashes, "{} of {}", argument.get_id(), subcommand.get_name());
+            }
+        }
+    }
+
+    #[test]
     fn global_options_stand_on_either_side() {
         let cli = Cli::try_parse_from(["shard", "-C", "x", "--threads", "2", "status", "--json", "-q"]).unwrap();
-        assert_eq!(cli.global.directory.as_deref(), Some(Path::new("x")));
+        assert_eq!(cli.global.working_folder.as_deref(), Some(Path::new("x")));
         assert!(cli.global.json && cli.global.quiet && cli.global.threads == 2);
         assert!(Cli::try_parse_from(["shard", "--threads", "x", "status"]).is_err());
     }
