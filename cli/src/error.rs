@@ -45,7 +45,7 @@ pub(crate) struct Failure {
     /// The exit code.
     code: u8,
     /// A name that was looked up in vain: similar ones are suggested.
-    unknown: Option<Unknown>,
+    unknown: Option<Box<Unknown>>,
     /// Whether nobody reads our output any more.
     closed_pipe: bool,
 }
@@ -115,7 +115,7 @@ impl Failure {
 
     /// Adds names that are like the one that was not found.
     pub(crate) fn suggest(&mut self, repository: &Repository) {
-        match self.unknown.take() {
+        match self.unknown.take().map(|unknown| *unknown) {
             None => {}
             Some(Unknown::Revision(text)) => {
                 let names: Vec<String> =
@@ -246,7 +246,7 @@ impl From<RepoError> for Failure {
             }
             RepoError::Revision(revision) => from_revision(revision, with),
             RepoError::NoSuchPath { revision, path } => Self {
-                unknown: Some(Unknown::Path { revision: revision.clone(), path: path.clone() }),
+                unknown: Some(Box::new(Unknown::Path { revision: revision.clone(), path: path.clone() })),
                 ..with(code::NOT_FOUND, "paths of a revision are relative to the repository's root")
             },
             RepoError::NothingToDo(_) => {
@@ -270,7 +270,7 @@ impl From<RepoError> for Failure {
 fn from_revision(error: &RevisionError, with: impl Fn(u8, &str) -> Failure) -> Failure {
     match error {
         RevisionError::Unknown(text) => Failure {
-            unknown: Some(Unknown::Revision(text.clone())),
+            unknown: Some(Box::new(Unknown::Revision(text.clone()))),
             ..with(code::NOT_FOUND, "`shard log` lists commits")
         },
         RevisionError::Unborn => with(code::NOT_FOUND, "`shard add PATH…` and `shard commit -m …` make the first one"),

@@ -1,6 +1,4 @@
-//! Numbers for people: sizes, ratios, shares, durations.
-
-use std::time::Duration;
+//! Numbers for people: sizes, ratios, shares, counts.
 
 const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
 
@@ -40,7 +38,7 @@ pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent > 0.0 && percent < 0.01 {
         "<0.01%".to_owned()
-    } else if percent < 100.0 && percent >= 99.995 {
+    } else if (99.995..100.0).contains(&percent) {
         ">99.99%".to_owned()
     } else if percent > 0.0 && percent < 10.0 {
         format!("{percent:.2}%")
@@ -65,18 +63,6 @@ pub(crate) fn significant(value: f64) -> String {
 pub(crate) fn cosine(value: f64) -> String {
     let distance = 1.0 - value;
     if value < 1.0 && distance < 5e-7 { format!("1-{distance:.0e}") } else { format!("{value:.6}") }
-}
-
-/// A duration: `12 ms`, `3.4 s`, `2 min 5 s`.
-pub(crate) fn duration(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    if seconds < 0.9995 {
-        format!("{:.0} ms", seconds * 1000.0)
-    } else if seconds < 99.95 {
-        format!("{seconds:.1} s")
-    } else {
-        format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60)
-    }
 }
 
 /// A count with its noun: `1 file`, `2 files`.
@@ -140,12 +126,5 @@ mod tests {
         assert_eq!(cosine(1.0 - 2e-9), "1-2e-9");
         assert_eq!(count(1, "file"), "1 file");
         assert_eq!(count(0, "file"), "0 files");
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration(Duration::from_millis(12)), "12 ms");
-        assert_eq!(duration(Duration::from_micros(999_700)), "1.0 s");
-        assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
     }
 }

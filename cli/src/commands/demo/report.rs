@@ -9,7 +9,7 @@ use shard_datasets::train::Series;
 use super::{Committed, KINDS, Kept, Outcome, Restored};
 use crate::Context;
 use crate::report::json::sizes as sizes_json;
-use crate::report::size::{count, duration, human, ratio};
+use crate::report::size::{count, human, ratio};
 use crate::report::style::Style;
 use crate::report::table::{Cell, Table};
 use crate::report::text::visible;
@@ -196,4 +196,28 @@ pub(super) fn to_json(outcome: &Outcome, folder: Option<&Path>) -> Value {
         "restore_seconds": outcome.restore_time.as_secs_f64(),
         "exact": outcome.restored.iter().all(|file| file.expected == file.found),
     })
+}
+
+/// A duration: `12 ms`, `3.4 s`, `2 min 5 s`.
+fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds < 0.9995 {
+        format!("{:.0} ms", seconds * 1000.0)
+    } else if seconds < 99.95 {
+        format!("{seconds:.1} s")
+    } else {
+        format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration(Duration::from_millis(12)), "12 ms");
+        assert_eq!(duration(Duration::from_micros(999_700)), "1.0 s");
+        assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
+    }
 }

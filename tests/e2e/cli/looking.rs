@@ -1,0 +1,177 @@
+//! `show`, `diff`, `chunk`, `verify`.
+
+use std::fs;
+
+use serde_json::Value;
+use shard_datasets::cases::{Versions, every_change};
+
+use crate::place::{Place, hex};
+
+#[test]
+fn show_revisions_files_and_archives() {
+    let place = Place::with_history();
+    let (first, second) = every_change(1).unwrap();
+    let out = place.ok(&["show", "v1"]);
+    assert!(out.contains("    First\n") && out.contains("added  model.safetensors"), "{out}");
+    assert!(place.ok(&["show", "--tensors"]).contains("noisy.weight"));
+    assert!(place.ok(&["show", "--storage"]).contains("notes.txt"));
+
+    let out = place.ok(&["show", "HEAD:model.safetensors"]);
+    assert!(out.contains("safetensors") && out.contains(&hex(&second)) && out.contains("noisy.weight"), "{out}");
+    let json = place.json(&["show", "v1:model.safetensors"]);
+    assert_eq!(json["sha256"], hex(&first).as_str());
+    assert_eq!(json["size"], first.len());
+    assert_eq!(json["record"]["step"], 100);
+    let tensors = json["tensors"].as_array().unwrap();
+    assert_eq!(tensors.len(), 6);
+    assert!(
+        tensors
+            .iter()
+            .any(|t| t["name"] == "equal.i64" && t["dtype"] == "I64" && t["shape"] == serde_json::json!([50]))
+    );
+    assert_eq!(place.json(&["show", "HEAD:notes.txt"])["format"], "opaque");
+
+    let json = place.json(&["show", "HEAD:model.safetensors", "--storage"]);
+    let blocks = json["storage"]["blocks"].as_array().unwrap();
+    assert!(blocks.iter().any(|block| block["base"].is_object() && block["depth"] == 1), "{json}");
+    assert!(blocks.iter().all(|block| block["chain"].is_string() && block["stored"].as_u64() > Some(0)));
+    assert!(place.ok(&["show", "HEAD:model.safetensors", "--storage"]).contains("total, each block once"));
+
+    let manifest: Value = serde_json::from_str(&place.ok(&["show", "v1:model.safetensors", "--manifest"])).unwrap();
+    assert_eq!((manifest["type"].as_str(), manifest["step"].as_u64()), (Some("model"), Some(100)));
+    assert_eq!(manifest["sha256"], hex(&first).as_str());
+
+    // A plain file, in a repository or not.
+    let plain = Place::new();
+    plain.write("x.safetensors", &first);
+    let out = plain.ok(&["show", "./x.safetensors"]);
+    assert!(out.contains(&hex(&first)) && out.contains("resized.weight"), "{out}");
+    plain.ok(&["pack", "x.safetensors", "-o", "x.shard"]);
+    assert!(plain.ok(&["show", "x.shard"]).contains(&hex(&first)));
+    assert_eq!(plain.json(&["show", "x.shard", "--storage"])["files"][0]["path"], "x.safetensors");
+
+    place.fails(&["show", "HEAD:model.safetensor"], 3, &["did you mean model.safetensors?"]);
+    place.fails(&["show", "v2"], 3, &["v2", "did you mean v1?", "there is no file"]);
+    place.fails(&["show", "--manifest"], 2, &["HEAD:model.safetensors"]);
+    place.fails(&["show", "./model.safetensors", "--storage"], 2, &["--storage"]);
+    plain.fails(&["show"], 3, &["not a shard repository", "shard init"]);
+    plain.fails(&["show", "gone.safetensors"], 3, &["gone.safetensors"]);
+}
+
+#[test]
+fn diff_accounts_for_every_tensor() {
+    let place = Place::with_history();
+    let (first, second) = every_change(1).unwrap();
+    let summary = "7 tensors: 3 equal, 1 value, 1 shape, 1 added, 1 removed";
+    for args in
+        [&["diff", "v1", "HEAD"][..], &["diff", "v1"], &["diff", "v1:model.safetensors", "HEAD:model.safetensors"]]
+    {
+        let out = place.ok(args);
+        assert!(out.contains(summary), "{args:?}: {out}");
+        assert!(out.contains("noisy.weight") && !out.contains("equal.f32"), "{args:?}: {out}");
+    }
+    assert!(place.ok(&["diff", "v1", "HEAD", "--equal"]).contains("equal.f32"));
+    assert!(!place.ok(&["diff", "v1", "HEAD", "--stat"]).contains("noisy.weight"));
+    let by_layer = place.ok(&["diff", "v1", "HEAD", "--by-layer"]);
+    assert!(by_layer.starts_with("v1:model -> HEAD:model\nlayer "), "{by_layer}");
+    let json = place.json(&["diff", "v1", "HEAD", "--equal", "--sort", "change"]);
+    let model = &json["models"][0];
+    assert_eq!(model["counts"]["equal"], 3);
+    assert_eq!(model["tensors"].as_array().unwrap().len(), 7);
+    let noisy = model["tensors"].as_array().unwrap().iter().find(|t| t["name"] == "noisy.weight").unwrap();
+    assert!(noisy["stats"]["max_ulp"].as_u64() >= Some(1) && noisy["stats"]["changed_share"].as_f64() > Some(0.3));
+
+    assert_eq!(place.ok(&["diff"]), "no differences\n");
+    assert_eq!(place.run(&["diff", "--exit-code"]).code, 0);
+    assert_eq!(place.run(&["diff", "v1", "--exit-code"]).code, 1);
+    // The work tree and files on disk.
+    place.write("model.safetensors", &first);
+    place.write("notes.txt", b"changed");
+    let out = place.ok(&["diff"]);
+    assert!(out.contains("HEAD:model -> work tree:model") && out.contains("files without tensors"), "{out}");
+    assert!(out.contains("notes.txt") && out.contains("7 tensors"), "{out}");
+    assert!(place.ok(&["diff", "model.safetensors"]).contains("7 tensors: 3 equal"));
+    let same = place.ok(&["diff", "v1", "model.safetensors"]);
+    assert!(same.contains("the files are identical"), "{same}");
+    let outside = Place::new();
+    let (a, b) = (outside.write("a.safetensors", &first), outside.write("b/c.safetensors", &second));
+    let (a, b) = (a.to_str().unwrap(), b.to_str().unwrap());
+    assert!(outside.ok(&["diff", a, b]).contains(summary));
+    assert!(outside.ok(&["diff", "a.safetensors", "b"]).contains(summary), "a folder of shards");
+    assert_eq!(outside.run(&["diff", a, a, "--exit-code"]).code, 0);
+    assert_eq!(outside.run(&["diff", a, b, "--exit-code"]).code, 1);
+    outside.fails(&["diff", a, "nothing"], 3, &["nothing"]);
+    outside.fails(&["diff"], 3, &["not a shard repository"]);
+    place.fails(&["diff", "v1", "mian"], 3, &["mian", "did you mean main?"]);
+}
+
+#[test]
+fn many_changes_are_rolled_up_by_layer() {
+    let place = Place::new();
+    let mut versions = Versions::new(3, 60, 8, 32, 0.5);
+    place.write("a.safetensors", &versions.next().unwrap().unwrap());
+    place.write("b.safetensors", &versions.next().unwrap().unwrap());
+    let out = place.ok(&["diff", "a.safetensors", "b.safetensors"]);
+    assert!(out.contains("\nlayer ") && out.contains("60 tensors: 60 value"), "{out}");
+    let out = place.ok(&["diff", "a.safetensors", "b.safetensors", "--by-tensor"]);
+    assert!(out.contains("\ntensor ") && out.contains("block.59.weight"), "{out}");
+}
+
+#[test]
+fn chunk_tells_what_is_known() {
+    let place = Place::with_history();
+    let (first, _) = every_change(1).unwrap();
+    let out = place.ok(&["chunk", "model.safetensors"]);
+    assert!(out.contains("noisy.weight") && out.contains("known"), "{out}");
+    let json = place.json(&["chunk", "model.safetensors"]);
+    let total = &json["total"];
+    assert_eq!(total["new"]["blocks"], 0, "{total}");
+    assert_eq!(json["blocks"].as_array().unwrap().len() as u64, total["blocks"].as_u64().unwrap());
+    assert!(!place.ok(&["chunk", "model.safetensors", "--summary"]).contains("noisy.weight"));
+    assert!(place.json(&["chunk", "--summary", "model.safetensors"])["blocks"].is_null());
+    let plain = Place::new();
+    plain.write("x.safetensors", &first);
+    assert!(plain.ok(&["chunk", "x.safetensors"]).contains("no repository here"));
+    plain.fails(&["chunk", "none"], 3, &["none"]);
+}
+
+#[test]
+fn verify_tells_good_from_bad() {
+    let place = Place::with_history();
+    assert!(place.ok(&["verify"]).starts_with("all is well: "));
+    let json = place.json(&["verify", "--full"]);
+    assert_eq!((json["ok"].as_bool(), json["commits"].as_u64()), (Some(true), Some(2)));
+    assert!(json["entries"].as_u64() > Some(5));
+    place.ok(&["pack", "model.safetensors", "-o", "good.shard"]);
+    assert!(place.ok(&["verify", "good.shard"]).contains("1 file"));
+
+    let largest = fs::read_dir(place.path().join(".shard/packs")).unwrap();
+    let largest = largest.map(|entry| entry.unwrap().path()).max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::remove_file(&largest).unwrap();
+    fs::write(&largest, bytes).unwrap();
+    let run = place.run(&["verify", "--full"]);
+    assert_eq!(run.code, 1, "{}{}", run.out, run.err);
+    assert!(run.out.contains("problem: ") && run.out.contains("next: "), "{}", run.out);
+    let run = place.run(&["verify", "--full", "--json"]);
+    let json: Value = serde_json::from_str(&run.out).unwrap();
+    assert!(run.code == 1 && json["ok"] == false && !json["problems"].as_array().unwrap().is_empty());
+    let restored = place.run(&["checkout", "v1", "-o", "again"]);
+    if restored.code != 0 {
+        assert_eq!(restored.code, 5, "{}", restored.err);
+        assert!(restored.err.contains("shard verify --full"), "{}", restored.err);
+    }
+}
+
+#[test]
+fn names_in_files_cannot_steer_the_terminal() {
+    let place = Place::new();
+    let header = r#"{"\u001b[2Jevil\n":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[1, 2]].concat();
+    place.write("evil.safetensors", &bytes);
+    let out = place.ok(&["show", "./evil.safetensors"]);
+    assert!(out.contains("\\u{1b}[2Jevil\\n") && !out.contains('\u{1b}'), "{out}");
+    assert_eq!(place.json(&["show", "./evil.safetensors"])["tensors"][0]["name"], "\u{1b}[2Jevil\n");
+}
