@@ -54,7 +54,7 @@ struct Global {
     #[arg(long, value_name = "N", global = true, default_value_t = 0, hide_default_value = true,
           value_parser = clap::value_parser!(u16).range(0..=256))]
     threads: u16,
-    /// How hard to look for a smaller encoding
+    /// How hard to look for a smaller encoding: max is the smallest and slowest
     #[arg(long, global = true, value_enum, default_value_t)]
     level: LevelChoice,
     /// No progress and no informational output; results are still printed
@@ -70,12 +70,9 @@ struct Global {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum LevelChoice {
-    /// Fastest
     Fast,
-    /// Good and fast
     #[default]
     Default,
-    /// Smallest
     Max,
 }
 

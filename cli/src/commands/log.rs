@@ -18,12 +18,14 @@ use crate::report::text::{visible, visible_lines};
 /// Show commits, newest first
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where to start (HEAD by default) and the file or folder whose history is wanted; one alone is taken for a revision if
-    /// there is one of that name
-    #[arg(value_name = "REV] [PATH", num_args = 0..=2)]
-    what: Vec<String>,
-    /// The path, where it could be taken for a revision
-    #[arg(last = true, value_name = "PATH", num_args = 0..=1)]
+    /// Where to start; HEAD by default. What is no revision is taken for a path
+    #[arg(value_name = "REV")]
+    first: Option<String>,
+    /// Only commits that changed this file or folder
+    #[arg(value_name = "PATH")]
+    second: Option<PathBuf>,
+    /// The same, where PATH alone would be taken for a revision
+    #[arg(last = true, value_name = "PATH", conflicts_with = "second")]
     path: Option<PathBuf>,
     /// At most this many commits
     #[arg(short = 'n', long, value_name = "N")]
@@ -59,14 +61,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
 fn select(args: &Args, repository: &Repository) -> Result<Vec<LogEntry>, Failure> {
     let most = args.max_count.unwrap_or(usize::MAX);
     let tracked = |path: &Path| repository.tracked_path(path);
-    let (first, second) = match (&args.what[..], &args.path) {
-        ([], path) => (None, path.clone()),
-        ([first], path) => (Some(first), path.clone()),
-        ([first, path], None) => (Some(first), Some(PathBuf::from(path))),
-        _ => return Err(Failure::new(code::USAGE, "two paths are given").next("`shard log REV -- PATH`")),
-    };
-    let path = second.as_deref().map(tracked).transpose()?;
-    let Some(first) = first else {
+    let path = args.second.as_deref().or(args.path.as_deref()).map(tracked).transpose()?;
+    let Some(first) = &args.first else {
         let head = repository.resolve("HEAD")?;
         return Ok(repository.log(head, path.as_deref(), most)?);
     };

@@ -19,15 +19,12 @@ use crate::error::Failure;
 use style::Style;
 use table::Table;
 
-/// When to use colour.
+/// When to use colour; `Auto` is on a terminal, unless NO_COLOR is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum ColorChoice {
-    /// On a terminal, unless NO_COLOR is set.
     #[default]
     Auto,
-    /// Always.
     Always,
-    /// Never.
     Never,
 }
 

@@ -1,11 +1,14 @@
 //! Progress bars: on a terminal only, and only for what takes a while.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use shard_core::Progress;
+
+use super::size::human;
 
 /// Work that is done sooner shows no bar.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -31,11 +34,9 @@ impl Phase {
         let bar = self.bar.get_or_insert_with(|| {
             let bar = match self.total {
                 Some(total) => ProgressBar::new(total).with_style(style(
-                    "{msg:<16} [{bar:30}] {percent:>3}% {decimal_bytes} of {decimal_total_bytes}, \
-                     {decimal_bytes_per_sec}, {eta} left",
+                    "{msg} [{wide_bar}] {percent:>3}% of {decimal_total_bytes}, {speed}, {left} left",
                 )),
-                None => ProgressBar::new_spinner()
-                    .with_style(style("{msg:<16} {spinner} {decimal_bytes}, {decimal_bytes_per_sec}")),
+                None => ProgressBar::new_spinner().with_style(style("{msg} {spinner} {decimal_bytes}, {speed}")),
             };
             bar.with_message(self.name.clone()).with_elapsed(self.start.elapsed())
         });
@@ -44,10 +45,31 @@ impl Phase {
     }
 }
 
-/// A bar's style; the templates are constants, so the fallback is never seen.
+/// A bar's style; the templates are constants, so the fallback is never seen. `{speed}` and `{left}` go by the whole time
+/// so far: a bar that comes up late would otherwise take all that was done before for done at once.
 pub(crate) fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style
+        .progress_chars("=> ")
+        .with_key("speed", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let speed = state.pos() as f64 / state.elapsed().as_secs_f64().max(1e-3);
+            // What cannot be written to the terminal is not shown.
+            let _ = write!(out, "{}/s", human(speed as u64));
+        })
+        .with_key("left", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let undone = state.len().unwrap_or(0).saturating_sub(state.pos()) as f64;
+            let left = state.elapsed().as_secs_f64() * undone / state.pos().max(1) as f64;
+            let _ = write!(out, "{}", short_time(left));
+        })
+}
+
+/// Seconds, minutes or hours: whichever says enough.
+fn short_time(seconds: f64) -> String {
+    match seconds {
+        ..90.0 => format!("{seconds:.0} s"),
+        ..5400.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.1} h", seconds / 3600.0),
+    }
 }
 
 impl Progress for Bar {
@@ -89,6 +111,11 @@ impl Drop for Bar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_short() {
+        assert_eq!([0.4, 89.0, 90.0, 5400.0].map(short_time), ["0 s", "89 s", "2 min", "1.5 h"]);
+    }
 
     #[test]
     fn counts_what_is_done_and_shows_nothing_at_first() {

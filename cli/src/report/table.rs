@@ -71,7 +71,7 @@ impl Table {
     }
 
     /// Lines of text. Columns in which no row has anything are left out; where the lines would be wider than `width`, the
-    /// widest column of text is cut in the middle.
+    /// widest columns of text are cut in the middle.
     pub(crate) fn render(&self, color: bool, width: Option<usize>) -> String {
         let mut widths: Vec<usize> = vec![0; self.columns.len()];
         for row in &self.rows {
@@ -84,11 +84,16 @@ impl Table {
             widths[*index] = widths[*index].max(self.columns[*index].0.len());
         }
         let total: usize = shown.iter().map(|index| widths[*index] + 2).sum::<usize>().saturating_sub(2);
-        if let Some(over) = width.and_then(|width| total.checked_sub(width)).filter(|over| *over > 0) {
+        let mut over = width.map_or(0, |width| total.saturating_sub(width));
+        while over > 0 {
             let texts = shown.iter().copied().filter(|index| self.columns[*index].1 == Align::Left);
-            if let Some(index) = texts.max_by_key(|index| widths[*index]) {
-                widths[index] = widths[index].saturating_sub(over).max(NARROWEST.min(widths[index]));
-            }
+            let Some(widest) = texts.max_by_key(|index| widths[*index]).filter(|index| widths[*index] > NARROWEST)
+            else {
+                break;
+            };
+            let cut = over.min(widths[widest] - NARROWEST);
+            widths[widest] -= cut;
+            over -= cut;
         }
         let mut out = String::new();
         let titles: Vec<Cell> = self.columns.iter().map(|(title, _)| Cell::new(title, Style::Dim)).collect();
@@ -171,6 +176,7 @@ mod tests {
         let text = table.render(false, Some(40));
         assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
         assert!(text.contains("model.layers.12") && text.contains("q_proj.weight") && text.contains('…'), "{text}");
+        table.row(vec!["a.rather.long.name".into(), "1 B".into()]);
         let narrow = table.render(false, Some(5));
         assert!(narrow.lines().all(|line| line.chars().count() <= NARROWEST + 9), "{narrow}");
     }

@@ -169,7 +169,7 @@ fn configuration(args: &Args) -> TrainConfig {
 fn run_training(config: &TrainConfig, folder: &Path, context: &Context) -> Result<Series, Failure> {
     fs::create_dir_all(folder).map_err(|error| Failure::io(folder, "cannot create", &error))?;
     let bar = if context.ui.shows_progress() { ProgressBar::new(config.steps) } else { ProgressBar::hidden() };
-    bar.set_style(style("training         [{bar:30}] {percent:>3}% step {pos} of {len}, {msg}, {eta} left"));
+    bar.set_style(style("training [{wide_bar}] step {pos} of {len}, {msg}, {left} left"));
     let series = train(config, folder, &mut |event| {
         if let Event::Step { step, loss, .. } = event {
             bar.set_position(step);

@@ -18,10 +18,13 @@ use crate::report::style::Style;
 /// Show which tensors differ between two models, and how much
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// None: the work tree against HEAD. One: a revision against the work tree, or a file against what HEAD has of it. Two:
-    /// old and new. Each is a file, a folder of shards, an index.json, a revision, or REV:PATH
-    #[arg(value_name = "OLD] [NEW", num_args = 0..=2)]
-    sides: Vec<String>,
+    /// A revision, REV:PATH, a file, a folder of shards or an index.json; HEAD where nothing is named. Alone, a file is
+    /// compared with what HEAD has of it, anything else with the work tree
+    #[arg(value_name = "OLD")]
+    old: Option<String>,
+    /// The same; the work tree where nothing is named
+    #[arg(value_name = "NEW")]
+    new: Option<String>,
     /// Only the summary of each model
     #[arg(long)]
     stat: bool,
@@ -31,8 +34,8 @@ pub(crate) struct Args {
     /// Show equal tensors too
     #[arg(long)]
     equal: bool,
-    /// Order of the rows
-    #[arg(long, value_enum, default_value_t)]
+    /// Order of the rows: by name, numbers by their value, or the largest change first
+    #[arg(long, value_name = "BY", value_enum, default_value_t)]
     sort: Sort,
     /// A row a layer; the default where there would be more than 40 rows
     #[arg(long, conflicts_with = "by_tensor")]
@@ -44,10 +47,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Sort {
-    /// By name, numbers by their value
     #[default]
     Name,
-    /// The largest change first
     Change,
 }
 
@@ -70,7 +71,8 @@ struct Plan {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let progress = context.ui.progress();
-    let plan = operand::plan(&args.sides, context, progress.as_ref())?;
+    let sides: Vec<&str> = args.old.iter().chain(&args.new).map(String::as_str).collect();
+    let plan = operand::plan(&sides, context, progress.as_ref())?;
     let compared = plan
         .pairs
         .into_iter()

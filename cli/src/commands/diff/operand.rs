@@ -23,7 +23,7 @@ enum Operand {
 }
 
 /// Finds out what is to be compared.
-pub(super) fn plan(sides: &[String], context: &Context, progress: &dyn Progress) -> Result<Plan, Failure> {
+pub(super) fn plan(sides: &[&str], context: &Context, progress: &dyn Progress) -> Result<Plan, Failure> {
     let repository = context.repository_if_any()?;
     let operands = sides.iter().map(|text| operand(text, repository.as_ref())).collect::<Result<Vec<_>, _>>()?;
     let planner = Planner { repository, context, progress };
