@@ -11,7 +11,7 @@ use shard_core::Digest;
 
 use crate::backend::Backend;
 use crate::error::StoreError;
-use crate::record::{MAX_RECORD, RecordReader, RecordWriter};
+use crate::record::{MAX_RECORD, RecordError, RecordReader, RecordWriter};
 
 const FOLDER: &str = "epochs";
 const KIND: &str = "epoch";
@@ -26,19 +26,52 @@ pub struct Epoch {
     pub condemned: HashSet<Digest>,
 }
 
+impl Epoch {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut ids: Vec<&Digest> = self.condemned.iter().collect();
+        ids.sort_unstable();
+        let mut record = RecordWriter::new(KIND, VERSION).field("epoch", &self.number.to_string());
+        for id in ids {
+            record = record.field("condemned", &id.to_hex());
+        }
+        record.finish()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let mut record = RecordReader::new(bytes, KIND, VERSION)?;
+        let number = record.number("epoch")?;
+        if number == 0 {
+            return Err(RecordError::Field("epoch"));
+        }
+        let mut condemned = HashSet::new();
+        let mut last = None;
+        while let Some(id) = record.optional("condemned")? {
+            let id = Digest::from_hex(&id).map_err(|_| RecordError::Field("condemned"))?;
+            // One form only: each once, in order.
+            if last.is_some_and(|last| last >= id) {
+                return Err(RecordError::Field("condemned"));
+            }
+            last = Some(id);
+            condemned.insert(id);
+        }
+        record.finish()?;
+        Ok(Self { number, condemned })
+    }
+}
+
 /// The epochs of a repository.
 pub struct Epochs<'a> {
     backend: &'a dyn Backend,
 }
 
-fn file(number: u64) -> String {
+pub(crate) fn file(number: u64) -> String {
     // As with refs, the newest lists first.
     format!("{FOLDER}/{:016x}", u64::MAX - number)
 }
 
 fn parse_file(name: &str) -> Option<u64> {
     let number = u64::from_str_radix(name, 16).ok()?;
-    (format!("{number:016x}") == name).then(|| u64::MAX - number)
+    (format!("{number:016x}") == name).then(|| u64::MAX - number).filter(|number| *number > 0)
 }
 
 impl<'a> Epochs<'a> {
@@ -76,15 +109,11 @@ impl<'a> Epochs<'a> {
     /// # Errors
     /// [`StoreError`], with [`crate::BackendError::AlreadyExists`] where another collection began it.
     pub fn begin(&self, condemned: HashSet<Digest>) -> Result<Epoch, StoreError> {
-        let number = self.numbers()?.first().copied().unwrap_or(0) + 1;
-        let mut ids: Vec<&Digest> = condemned.iter().collect();
-        ids.sort_unstable();
-        let mut record = RecordWriter::new(KIND, VERSION).field("epoch", &number.to_string());
-        for id in ids {
-            record = record.field("condemned", &id.to_hex());
-        }
-        self.backend.put_if_absent(&file(number), &record.finish())?;
-        Ok(Epoch { number, condemned })
+        // Where there is no next number, its file is taken.
+        let number = self.numbers()?.first().copied().unwrap_or(0).saturating_add(1);
+        let epoch = Epoch { number, condemned };
+        self.backend.put_if_absent(&file(number), &epoch.encode())?;
+        Ok(epoch)
     }
 
     /// All numbers, newest first.
@@ -95,19 +124,9 @@ impl<'a> Epochs<'a> {
     fn read(&self, number: u64) -> Result<Epoch, StoreError> {
         let file = file(number);
         let bytes = self.backend.get(&file, MAX_RECORD)?;
-        let read = || {
-            let mut record = RecordReader::new(&bytes, KIND, VERSION)?;
-            if record.number("epoch")? != number {
-                return Err(crate::record::RecordError::Field("epoch"));
-            }
-            let mut condemned = HashSet::new();
-            while let Some(id) = record.optional("condemned")? {
-                condemned.insert(Digest::from_hex(&id).map_err(|_| crate::record::RecordError::Field("condemned"))?);
-            }
-            record.finish()?;
-            Ok(Epoch { number, condemned })
-        };
-        read().map_err(|problem| StoreError::Record { file, problem })
+        let read = Epoch::decode(&bytes)
+            .and_then(|epoch| if epoch.number == number { Ok(epoch) } else { Err(RecordError::Field("epoch")) });
+        read.map_err(|problem| StoreError::Record { file, problem })
     }
 }
 
@@ -130,5 +149,35 @@ mod tests {
         assert_eq!(epochs.condemned_after(0).unwrap(), HashSet::from([a, b]));
         assert_eq!(epochs.condemned_after(1).unwrap(), HashSet::from([b]));
         assert_eq!(epochs.condemned_after(2).unwrap(), HashSet::new());
+    }
+
+    #[test]
+    fn packs_are_condemned_in_order_and_once() {
+        let (a, b) = (sha256(b"a").to_hex(), sha256(b"b").to_hex());
+        let read = |number: &str, ids: &[&str]| {
+            let record = RecordWriter::new(KIND, VERSION).field("epoch", number);
+            Epoch::decode(&ids.iter().fold(record, |record, id| record.field("condemned", id)).finish())
+        };
+        assert!(b < a);
+        assert_eq!(read("1", &[&b, &a]).map(|epoch| epoch.condemned.len()), Ok(2));
+        assert_eq!(read("1", &[]).map(|epoch| epoch.condemned.len()), Ok(0));
+        assert_eq!(read("1", &[&a, &b]), Err(RecordError::Field("condemned")));
+        assert_eq!(read("1", &[&a, &a]), Err(RecordError::Field("condemned")));
+        assert_eq!(read("0", &[]), Err(RecordError::Field("epoch")));
+    }
+
+    #[test]
+    fn a_file_is_the_epoch_of_its_name() {
+        let backend = MemoryBackend::new();
+        let epochs = Epochs::new(&backend);
+        backend.put_if_absent(&format!("{FOLDER}/{:016x}", u64::MAX), b"epoch 0 is no file").unwrap();
+        assert_eq!(epochs.current().unwrap(), Epoch::default());
+        let last = Epoch { number: u64::MAX, condemned: HashSet::new() };
+        backend.put_if_absent(&file(u64::MAX), &last.encode()).unwrap();
+        assert_eq!(epochs.current().unwrap(), last);
+        let next = epochs.begin(HashSet::new());
+        assert!(matches!(next, Err(StoreError::Backend(error)) if error.is_already_exists()));
+        backend.put_if_absent(&file(7), &last.encode()).unwrap();
+        assert!(matches!(epochs.condemned_after(6), Err(StoreError::Record { .. })));
     }
 }

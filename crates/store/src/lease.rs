@@ -47,7 +47,7 @@ impl Lease {
             .finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let mut record = RecordReader::new(bytes, KIND, VERSION)?;
         let (epoch, nonce) = (record.number("epoch")?, record.nonce("nonce")?);
         let (purpose, host) = (record.field("purpose")?, record.field("host")?);

@@ -1,5 +1,6 @@
 //! Small text files (`format`, refs, leases, epochs): a first line with kind and version, a line a field, and a last line
-//! with the SHA-256 of everything before it. The bytes are canonical: a record has exactly one form.
+//! with the SHA-256 of everything before it. Every line ends in one line feed, and no other control character occurs. The
+//! bytes are canonical: a record has exactly one form.
 
 use shard_core::sha256;
 use thiserror::Error;
@@ -61,7 +62,8 @@ impl RecordWriter {
 
 /// Reads the fields of a record in order.
 pub(crate) struct RecordReader<'a> {
-    lines: std::iter::Peekable<std::str::Lines<'a>>,
+    /// The lines that were not read yet, each with its line feed.
+    rest: &'a str,
 }
 
 impl<'a> RecordReader<'a> {
@@ -73,13 +75,15 @@ impl<'a> RecordReader<'a> {
             return Err(RecordError::Checksum);
         }
         let body = std::str::from_utf8(body).map_err(|_| RecordError::Kind(kind))?;
-        let mut lines = body.lines().peekable();
-        let found = lines.next().and_then(|line| line.strip_prefix("shard-")?.strip_prefix(kind)?.strip_prefix(' '));
+        // Not `str::lines`: it takes a carriage return for part of a line's end, and a last line without any end.
+        let (first, rest) = body.split_once('\n').ok_or(RecordError::Kind(kind))?;
+        let found = first.strip_prefix("shard-").and_then(|line| line.strip_prefix(kind)?.strip_prefix(' '));
+        let found = found.filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
         let found = found.ok_or(RecordError::Kind(kind))?;
         if found != version.to_string() {
             return Err(RecordError::Version { kind, found: found.chars().take(20).collect() });
         }
-        Ok(Self { lines })
+        Ok(Self { rest })
     }
 
     /// The value of the next field, which must have this name.
@@ -89,10 +93,11 @@ impl<'a> RecordReader<'a> {
 
     /// The value of the next field if it has this name.
     pub(crate) fn optional(&mut self, name: &'static str) -> Result<Option<String>, RecordError> {
-        let value = self.lines.peek().and_then(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let Some((line, rest)) = self.rest.split_once('\n') else { return Ok(None) };
+        let value = line.strip_prefix(name).and_then(|line| line.strip_prefix(' '));
         let Some(value) = value else { return Ok(None) };
         let value = unescape(value).ok_or(RecordError::Field(name))?;
-        self.lines.next();
+        self.rest = rest;
         Ok(Some(value))
     }
 
@@ -110,11 +115,8 @@ impl<'a> RecordReader<'a> {
     }
 
     /// Checks that no field is left.
-    pub(crate) fn finish(mut self) -> Result<(), RecordError> {
-        match self.lines.next() {
-            None => Ok(()),
-            Some(_) => Err(RecordError::Field("beyond the last")),
-        }
+    pub(crate) fn finish(self) -> Result<(), RecordError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(RecordError::Field("beyond the last")) }
     }
 }
 
@@ -163,6 +165,33 @@ mod tests {
         Ok(fields)
     }
 
+    /// A record of these lines, whatever they are, with a checksum that fits.
+    fn sealed(lines: &[u8]) -> Vec<u8> {
+        [lines, format!("checksum {}\n", sha256(lines)).as_bytes()].concat()
+    }
+
+    #[test]
+    fn lines_end_in_one_line_feed() {
+        assert_eq!(read(&sealed(b"shard-test 1\ntext a\ncount 7\n")), Ok(("a".to_owned(), 7)));
+        for bad in [
+            "shard-test 1\ntext a\ncount 7",
+            "shard-test 1\ntext a\ncount 7\r\n",
+            "shard-test 1\ntext a\r\ncount 7\n",
+            "shard-test 1\r\ntext a\ncount 7\n",
+            "shard-test 1\rtext a\ncount 7\n",
+            "shard-test 1\n\ntext a\ncount 7\n",
+            "shard-test 1\ntext a\ncount 7\n\n",
+            "shard-test 1\ntext a\ncount 7\nx",
+            "shard-test 1\ntext a\u{85}\ncount 7\n",
+            "shard-test 1\ntext a\0\ncount 7\n",
+            "\nshard-test 1\ntext a\ncount 7\n",
+            "shard-test 1",
+            "",
+        ] {
+            assert!(read(&sealed(bad.as_bytes())).is_err(), "{bad:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_survives(text: String) {
@@ -189,6 +218,10 @@ mod tests {
         assert_eq!(read(&other), Err(RecordError::Kind("test")));
         let later = RecordWriter::new("test", 2).finish();
         assert_eq!(read(&later), Err(RecordError::Version { kind: "test", found: "2".to_owned() }));
+        for odd in ["", " 1", "1\r", "x", "+1"] {
+            let text = format!("shard-test {odd}\n");
+            assert_eq!(read(&sealed(text.as_bytes())), Err(RecordError::Kind("test")), "{odd:?}");
+        }
         let sign = RecordWriter::new("test", 1).field("text", "").field("count", "+7").finish();
         assert_eq!(read(&sign), Err(RecordError::Field("count")));
         let more = RecordWriter::new("test", 1).field("text", "").field("count", "7").field("more", "").finish();

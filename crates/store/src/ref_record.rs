@@ -7,6 +7,7 @@ use shard_core::Digest;
 use crate::nonce::Nonce;
 use crate::record::{RecordError, RecordReader, RecordWriter};
 use crate::ref_name;
+use crate::refs::MAX_MESSAGE;
 
 const KIND: &str = "ref";
 const VERSION: u32 = 1;
@@ -114,6 +115,9 @@ impl RefState {
         let target = Target::parse(&record.field("target")?).ok_or(RecordError::Field("target"))?;
         let (created_at, message) = (record.field("created")?, record.field("message")?);
         record.finish()?;
+        if message.len() > MAX_MESSAGE {
+            return Err(RecordError::Field("message"));
+        }
         if generation == 0 || (generation == 1) != previous.is_none() {
             return Err(RecordError::Field("generation"));
         }
@@ -150,8 +154,12 @@ mod tests {
             let bytes = state.encode();
             assert!(!bytes.contains(&0x1b));
             assert_eq!(RefState::decode(&bytes), Ok(state.clone()));
-            let wrong = RefState { generation: 0, ..state };
+            let wrong = RefState { generation: 0, ..state.clone() };
             assert_eq!(RefState::decode(&wrong.encode()), Err(RecordError::Field("generation")));
+            let long = RefState { message: "a".repeat(MAX_MESSAGE), ..state };
+            assert_eq!(RefState::decode(&long.encode()).as_ref(), Ok(&long));
+            let wrong = RefState { message: "a".repeat(MAX_MESSAGE + 1), ..long };
+            assert_eq!(RefState::decode(&wrong.encode()), Err(RecordError::Field("message")));
         }
         for bad in ["commit", "commit ../x", "ref ../x", "ref ", "tree  ", "Deleted"] {
             assert_eq!(Target::parse(bad), None, "{bad}");

@@ -17,7 +17,7 @@ const FOLDER: &str = "refs";
 /// Largest ref file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 /// Longest message of a ref's state, in bytes.
-const MAX_MESSAGE: usize = 16 << 10;
+pub(crate) const MAX_MESSAGE: usize = 16 << 10;
 /// Most symbolic refs that are followed one after the other.
 const MAX_SYMBOLIC: usize = 8;
 /// How often an operation begins again when others are in its way.
@@ -100,7 +100,7 @@ fn folder(name: &str) -> String {
     format!("{FOLDER}/{}", ref_name::escape(name))
 }
 
-fn file(name: &str, generation: u64) -> String {
+pub(crate) fn file(name: &str, generation: u64) -> String {
     format!("{}/{:016x}", folder(name), u64::MAX - generation)
 }
 

@@ -470,11 +470,11 @@ impl EntrySource for Store {
     }
 }
 
-fn encode_format(id: Nonce, cut: Cut) -> Vec<u8> {
+pub(crate) fn encode_format(id: Nonce, cut: Cut) -> Vec<u8> {
     RecordWriter::new(KIND, VERSION).field("id", &id.to_hex()).field("cut", &cut.block().to_string()).finish()
 }
 
-fn decode_format(bytes: &[u8]) -> Result<(Nonce, Cut), RecordError> {
+pub(crate) fn decode_format(bytes: &[u8]) -> Result<(Nonce, Cut), RecordError> {
     let mut record = RecordReader::new(bytes, KIND, VERSION)?;
     let id = record.nonce("id")?;
     let cut = Cut::from_block(record.number("cut")?).ok_or(RecordError::Field("cut"))?;

@@ -4,5 +4,7 @@ mod basics;
 mod collection;
 mod corruption;
 mod failures;
+mod golden;
+mod one_form;
 mod power;
 mod races;
