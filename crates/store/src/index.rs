@@ -97,8 +97,7 @@ enum OpenFailure {
 impl From<rusqlite::Error> for OpenFailure {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Self::Unwritable(error),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed) => Self::Unwritable(error),
+            Some(code) if means_unwritable(code) => Self::Unwritable(error),
             _ => {
                 let text = error.to_string();
                 let error = IndexError::from(error);
@@ -106,6 +105,14 @@ impl From<rusqlite::Error> for OpenFailure {
             }
         }
     }
+}
+
+/// Whether an index on disk is of no use for want of rights, of room (a limit on the size of files is an I/O failure), or of
+/// a file system that works. A repository can be read without one.
+fn means_unwritable(code: ErrorCode) -> bool {
+    use ErrorCode::{CannotOpen, DiskFull, FileLockingProtocolFailed, PermissionDenied, ReadOnly, SystemIoFailure};
+    let codes = [CannotOpen, DiskFull, FileLockingProtocolFailed, PermissionDenied, ReadOnly, SystemIoFailure];
+    codes.contains(&code)
 }
 
 fn int(value: u64) -> i64 {
@@ -201,8 +208,7 @@ impl Index {
 
     /// Whether an error means that nothing can be written here.
     pub(crate) fn is_unwritable(error: &StoreError) -> bool {
-        matches!(error, StoreError::Index(error) if matches!(
-            error.code(), Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::DiskFull)))
+        matches!(error, StoreError::Index(error) if error.code().is_some_and(means_unwritable))
     }
 
     /// Checks the schema and the repository, or creates them in an empty database.
@@ -536,4 +542,31 @@ fn settle_depths(tx: &Transaction<'_>) -> rusqlite::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    #[test]
+    fn fault_06_an_index_that_cannot_be_written_is_told_from_one_that_is_damaged() {
+        let error = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        for code in [
+            ffi::SQLITE_FULL,
+            ffi::SQLITE_IOERR_WRITE,
+            ffi::SQLITE_READONLY,
+            ffi::SQLITE_CANTOPEN,
+            ffi::SQLITE_PERM,
+            ffi::SQLITE_PROTOCOL,
+        ] {
+            assert!(matches!(OpenFailure::from(error(code)), OpenFailure::Unwritable(_)), "{code}");
+            assert!(Index::is_unwritable(&error(code).into()), "{code}");
+        }
+        for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB] {
+            assert!(matches!(OpenFailure::from(error(code)), OpenFailure::Useless(_)), "{code}");
+            assert!(!Index::is_unwritable(&error(code).into()), "{code}");
+        }
+        assert!(matches!(OpenFailure::from(error(ffi::SQLITE_BUSY)), OpenFailure::Other(_)));
+    }
 }

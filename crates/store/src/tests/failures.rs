@@ -2,12 +2,13 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use shard_core::limits::Cut;
 use shard_core::sha256;
 
-use super::basics::block;
+use super::basics::{block, files};
 use crate::entry::{EntryKey, EntryKind, EntrySink};
 use crate::sim::{Fault, SimFs};
 use crate::{Nonce, RefState, RefUpdate, Store, StoreError, StoreOptions, Target};
@@ -116,4 +117,72 @@ fn fault_05_a_transaction_that_failed_stays_failed() {
         tx.seal().unwrap();
     }
     assert!(poisoned >= 5, "{poisoned}");
+}
+
+/// Writes in a process whose files may have so many KiB, and says how that ended.
+fn work_limited(root: &Path, kib: u32) -> (bool, String) {
+    // Where the signal is ignored, the write that reaches the limit is short, and the next one fails.
+    let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", kib * 2);
+    let output = Command::new("sh")
+        .args(["-c", &script, "limited"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "--nocapture", "tests::failures::a_limited_process"])
+        .env("SHARD_LIMITED_ROOT", root)
+        .output()
+        .unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn fault_06_a_limit_on_the_size_of_files_leaves_the_old_state() {
+    let mut failed = 0;
+    for kib in [0, 1, 7, 16, 24, 32, 48, 64, 4096] {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("repo");
+        let before = work(&Store::init(&root, Cut::TEST).unwrap(), None, "first").unwrap();
+        std::fs::remove_dir_all(root.join("cache")).unwrap();
+        let (is_whole, output) = work_limited(&root, kib);
+        assert!(is_whole, "{kib} KiB: {output}");
+        let store = Store::open(&root).unwrap();
+        let after = store.refs().read("heads/main").unwrap().unwrap();
+        if output.contains("went through") {
+            assert_eq!(after.previous, Some(before.nonce), "{kib} KiB");
+        } else {
+            assert!(output.contains("was refused"), "{kib} KiB: {output}");
+            assert_eq!(after, before, "{kib} KiB");
+            failed += 1;
+        }
+        for pack in store.packs().unwrap() {
+            store.verify_pack(&pack.id).unwrap();
+        }
+        assert!(files(&root.join("tmp")).is_empty(), "{kib} KiB");
+        work(&store, Some(after), "last").unwrap();
+    }
+    assert!((1..9).contains(&failed), "{failed} failed");
+}
+
+#[test]
+#[ignore = "the process that the test above starts"]
+fn a_limited_process() {
+    let root = std::env::var_os("SHARD_LIMITED_ROOT").expect("started by the test above");
+    // Reading needs no room at all.
+    let store = Store::open(root.as_ref()).unwrap();
+    let before = store.refs().read("heads/main").unwrap();
+    for n in 0..4 {
+        store.read(&block(n).0, &mut Vec::new()).unwrap();
+    }
+    let write = || {
+        let tx = store.begin("test")?;
+        let (key, bytes) = block(1000);
+        tx.put(&key, &bytes, 1, &[])?;
+        let update = RefUpdate { name: "heads/main".to_owned(), expected: before, target: Target::Commit(key.id) };
+        tx.update_refs(&[update], "limited", Nonce([2; 16]))
+    };
+    match write() {
+        Ok(_) => println!("went through"),
+        Err(error) => {
+            assert_eq!(error.io().map(std::io::Error::kind), Some(ErrorKind::FileTooLarge), "{error}");
+            println!("was refused");
+        }
+    }
 }
