@@ -60,7 +60,7 @@ impl Repository {
         let branch = self.store.refs().read(&format!("{HEADS}{text}")).ok().flatten();
         let branch = branch.filter(|state| state.target == Target::Commit(commit)).map(|_| text.to_owned());
 
-        let gone = stage.files().keys().filter(|path| !target.get(path).is_some());
+        let gone = stage.files().keys().filter(|path| target.get(path).is_none());
         let removed: Vec<String> = gone.cloned().collect();
         let (wanted, unchanged): (BTreeMap<_, _>, BTreeMap<_, _>) = target.files().iter().partition(|(path, entry)| {
             // What was changed in the work tree alone stays, unless asked otherwise.

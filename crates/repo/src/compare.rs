@@ -220,14 +220,14 @@ struct PartReader<'a> {
 
 enum PartBytes<'a> {
     File(&'a FileSource, &'a Path),
-    Stored(BlockReader<'a>, Vec<u8>),
+    Stored(Box<BlockReader<'a>>, Vec<u8>),
 }
 
 impl<'a> PartReader<'a> {
     fn new(part: &'a Part) -> Self {
         let bytes = match &part.content {
             Content::File(source, path) => PartBytes::File(source, path),
-            Content::Stored(source) => PartBytes::Stored(BlockReader::new(source.as_ref()), Vec::new()),
+            Content::Stored(source) => PartBytes::Stored(Box::new(BlockReader::new(source.as_ref())), Vec::new()),
         };
         Self { manifest: &part.manifest, bytes }
     }

@@ -3,9 +3,10 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
+use crossbeam_channel::{Sender, bounded};
 use shard_core::{Digest, Progress};
 use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
@@ -17,6 +18,9 @@ use crate::worktree::set_executable;
 
 /// Files up to this size, in bytes, are not worth starting threads for.
 const INLINE: u64 = 1 << 20;
+
+/// After so many bytes written, the disk is set to work on them while the next are decoded.
+const FLUSH: u64 = 64 << 20;
 
 /// A block of a file and its place.
 struct Piece {
@@ -96,34 +100,48 @@ fn write_pieces(
     file.set_len(manifest.size).map_err(RepoError::io("cannot be given its size", path))?;
     let threads = if manifest.size <= INLINE { 1 } else { threads.max(1).min(pieces.len()) };
     let next = AtomicUsize::new(0);
+    let written = AtomicU64::new(0);
     let failed = AtomicBool::new(false);
-    let work = || -> Result<()> {
+    let (flush_tx, flush_rx) = bounded::<()>(1);
+    let work = |flush: Sender<()>| -> Result<()> {
         let mut reader = BlockReader::new(source);
         let mut block = Vec::new();
         while !failed.load(Ordering::Relaxed) {
             let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-            let written = reader.read(&block_key(piece.id), &mut block).and_then(|()| {
+            let outcome = reader.read(&block_key(piece.id), &mut block).and_then(|()| {
                 if block.len() != piece.len as usize {
                     return Err(RepoError::BadBase { block: piece.id });
                 }
                 write_all_at(file, &block, piece.offset).map_err(RepoError::io("cannot write", path))
             });
-            if let Err(error) = written {
+            if let Err(error) = outcome {
                 failed.store(true, Ordering::Relaxed);
                 return Err(error);
+            }
+            let before = written.fetch_add(u64::from(piece.len), Ordering::Relaxed);
+            if before / FLUSH != (before + u64::from(piece.len)) / FLUSH {
+                // Where one is under way already, the next will do.
+                let _ = flush.try_send(());
             }
             progress.advance(u64::from(piece.len));
         }
         Ok(())
     };
     thread::scope(|scope| {
-        let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut outcome = work();
+        let flusher = scope.spawn(|| flush_rx.iter().try_for_each(|()| file.sync_data()));
+        let workers: Vec<_> = (1..threads)
+            .map(|_| {
+                let flush = flush_tx.clone();
+                scope.spawn(|| work(flush))
+            })
+            .collect();
+        let mut outcome = work(flush_tx);
         for worker in workers {
             let result = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             outcome = outcome.and(result);
         }
-        outcome
+        let flushed = flusher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        outcome.and(flushed.map_err(RepoError::io("cannot be written to the disk", path)))
     })
 }
 
