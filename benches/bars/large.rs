@@ -22,6 +22,12 @@ const MOST_MEMORY: u64 = 512 << 20;
 const MODEL: &str = "model.safetensors";
 const VERSIONS: [&str; 2] = ["first version", "second version"];
 
+/// What one tool took for one step: until the bytes were on the disk, and of processors' time.
+struct Cost {
+    time: Duration,
+    cpu: Duration,
+}
+
 /// The most memory that a command of shard took, in bytes.
 #[derive(Default)]
 struct Memory {
@@ -57,14 +63,14 @@ pub(crate) fn measure(dir: &Path, bytes: u64, rounds: u32) -> Result<Vec<Row>, F
         run(shard(&bench.repository).args(["-q", "init"]))?;
         for version in 0..2 {
             let (zstd, ours) = bench.commit(version, &mut memory)?;
-            report(round, "commit", version, zstd, ours);
-            commits[version].add(zstd, ours);
+            report(round, "commit", version, &zstd, &ours);
+            commits[version].add(zstd.time, ours.time);
             sizes[version] = [size(&bench.compressed[version])?, size(&bench.repository.join(".shard"))?];
         }
-        for version in 0..2 {
+        for (version, pair) in checkouts.iter_mut().enumerate() {
             let (zstd, ours) = bench.checkout(version, round == 1, &mut memory)?;
-            report(round, "checkout", version, zstd, ours);
-            checkouts[version].add(zstd, ours);
+            report(round, "checkout", version, &zstd, &ours);
+            pair.add(zstd.time, ours.time);
         }
         fs::remove_dir_all(&bench.repository)?;
         for file in &bench.compressed {
@@ -86,8 +92,9 @@ pub(crate) fn measure(dir: &Path, bytes: u64, rounds: u32) -> Result<Vec<Row>, F
     Ok(rows)
 }
 
-fn report(round: u32, what: &str, version: usize, zstd: Duration, ours: Duration) {
-    eprintln!("large: round {round}, {what}, {}: zstd {}, shard {}", VERSIONS[version], seconds(zstd), seconds(ours));
+fn report(round: u32, what: &str, version: usize, zstd: &Cost, ours: &Cost) {
+    let told = |cost: &Cost| format!("{} (processors {})", seconds(cost.time), seconds(cost.cpu));
+    eprintln!("large: round {round}, {what}, {}: zstd {}, shard {}", VERSIONS[version], told(zstd), told(ours));
 }
 
 struct Large<'a> {
@@ -100,7 +107,7 @@ struct Large<'a> {
 
 impl Large<'_> {
     /// Compresses and commits a version.
-    fn commit(&self, version: usize, memory: &mut Memory) -> Result<(Duration, Duration), Failure> {
+    fn commit(&self, version: usize, memory: &mut Memory) -> Result<(Cost, Cost), Failure> {
         let input = &self.inputs[version];
         // The same bytes in the page cache for both: a second name of the file.
         let model = self.repository.join(MODEL);
@@ -110,34 +117,36 @@ impl Large<'_> {
         fs::hard_link(input, &model)?;
         warm(input)?;
         let compress = || run(zstd(&["-3", "-T2"]).arg(input).arg("-o").arg(&self.compressed[version]));
-        let (zstd, _) = timed_to_disk(self.dir, compress)?;
-        let (ours, used) = timed_to_disk(self.dir, || {
+        let (time, zstd) = timed_to_disk(self.dir, compress)?;
+        let zstd = Cost { time, cpu: zstd.cpu };
+        let (time, (add, commit)) = timed_to_disk(self.dir, || {
             let add = run(shard(&self.repository).args(["-q", "add", MODEL]))?;
             let commit = run(shard(&self.repository).args(["-q", "commit", "-m", VERSIONS[version]]))?;
-            Ok(add.memory.max(commit.memory))
+            Ok((add, commit))
         })?;
-        memory.commit = memory.commit.max(used);
-        Ok((zstd, ours))
+        memory.commit = memory.commit.max(add.memory).max(commit.memory);
+        Ok((zstd, Cost { time, cpu: add.cpu + commit.cpu }))
     }
 
     /// Decompresses and checks out a version, and compares what comes out where asked.
-    fn checkout(&self, version: usize, compare: bool, memory: &mut Memory) -> Result<(Duration, Duration), Failure> {
+    fn checkout(&self, version: usize, compare: bool, memory: &mut Memory) -> Result<(Cost, Cost), Failure> {
         let revision = ["main~1", "main"][version];
         let restored = self.output.join(MODEL);
         warm(&self.compressed[version])?;
         warm(&self.repository.join(".shard"))?;
         self.clear_output()?;
         let decompress = || run(zstd(&["-d"]).arg(&self.compressed[version]).arg("-o").arg(&restored));
-        let (zstd, _) = timed_to_disk(self.dir, decompress)?;
+        let (time, zstd) = timed_to_disk(self.dir, decompress)?;
+        let zstd = Cost { time, cpu: zstd.cpu };
         self.clear_output()?;
         let checkout = || run(shard(&self.repository).args(["-q", "checkout", revision, "-o"]).arg(&self.output));
-        let (ours, used) = timed_to_disk(self.dir, checkout)?;
+        let (time, ours) = timed_to_disk(self.dir, checkout)?;
         if compare {
             same(&self.inputs[version], &restored)?;
         }
         fs::remove_dir_all(&self.output)?;
-        memory.checkout = memory.checkout.max(used.memory);
-        Ok((zstd, ours))
+        memory.checkout = memory.checkout.max(ours.memory);
+        Ok((zstd, Cost { time, cpu: ours.cpu }))
     }
 
     /// Makes the folder for what is restored anew, with the room of what was there free again.

@@ -14,6 +14,8 @@ use crate::Failure;
 pub(crate) struct Run {
     /// From before it was started until it had ended.
     pub(crate) time: Duration,
+    /// Processor time of all its threads, in user and kernel mode.
+    pub(crate) cpu: Duration,
     /// The most memory that it had resident, in bytes. Linux counts what the child was before it became the program, which
     /// is this process: it has to stay small.
     pub(crate) memory: u64,
@@ -35,7 +37,8 @@ pub(crate) fn run(command: &mut Command) -> Result<Run, Failure> {
     if !used.status.success() {
         return Err(format!("{command:?} failed: {}", used.status).into());
     }
-    Ok(Run { time, memory: used.rusage.maxrss, stdout })
+    let cpu = used.rusage.utime + used.rusage.stime;
+    Ok(Run { time, cpu, memory: used.rusage.maxrss, stdout })
 }
 
 /// The program under test, in a plain environment.
