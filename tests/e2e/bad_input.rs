@@ -98,13 +98,15 @@ fn what_cannot_be_added_is_refused_and_changes_nothing() {
     write(&folder.path().join("good.bin"), b"good");
     let here = |name: &str| folder.path().join(name);
     // Each time a good file comes first: all or nothing.
-    let _ = refused(&shard, &["add", "good.bin", "missing.safetensors"], &[exit::NOT_FOUND]).says("missing.safetensors");
+    let _ =
+        refused(&shard, &["add", "good.bin", "missing.safetensors"], &[exit::NOT_FOUND]).says("missing.safetensors");
     let _ = refused(&shard, &["add", "good.bin", "/etc/hostname"], &[exit::NOT_FOUND, exit::REFUSED, exit::USAGE]);
     let _ = refused(&shard, &["add", "good.bin", "../outside"], &[exit::NOT_FOUND, exit::REFUSED, exit::USAGE]);
     let _ = refused(&shard, &["add", "good.bin", ".shard/format"], &[exit::NOT_FOUND, exit::REFUSED, exit::USAGE]);
     let _ = shard.run::<&str>(&["add"]).expect(exit::USAGE);
     if let Some(pipe) = shard_tests::disk::fifo(&here("pipe")) {
-        let _ = refused(&shard, &["add", "good.bin", "pipe"], &[exit::NOT_FOUND, exit::REFUSED, exit::USAGE, exit::SYSTEM]);
+        let _ =
+            refused(&shard, &["add", "good.bin", "pipe"], &[exit::NOT_FOUND, exit::REFUSED, exit::USAGE, exit::SYSTEM]);
         // Inside of a folder that is added whole, it is no file to keep.
         fs::create_dir(here("folder")).unwrap();
         fs::rename(pipe, here("folder/pipe")).unwrap();
@@ -121,7 +123,10 @@ fn names_that_are_not_utf_8_are_refused() {
     let (folder, shard) = repository();
     fs::create_dir(folder.path().join("sub")).unwrap();
     fs::write(folder.path().join("sub").join(std::ffi::OsStr::from_bytes(b"bad-\xff.bin")), b"x").unwrap();
-    let run = shard.run(&["add", "sub"]).expect_error(&[exit::NOT_FOUND, exit::REFUSED, exit::USAGE, exit::SYSTEM]).says("utf-8");
+    let run = shard
+        .run(&["add", "sub"])
+        .expect_error(&[exit::NOT_FOUND, exit::REFUSED, exit::USAGE, exit::SYSTEM])
+        .says("utf-8");
     assert_eq!(shard.json(&["add", "model.safetensors"])["files"].as_array().map(Vec::len), Some(1), "{run}");
 }
 
@@ -191,11 +196,14 @@ fn wrong_revisions_and_paths_are_not_found() {
     for path in ["x.shard", "out/nosuch.safetensors"] {
         assert!(!folder.path().join(path).exists(), "expected no {path}");
     }
-    for args in [&["frobnicate"][..], &["commit"], &["checkout"], &["add", "--nosuch"], &["--threads", "many", "status"]] {
+    for args in
+        [&["frobnicate"][..], &["commit"], &["checkout"], &["add", "--nosuch"], &["--threads", "many", "status"]]
+    {
         let _ = shard.run(args).expect(exit::USAGE);
     }
     let run = shard.run(&["show", "nosuch", "--json"]).expect(exit::NOT_FOUND);
-    let error: Value = serde_json::from_str(&run.stderr).unwrap_or_else(|e| panic!("expected JSON on stderr: {e}\n{run}"));
+    let error: Value =
+        serde_json::from_str(&run.stderr).unwrap_or_else(|e| panic!("expected JSON on stderr: {e}\n{run}"));
     assert_eq!(error["error"]["code"], 3, "{error}");
     assert!(error["error"]["what"].is_string() && error["error"]["next"].is_string(), "{error}");
     assert!(run.stdout.is_empty(), "expected nothing on standard output of a failed command\n{run}");
@@ -219,10 +227,11 @@ fn no_repository_is_said_so() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "expected that nothing was made");
     fs::create_dir(folder.path().join(".shard")).unwrap();
     let _ = shard.run(&["status"]).expect_error(&[exit::NOT_FOUND, exit::DAMAGED]);
-    let _ = shard.at(Path::new("/")).with_globals(&["-C", "/no/such/folder"]).run(&["status"]).expect_error(&[
-        exit::NOT_FOUND,
-        exit::SYSTEM,
-    ]);
+    let _ = shard
+        .at(Path::new("/"))
+        .with_globals(&["-C", "/no/such/folder"])
+        .run(&["status"])
+        .expect_error(&[exit::NOT_FOUND, exit::SYSTEM]);
 }
 
 #[test]
@@ -257,7 +266,11 @@ fn what_is_no_archive_is_said_so() {
     fs::create_dir(folder.path().join("folder.shard")).unwrap();
     for name in ["tensor.shard", "empty.shard", "folder.shard"] {
         for command in ["unpack", "verify"] {
-            let _ = refused(&shard, &[command, name], &[exit::NO, exit::NOT_FOUND, exit::REFUSED, exit::DAMAGED, exit::SYSTEM]);
+            let _ = refused(
+                &shard,
+                &[command, name],
+                &[exit::NO, exit::NOT_FOUND, exit::REFUSED, exit::DAMAGED, exit::SYSTEM],
+            );
         }
     }
 }

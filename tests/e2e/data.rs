@@ -112,12 +112,18 @@ fn the_next_checkpoint_of_a_series_is_a_tenth_smaller_than_bitx() {
     let series = data().join("series");
     let pairs = pairs().unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(pairs.len(), BITX.len(), "expected the four consecutive pairs of series/");
-    println!("{:45} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8}", "pair", "raw", "BitX", "BitX here", "shard", "ratio", "of BitX");
+    println!(
+        "{:45} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8}",
+        "pair", "raw", "BitX", "BitX here", "shard", "ratio", "of BitX"
+    );
     let mut failures = Vec::new();
     for (pair, (from, to, published)) in pairs.iter().zip(BITX) {
         let place = |path: &Path| path.canonicalize().unwrap().strip_prefix(&series).unwrap().to_owned();
         let (a, b) = (place(&pair.from), place(&pair.to));
-        assert_eq!((a.to_str().unwrap(), b.to_str().unwrap()), (&*format!("{from}.safetensors"), &*format!("{to}.safetensors")));
+        assert_eq!(
+            (a.to_str().unwrap(), b.to_str().unwrap()),
+            (&*format!("{from}.safetensors"), &*format!("{to}.safetensors"))
+        );
         let raw = fs::metadata(&pair.to).unwrap().len();
         let bitx_published = (raw as f64 / published) as u64;
         let here = bitx(&fs::read(&pair.from).unwrap(), &fs::read(&pair.to).unwrap());
@@ -132,10 +138,16 @@ fn the_next_checkpoint_of_a_series_is_a_tenth_smaller_than_bitx() {
         );
         // The measure itself: the baseline made here is the published one.
         if (here.ratio() / published - 1.0).abs() > 0.02 {
-            failures.push(format!("{to}: BitX made here has the ratio {:.3}, expected {published} within 2%", here.ratio()));
+            failures.push(format!(
+                "{to}: BitX made here has the ratio {:.3}, expected {published} within 2%",
+                here.ratio()
+            ));
         }
         if of_bitx > 0.9 {
-            failures.push(format!("{to}: {ours} bytes, expected at most 90% of BitX's {}", bitx_published.min(here.stored)));
+            failures.push(format!(
+                "{to}: {ours} bytes, expected at most 90% of BitX's {}",
+                bitx_published.min(here.stored)
+            ));
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");

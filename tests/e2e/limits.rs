@@ -60,7 +60,9 @@ fn fault_06_full_disk() {
     while filler.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
     drop(filler);
     check_readable(&shard, &before, "with not a byte left");
-    for args in [&["add", "big.bin"][..], &["commit", "-m", "x", "--allow-empty"], &["pack", "big.bin", "-o", "big.shard"]] {
+    for args in
+        [&["add", "big.bin"][..], &["commit", "-m", "x", "--allow-empty"], &["pack", "big.bin", "-o", "big.shard"]]
+    {
         let _ = shard.run(args).expect_error(&[exit::SYSTEM]).says("space");
         check_readable(&shard, &before, &format!("after {args:?} with not a byte left"));
     }
@@ -98,9 +100,11 @@ fn fault_07_limited_file_size() {
                 let _ = run.expect_error(&[exit::SYSTEM]);
             }
             check_readable(&shard, &before, &context);
-            let run = shard.run_wrapped(&limit, &["pack", "big.bin", "-o", "big.shard"]);
+            let elsewhere = TempDir::new().unwrap();
+            let archive = elsewhere.path().join("big.shard");
+            let run = shard.run_wrapped(&limit, &["pack", "big.bin", "-o", archive.to_str().unwrap()]);
             assert_ne!(run.code, Some(exit::DONE), "{context}: expected a failure\n{run}");
-            assert!(!folder.path().join("big.shard").exists(), "{context}: expected no archive that is not whole");
+            assert!(!archive.exists(), "{context}: expected no archive that is not whole");
         }
     }
     shard.ok(&["add", "big.bin"]);
@@ -122,7 +126,8 @@ fn fault_08_read_only_disk() {
     let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(disk.path()).status();
     assert!(remounted.is_ok_and(|status| status.success()), "the disk can be made read-only");
     check_readable(&shard, &state, "on a read-only disk");
-    for args in [&["add", "more.bin"][..], &["commit", "-m", "x", "--allow-empty"], &["checkout", "HEAD", "-o", "out"]] {
+    for args in [&["add", "more.bin"][..], &["commit", "-m", "x", "--allow-empty"], &["checkout", "HEAD", "-o", "out"]]
+    {
         let _ = shard.run(args).expect_error(&[exit::SYSTEM]).says("read-only");
     }
 }

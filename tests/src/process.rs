@@ -200,7 +200,8 @@ impl Run {
     #[must_use]
     pub fn expect_error(self, codes: &[i32]) -> Self {
         let run = self.expect_one_of(codes);
-        for part in ["error: ", "next: "] {
+        let parts = if run.stderr.starts_with('{') { ["\"error\":", "\"next\":"] } else { ["error: ", "next: "] };
+        for part in parts {
             assert!(run.stderr.contains(part), "expected {part:?} on standard error\n{run}");
         }
         run
