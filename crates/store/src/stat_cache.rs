@@ -112,12 +112,13 @@ impl<'a> StatCache<'a> {
         })
     }
 
-    /// Remembers files, and forgets others, at once.
+    /// Remembers files, and forgets others, at once; or does not, where the index cannot be written. A cache that lacks
+    /// something only costs time: on a full or read-only disk nobody's reading may fail for it.
     ///
     /// # Errors
-    /// [`StoreError::Index`].
+    /// What keeps a damaged index from being rebuilt.
     pub fn update(&self, known: &[(Vec<u8>, StatEntry)], forget: &[Vec<u8>]) -> Result<(), StoreError> {
-        self.store.with_index(|index| {
+        let updated = self.store.with_index(|index| {
             let tx = index.db().transaction_with_behavior(TransactionBehavior::Immediate)?;
             for path in forget {
                 tx.prepare_cached("DELETE FROM stat WHERE path = ?1")?.execute(params![path])?;
@@ -141,7 +142,11 @@ impl<'a> StatCache<'a> {
             }
             tx.commit()?;
             Ok(())
-        })
+        });
+        match updated {
+            Err(StoreError::Index(_)) => Ok(()),
+            result => result,
+        }
     }
 }
 
