@@ -89,7 +89,8 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Makes a repository in the folder `root`, which is made where it does not exist and may have files.
+    /// Makes a repository in the folder `root`, which is made where it does not exist and may have files. One whose making
+    /// was interrupted is completed.
     ///
     /// # Errors
     /// [`RepoError::AlreadyARepository`], or what the file system says.
@@ -99,7 +100,14 @@ impl Repository {
         let root = root.canonicalize().map_err(RepoError::io("cannot be resolved", root))?;
         let dir = root.join(REPOSITORY_DIR);
         let store = match Store::init(&dir, cut) {
-            Err(StoreError::AlreadyARepository(_)) => return Err(RepoError::AlreadyARepository(root)),
+            Err(StoreError::AlreadyARepository(_)) => {
+                // One without a HEAD was interrupted while it was made: that is finished now.
+                let store = Store::open(&dir)?;
+                if !matches!(store.refs().read(HEAD), Ok(None)) {
+                    return Err(RepoError::AlreadyARepository(root));
+                }
+                store
+            }
             other => other?,
         };
         // Git, where it is used beside shard, should not look in here.
