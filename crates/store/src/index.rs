@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use shard_core::Digest;
 
@@ -407,6 +408,9 @@ fn open_file(path: &Path) -> rusqlite::Result<Connection> {
     let db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(std::time::Duration::from_secs(30))?;
     db.pragma_update(None, "synchronous", "NORMAL")?;
+    // Plans do not depend on the values bound: otherwise a statement is compiled anew whenever they change, since SQLite looks
+    // whether the partial index serves them.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(db)
 }
 

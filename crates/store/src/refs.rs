@@ -4,6 +4,9 @@
 //! of the next generation; of two writers one fails to, reads what the other wrote, and knows. The files are named by the
 //! complement of their number, so that the newest lists first, and are the ref's log as well.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use thiserror::Error;
 
 use crate::backend::{Backend, BackendError};
@@ -94,6 +97,22 @@ pub struct Resolved {
 #[derive(Clone, Copy)]
 pub struct Refs<'a> {
     backend: &'a dyn Backend,
+    hints: Option<&'a Hints>,
+}
+
+/// The newest generations that a process has seen, so that reading a ref once more takes two look-ups, not a listing of all
+/// its generations. A hint is only where to look: it holds as long as its file is there and the next one is not.
+#[derive(Debug, Default)]
+pub(crate) struct Hints(Mutex<HashMap<String, u64>>);
+
+impl Hints {
+    fn get(&self, name: &str) -> Option<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+    }
+
+    fn set(&self, name: &str, generation: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), generation);
+    }
 }
 
 fn folder(name: &str) -> String {
@@ -113,7 +132,12 @@ impl<'a> Refs<'a> {
     /// The refs in a backend.
     #[must_use]
     pub fn new(backend: &'a dyn Backend) -> Self {
-        Self { backend }
+        Self { backend, hints: None }
+    }
+
+    /// The same, with a memory of what was read before.
+    pub(crate) fn with_hints(backend: &'a dyn Backend, hints: &'a Hints) -> Self {
+        Self { backend, hints: Some(hints) }
     }
 
     /// The present state of a ref; `None` where it never was or was deleted.
@@ -130,15 +154,37 @@ impl<'a> Refs<'a> {
     /// [`RefError`].
     pub fn read_newest(&self, name: &str) -> Result<Option<RefState>, RefError> {
         ref_name::check(name)?;
+        if let Some(state) = self.read_hinted(name)? {
+            return Ok(Some(state));
+        }
         for _ in 0..ATTEMPTS {
             let Some(generation) = self.newest_generation(name)? else { return Ok(None) };
             match self.read_generation(name, generation) {
                 // It was pruned after a newer one came.
                 Err(RefError::Backend(error)) if error.is_not_found() => {}
-                state => return state.map(Some),
+                state => {
+                    if let Some(hints) = self.hints {
+                        hints.set(name, generation);
+                    }
+                    return state.map(Some);
+                }
             }
         }
         Err(RefError::Starved(name.to_owned()))
+    }
+
+    /// The state of the generation that was the newest when it was last looked for, if it still is: generations have no gaps,
+    /// and the oldest are pruned first.
+    fn read_hinted(&self, name: &str) -> Result<Option<RefState>, RefError> {
+        let Some(generation) = self.hints.and_then(|hints| hints.get(name)) else { return Ok(None) };
+        match self.backend.size(&file(name, generation.saturating_add(1))) {
+            Err(error) if error.is_not_found() => {}
+            _ => return Ok(None),
+        }
+        match self.read_generation(name, generation) {
+            Err(RefError::Backend(error)) if error.is_not_found() => Ok(None),
+            state => state.map(Some),
+        }
     }
 
     fn newest_generation(&self, name: &str) -> Result<Option<u64>, RefError> {

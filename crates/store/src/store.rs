@@ -30,7 +30,7 @@ use crate::local::LocalBackend;
 use crate::nonce::Nonce;
 use crate::pack::{Object, PackReader, pack_name, read_entry, read_entry_header, sha256_of};
 use crate::record::{MAX_RECORD, RecordError, RecordReader, RecordWriter};
-use crate::refs::Refs;
+use crate::refs::{Hints, Refs};
 use crate::stat_cache::StatCache;
 use crate::transaction::Transaction;
 
@@ -80,6 +80,7 @@ pub(crate) struct Inner {
     pub(crate) options: StoreOptions,
     pub(crate) index: Mutex<Index>,
     notes: Mutex<Vec<String>>,
+    pub(crate) hints: Hints,
     /// Whether this handle has rebuilt the index to find something that it lacked.
     searched: AtomicBool,
 }
@@ -220,6 +221,7 @@ impl Store {
             options,
             index: Mutex::new(index),
             notes: Mutex::new(note.into_iter().collect()),
+            hints: Hints::default(),
             searched: AtomicBool::new(false),
         }));
         store.refresh()?;
@@ -263,7 +265,7 @@ impl Store {
     /// The refs.
     #[must_use]
     pub fn refs(&self) -> Refs<'_> {
-        Refs::new(self.0.backend.as_ref())
+        Refs::with_hints(self.0.backend.as_ref(), &self.0.hints)
     }
 
     /// The leases.
