@@ -42,9 +42,10 @@ fn kill_everywhere(step: Step) {
     let total = sweep(&format!("{step:?} killed"), |call, nth| {
         let context = format!("{step:?} killed at {call} number {nth}");
         let shard = scene.ready_for(step, "kill");
-        let (run, happened) = run(&shard, step.args(), call, nth, Fault::Kill, false);
+        let injected = run(&shard, step.args(), call, nth, Fault::Kill, false);
+        let happened = injected.happened();
         if !happened {
-            let _ = run.expect(exit::DONE);
+            let _ = injected.run.expect(exit::DONE);
         }
         scene.check_interrupted(&shard, step, &context);
         scene.check_goes_on(&shard, &context);
@@ -71,7 +72,7 @@ fn fault_01_kill_at_every_call_of_init() {
         let folder = scene.place("init");
         fs::create_dir(&folder).unwrap();
         let shard = scene.ready_for(Step::Add, "beside").at(&folder);
-        let (_, happened) = run(&shard, &["init"], call, nth, Fault::Kill, false);
+        let happened = run(&shard, &["init"], call, nth, Fault::Kill, false).happened();
         // Whatever is there: making the repository again completes it, or finds it complete.
         let _ = shard.run(&["init"]).expect_one_of(&[exit::DONE, exit::REFUSED]);
         fs::write(folder.join("a.bin"), b"abc").unwrap();
@@ -94,7 +95,7 @@ fn fault_01_kill_at_every_call_of_checkout() {
         let shard = scene.ready_for(Step::Commit, "checkout");
         shard.ok(Step::Commit.args());
         let new = digests(shard.folder());
-        let (_, happened) = run(&shard, &["checkout", "HEAD~1"], call, nth, Fault::Kill, false);
+        let happened = run(&shard, &["checkout", "HEAD~1"], call, nth, Fault::Kill, false).happened();
         let verified = shard.run(&["verify", "--full"]);
         assert_eq!(verified.code, Some(exit::DONE), "{context}\n{verified}");
         // Each file is the old one, the new one, or gone where one of them has none: never a mixture.
@@ -119,8 +120,9 @@ fn fault_01_kill_at_every_call_of_checkout_leaves_whole_files() {
     let old = digests(shard.folder());
     shard.ok(&["checkout", "main"]);
     let total = sweep("checkout of files killed", |call, nth| {
-        let (_, happened) =
-            run(&shard, &["checkout", "main~1", "model.safetensors", "notes.txt"], call, nth, Fault::Kill, false);
+        let happened =
+            run(&shard, &["checkout", "main~1", "model.safetensors", "notes.txt"], call, nth, Fault::Kill, false)
+                .happened();
         for (path, digest) in digests(shard.folder()) {
             let known = [old.get(&path), new.get(&path)];
             let is_temporary = path.starts_with(".shard-");
@@ -144,7 +146,7 @@ fn fault_01_kill_at_every_call_of_pack_and_unpack() {
     let before = sizes(shard.folder());
     let expected = digests(shard.folder());
     let packed = sweep("pack killed", |call, nth| {
-        let (_, happened) = run(&shard, &pack, call, nth, Fault::Kill, false);
+        let happened = run(&shard, &pack, call, nth, Fault::Kill, false).happened();
         let archive = shard.folder().join("all.shard");
         if archive.exists() {
             let verified = shard.run(&["verify", "all.shard"]);
@@ -162,7 +164,7 @@ fn fault_01_kill_at_every_call_of_pack_and_unpack() {
     });
     shard.ok(&pack);
     let unpacked = sweep("unpack killed", |call, nth| {
-        let (_, happened) = run(&shard, &["unpack", "all.shard", "-o", "out"], call, nth, Fault::Kill, false);
+        let happened = run(&shard, &["unpack", "all.shard", "-o", "out"], call, nth, Fault::Kill, false).happened();
         let out = shard.folder().join("out");
         if out.exists() {
             for (path, digest) in digests(&out).iter().filter(|(path, _)| expected.contains_key(*path)) {
@@ -194,8 +196,12 @@ fn fail_everywhere(step: Step, calls: &[&str], error: &'static str, and_later: b
             let context =
                 format!("{step:?} with {error} at {call} number {nth}{}", if and_later { " and later" } else { "" });
             let shard = scene.ready_for(step, "fail");
-            let (run, happened) = run(&shard, step.args(), call, nth, Fault::Error(error), and_later);
-            let run = run.expect_one_of(&[exit::DONE, exit::SYSTEM]);
+            let injected = run(&shard, step.args(), call, nth, Fault::Error(error), and_later);
+            let happened = injected.happened();
+            // What is opened may not be needed, and a link may be replaced by a rename.
+            let has_to_fail = ["fsync", "fdatasync", "pwrite64"].contains(call) && injected.hit_what_is_kept();
+            let run =
+                injected.run.expect_one_of(if has_to_fail { &[exit::SYSTEM] } else { &[exit::DONE, exit::SYSTEM] });
             let is_after = scene.check_interrupted(&shard, step, &context);
             if run.code == Some(exit::DONE) {
                 assert!(is_after, "{context}: expected the new state after success\n{run}");
@@ -246,8 +252,8 @@ fn fault_05_failing_reads_are_never_success() {
     let mut failed = 0;
     for nth in 1..=MANY {
         let out = shard.folder().join("out");
-        let (run, happened) =
-            run(&shard, &["checkout", "HEAD", "-o", "out"], "pread64", nth, Fault::Error("EIO"), false);
+        let injected = run(&shard, &["checkout", "HEAD", "-o", "out"], "pread64", nth, Fault::Error("EIO"), false);
+        let (happened, run) = (injected.happened(), injected.run);
         if run.stderr.contains("shared libraries") {
             // The program was still being loaded.
             continue;

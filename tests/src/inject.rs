@@ -43,8 +43,32 @@ pub fn is_possible() -> bool {
     tried.is_ok_and(|status| status.code() != Some(0) && status.code() != Some(1))
 }
 
+/// A run with a fault injected.
+#[derive(Debug, Clone)]
+pub struct Injected {
+    /// The run.
+    pub run: Run,
+    /// The system calls that the fault hit, with the files behind their descriptors; empty where it did not happen. After a
+    /// kill, the last call of the process.
+    pub calls: Vec<String>,
+}
+
+impl Injected {
+    /// Whether the fault happened.
+    #[must_use]
+    pub fn happened(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// Whether a call was hit that has to do with what is kept, and not only with the index, which can be made anew.
+    #[must_use]
+    pub fn hit_what_is_kept(&self) -> bool {
+        self.calls.iter().any(|call| !call.contains("/.shard/cache"))
+    }
+}
+
 /// Runs a command with a fault at the `nth` call of `call` (the first is 1) by any of its threads, and at that call only
-/// (or, with `and_later`, at all calls from there on). Gives the run, and whether the fault happened.
+/// (or, with `and_later`, at all calls from there on).
 pub fn run<S: AsRef<OsStr>>(
     shard: &Shard,
     args: &[S],
@@ -52,7 +76,7 @@ pub fn run<S: AsRef<OsStr>>(
     nth: u32,
     fault: Fault,
     and_later: bool,
-) -> (Run, bool) {
+) -> Injected {
     let log = tempfile::NamedTempFile::new().expect("a temporary file can be made");
     let log_path = log.path().to_str().expect("the temporary folder has a UTF-8 name").to_owned();
     let what = match fault {
@@ -61,11 +85,11 @@ pub fn run<S: AsRef<OsStr>>(
     };
     let trace = format!("trace={call}");
     let inject = format!("inject={call}:{what}:when={nth}{}", if and_later { "+" } else { "" });
-    let run = shard.run_wrapped(&["strace", "-f", "-o", &log_path, "-e", &trace, "-e", &inject], args);
+    let run = shard.run_wrapped(&["strace", "-f", "-y", "-s", "0", "-o", &log_path, "-e", &trace, "-e", &inject], args);
     let log = std::fs::read_to_string(log.path()).expect("the trace can be read");
-    let happened = match fault {
-        Fault::Kill => log.contains("+++ killed by SIGKILL +++"),
-        Fault::Error(_) => log.contains("(INJECTED)"),
-    };
-    (run, happened)
+    let mut calls: Vec<String> = log.lines().filter(|line| line.contains("(INJECTED)")).map(str::to_owned).collect();
+    if fault == Fault::Kill && log.contains("+++ killed by SIGKILL +++") {
+        calls.extend(log.lines().rfind(|line| line.contains(call)).or(log.lines().last()).map(str::to_owned));
+    }
+    Injected { run, calls }
 }
