@@ -140,6 +140,9 @@ impl Context {
 }
 
 fn main() -> ExitCode {
+    // A write beyond the limit on a file's size is then an error like any other, not the end of the process.
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(rustix::process::Signal::XFSZ.as_raw(), std::sync::Arc::default());
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
