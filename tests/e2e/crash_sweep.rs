@@ -123,7 +123,11 @@ fn fault_01_kill_at_every_call_of_checkout_leaves_whole_files() {
         let happened =
             run(&shard, &["checkout", "main~1", "model.safetensors", "notes.txt"], call, nth, Fault::Kill, false)
                 .happened();
-        for (path, digest) in digests(shard.folder()) {
+        let found = digests(shard.folder());
+        for path in ["model.safetensors", "notes.txt"] {
+            assert!(found.contains_key(path), "checkout killed at {call} number {nth}: {path} is gone");
+        }
+        for (path, digest) in found {
             let known = [old.get(&path), new.get(&path)];
             let is_temporary = path.starts_with(".shard-");
             assert!(

@@ -6,11 +6,13 @@ use std::process::{Command, Stdio};
 use crate::process::{Run, Shard};
 
 /// System calls that change what is on the disk, or make it durable. A kernel or a C library may lack some of them.
-pub const DISK_CALLS: [&str; 14] = [
+pub const DISK_CALLS: [&str; 16] = [
     "write",
     "pwrite64",
     "writev",
     "ftruncate",
+    "copy_file_range",
+    "sendfile",
     "fsync",
     "fdatasync",
     "rename",
