@@ -187,6 +187,12 @@ pub trait Backend: Send + Sync {
         Ok(self.list(folder)?.into_iter().next())
     }
 
+    /// A mark that changes whenever an object comes to or goes from a folder, where the backend has one that is cheaper than
+    /// a listing: an instant in nanoseconds since 1970, which says nothing about changes within the same tick.
+    fn changed_ns(&self, _folder: &str) -> Option<i64> {
+        None
+    }
+
     /// Removes an object. One that is not there is no error.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use shard_core::Digest;
 
@@ -37,7 +38,15 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn refresh(&self) -> Result<(), StoreError> {
-        self.with_index(|index| self.absorb_listed(index))
+        // Before the listing: what comes in between changes the mark.
+        let mark = self.0.backend.changed_ns("packs");
+        self.with_index(|index| {
+            self.absorb_listed(index)?;
+            self.0.hints.note(index, mark);
+            Ok(())
+        })?;
+        self.0.listed.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn absorb_listed(&self, index: &mut Index) -> Result<(), StoreError> {

@@ -82,6 +82,11 @@ pub trait FileSystem: Send + Sync {
     /// # Errors
     /// [`io::Error`].
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+
+    /// When names last came to or went from a directory, in nanoseconds since 1970; `None` where that is not known.
+    fn changed_ns(&self, _path: &Path) -> Option<i64> {
+        None
+    }
 }
 
 /// The operating system's files.
@@ -157,5 +162,10 @@ impl FileSystem for RealFs {
             }
         }
         Ok(names)
+    }
+
+    fn changed_ns(&self, path: &Path) -> Option<i64> {
+        let modified = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+        i64::try_from(modified.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos()).ok()
     }
 }

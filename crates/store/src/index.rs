@@ -15,7 +15,7 @@ use crate::footer::{Footer, FooterEntry};
 use crate::nonce::Nonce;
 
 const APPLICATION_ID: i64 = 0x7368_7264;
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
     CREATE TABLE state (
         one INTEGER PRIMARY KEY CHECK (one = 1), repository BLOB NOT NULL, packs INTEGER NOT NULL, fold BLOB NOT NULL);
@@ -28,6 +28,7 @@ const SCHEMA: &str = "
         PRIMARY KEY (kind, id, pack)) WITHOUT ROWID;
     CREATE INDEX undecodable ON entry (kind) WHERE depth IS NULL;
     CREATE TABLE gathering (id BLOB PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE hint (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE stat (
         path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
         inode INTEGER NOT NULL, device INTEGER NOT NULL, sha256 BLOB NOT NULL, manifest BLOB NOT NULL,
@@ -247,6 +248,23 @@ impl Index {
     /// Which packs were taken in.
     pub(crate) fn fold(&self) -> Result<Fold, StoreError> {
         Ok(read_fold(&self.db)?)
+    }
+
+    /// What earlier processes noted to start quicker, by name.
+    pub(crate) fn hints(&self) -> Result<HashMap<String, i64>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT name, value FROM hint")?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Notes values for later processes.
+    pub(crate) fn set_hints(&mut self, hints: &[(String, i64)]) -> Result<(), StoreError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (name, value) in hints {
+            tx.prepare_cached("INSERT OR REPLACE INTO hint VALUES (?1, ?2)")?.execute(params![name, value])?;
+        }
+        tx.commit()?;
+        Ok(())
     }
 
     /// The packs that were taken in, damaged ones included, by id.

@@ -17,6 +17,7 @@ mod file_writer;
 pub mod footer;
 pub mod fs;
 mod gather;
+mod hints;
 mod index;
 pub mod lease;
 pub mod local;

@@ -239,6 +239,10 @@ impl Backend for LocalBackend {
         }
     }
 
+    fn changed_ns(&self, folder: &str) -> Option<i64> {
+        self.shared.fs.changed_ns(&self.shared.path(folder).ok()?)
+    }
+
     fn delete(&self, name: &str) -> Result<(), BackendError> {
         let path = self.shared.path(name)?;
         self.shared.open_files().files.remove(name);

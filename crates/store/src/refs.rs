@@ -4,12 +4,10 @@
 //! of the next generation; of two writers one fails to, reads what the other wrote, and knows. The files are named by the
 //! complement of their number, so that the newest lists first, and are the ref's log as well.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
 use thiserror::Error;
 
 use crate::backend::{Backend, BackendError};
+use crate::hints::Hints;
 use crate::nonce::Nonce;
 use crate::record::RecordError;
 use crate::ref_name::{self, RefNameError};
@@ -23,6 +21,8 @@ const MAX_FILE: u64 = 1 << 20;
 pub(crate) const MAX_MESSAGE: usize = 16 << 10;
 /// Most symbolic refs that are followed one after the other.
 const MAX_SYMBOLIC: usize = 8;
+/// Generations that are tried one after the other from a hint on; beyond, a listing is quicker.
+const MAX_PROBES: u64 = 32;
 /// How often an operation begins again when others are in its way.
 const ATTEMPTS: usize = 16;
 
@@ -100,21 +100,6 @@ pub struct Refs<'a> {
     hints: Option<&'a Hints>,
 }
 
-/// The newest generations that a process has seen, so that reading a ref once more takes two look-ups, not a listing of all
-/// its generations. A hint is only where to look: it holds as long as its file is there and the next one is not.
-#[derive(Debug, Default)]
-pub(crate) struct Hints(Mutex<HashMap<String, u64>>);
-
-impl Hints {
-    fn get(&self, name: &str) -> Option<u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
-    }
-
-    fn set(&self, name: &str, generation: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), generation);
-    }
-}
-
 fn folder(name: &str) -> String {
     format!("{FOLDER}/{}", ref_name::escape(name))
 }
@@ -173,13 +158,16 @@ impl<'a> Refs<'a> {
         Err(RefError::Starved(name.to_owned()))
     }
 
-    /// The state of the generation that was the newest when it was last looked for, if it still is: generations have no gaps,
-    /// and the oldest are pruned first.
+    /// Looks for the newest state from where it was last found: generations have no gaps, and the oldest are pruned first.
     fn read_hinted(&self, name: &str) -> Result<Option<RefState>, RefError> {
-        let Some(generation) = self.hints.and_then(|hints| hints.get(name)) else { return Ok(None) };
-        match self.backend.size(&file(name, generation.saturating_add(1))) {
-            Err(error) if error.is_not_found() => {}
-            _ => return Ok(None),
+        let Some(hint) = self.hints.and_then(|hints| hints.get(name)) else { return Ok(None) };
+        let mut generation = hint;
+        loop {
+            match self.backend.size(&file(name, generation.saturating_add(1))) {
+                Err(error) if error.is_not_found() => break,
+                Ok(_) if generation - hint < MAX_PROBES => generation += 1,
+                _ => return Ok(None),
+            }
         }
         match self.read_generation(name, generation) {
             Err(RefError::Backend(error)) if error.is_not_found() => Ok(None),

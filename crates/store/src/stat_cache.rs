@@ -13,7 +13,7 @@ use crate::store::Store;
 
 /// A file that was written within this long before it was read may be written again without its times showing it: file
 /// systems keep times as coarse as two seconds.
-const RACY_NS: i64 = 2_000_000_000;
+pub(crate) const RACY_NS: i64 = 2_000_000_000;
 
 /// What the file system says of a file without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

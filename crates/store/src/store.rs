@@ -24,13 +24,14 @@ use crate::entry::{EntryKey, EntryKind, EntrySource, Location, PackId};
 use crate::epoch::Epochs;
 use crate::error::{PackError, StoreError};
 use crate::fs::{FileSystem, RealFs};
+use crate::hints::Hints;
 use crate::index::Index;
 use crate::lease::Leases;
 use crate::local::LocalBackend;
 use crate::nonce::Nonce;
 use crate::pack::{Object, PackReader, pack_name, read_entry, read_entry_header, sha256_of};
 use crate::record::{MAX_RECORD, RecordError, RecordReader, RecordWriter};
-use crate::refs::{Hints, Refs};
+use crate::refs::Refs;
 use crate::stat_cache::StatCache;
 use crate::transaction::Transaction;
 
@@ -83,6 +84,15 @@ pub(crate) struct Inner {
     pub(crate) hints: Hints,
     /// Whether this handle has rebuilt the index to find something that it lacked.
     searched: AtomicBool,
+    /// Whether this handle has listed `packs/`, or took the index for in step with it unseen.
+    pub(crate) listed: AtomicBool,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let index = self.index.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.hints.note(index, None);
+    }
 }
 
 impl Store {
@@ -212,6 +222,7 @@ impl Store {
             }
             None => (Index::in_memory(id)?, None),
         };
+        let hints = Hints::load(&index);
         let store = Self(Arc::new(Inner {
             backend,
             local,
@@ -221,10 +232,13 @@ impl Store {
             options,
             index: Mutex::new(index),
             notes: Mutex::new(note.into_iter().collect()),
-            hints: Hints::default(),
+            hints,
             searched: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
         }));
-        store.refresh()?;
+        if !store.0.hints.is_in_step(store.0.backend.changed_ns("packs")) {
+            store.refresh()?;
+        }
         Ok(store)
     }
 
@@ -462,7 +476,12 @@ impl Store {
 
 impl EntrySource for Store {
     fn locate(&self, key: &EntryKey) -> Result<Option<Location>, StoreError> {
-        Ok(self.copies(key)?.into_iter().next())
+        let found = self.copies(key)?.into_iter().next();
+        if found.is_none() && !self.0.listed.load(Ordering::Relaxed) {
+            self.refresh()?;
+            return Ok(self.copies(key)?.into_iter().next());
+        }
+        Ok(found)
     }
 
     fn read_stored(&self, location: &Location, out: &mut Vec<u8>) -> Result<(), StoreError> {
