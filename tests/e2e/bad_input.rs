@@ -156,7 +156,7 @@ fn unreadable_files_are_named_and_change_nothing() {
     write(&folder.path().join("good.bin"), b"good");
     let closed = folder.path().join("closed.bin");
     write(&closed, b"closed");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
     if fs::File::open(&closed).is_ok() {
         // Permissions do not bind this user. Reading a process's memory at 0 fails for everyone, yet it is a file.
         let archive = folder.path().join("memory.shard");
