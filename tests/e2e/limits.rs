@@ -32,6 +32,13 @@ fn repository(folder: &std::path::Path) -> Shard {
     shard
 }
 
+/// A small disk. Where this user may not mount, the limits on the size of files are all that the quick suite tests.
+fn small_disk(kib: u64) -> Option<SmallDisk> {
+    let disk = SmallDisk::mount(kib);
+    assert!(disk.is_some() || !cfg!(feature = "data-suite"), "this suite has to be allowed to mount a tmpfs");
+    disk
+}
+
 /// Everything that only reads works, and the commit's file is the right one.
 fn check_readable(shard: &Shard, state: &State, context: &str) {
     assert_eq!(State::of(shard), *state, "{context}: expected the state from before");
@@ -45,8 +52,7 @@ fn check_readable(shard: &Shard, state: &State, context: &str) {
 
 #[test]
 fn fault_06_full_disk() {
-    // Where nobody may mount, the limits on the size of files below are what is tested.
-    let Some(disk) = SmallDisk::mount(6 << 10) else { return };
+    let Some(disk) = small_disk(6 << 10) else { return };
     let shard = repository(disk.path());
     write(&disk.path().join("big.bin"), &noise(3 << 20));
     let before = State::of(&shard);
@@ -118,7 +124,7 @@ fn fault_07_limited_file_size() {
 
 #[test]
 fn fault_08_read_only_disk() {
-    let Some(disk) = SmallDisk::mount(8 << 10) else { return };
+    let Some(disk) = small_disk(8 << 10) else { return };
     let shard = repository(disk.path());
     let state = State::of(&shard);
     write(&disk.path().join("more.bin"), b"more");

@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn planes_hold_every_bit_once() {
-        assert_eq!(bf16_planes(&0b1_01010101_1100110u16.to_le_bytes()), [[0b0101_0101], [0b1110_0110]]);
+        assert_eq!(bf16_planes(&0b1010_1010_1110_0110_u16.to_le_bytes()), [[0b0101_0101], [0b1110_0110]]);
     }
 
     #[test]
