@@ -182,7 +182,7 @@ fn enter(directory: Option<&Path>) -> Result<(), Failure> {
 
 fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
     if command.computes() {
-        limit_threads(context.settings.threads);
+        limit_threads(context.settings.workers());
     }
     match command {
         Command::Init(args) => commands::init::run(args, context),
@@ -205,10 +205,8 @@ fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
 
 /// Makes the pool of threads that comparisons use no larger than asked. Without a wish it is made when it is first needed.
 fn limit_threads(threads: usize) {
-    if threads > 0 {
-        // It fails only where there is a pool already, and this is the first.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    }
+    // It fails only where there is a pool already, and this is the first.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
 }
 
 /// Says what is wrong with the command line, or prints the help that was asked for.

@@ -12,9 +12,9 @@ use shard_core::limits::Cut;
 use shard_formats::FileSource;
 use shard_history::{FileEntry, FileMode, natural_cmp, validate_path};
 use shard_manifest::{ArchiveFile, ArchiveRoot, ContentManifest, StorageManifest};
-use shard_store::{ArchiveReader, ArchiveWriter, EntryKey, EntryKind};
+use shard_store::{ArchiveReader, ArchiveWriter, EntryKey, EntryKind, FileStat};
 
-use crate::checkout::write_all;
+use crate::checkout::{place_all, prepare_all};
 use crate::error::{RepoError, Result};
 use crate::inspect::storage_manifest;
 use crate::objects::Objects;
@@ -22,7 +22,7 @@ use crate::parent::MAX_CANDIDATES;
 use crate::repository::Settings;
 use crate::snapshot::{Kept, SnapshotCost, SnapshotOptions, keep_file, put_object};
 use crate::verify::{VerifyReport, verify_source};
-use crate::worktree::tree_mode;
+use crate::worktree::{REPOSITORY_DIR, UNFINISHED, is_unfinished, tree_mode};
 
 /// A file that was packed.
 #[derive(Debug, Clone)]
@@ -68,6 +68,13 @@ pub fn pack(
     for given in files {
         collect(given, &archive_path(given)?, out, &mut inputs)?;
     }
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        let source = std::io::ErrorKind::NotFound.into();
+        return Err(RepoError::Io { path: folder.to_owned(), doing: "there is no such folder", source });
+    }
+    if let Some((_, place)) = inputs.iter().find(|(_, place)| same_place(place, out)) {
+        return Err(RepoError::Argument(format!("{} cannot be packed into itself", place.display())));
+    }
     if inputs.is_empty() {
         return Err(RepoError::NothingToDo("there is no file to pack".to_owned()));
     }
@@ -89,7 +96,8 @@ pub fn pack(
         let source = FileSource::open(&place).map_err(read)?;
         let earlier = |_: &_| Ok(series.clone());
         let Kept { manifest, id, cost, note } = keep_file(&source, &place, earlier, &writer, options, progress)?;
-        if manifest.size != metadata.len() {
+        let now = fs::metadata(&place).map_err(read)?;
+        if manifest.size != metadata.len() || FileStat::new(&now) != FileStat::new(&metadata) {
             return Err(RepoError::Changed(place));
         }
         let storage = storage_manifest(&writer, id, &manifest)?;
@@ -163,7 +171,9 @@ impl Archive {
                 path: file.path.clone().into(),
                 why: format!("cannot be restored: {error}"),
             })?;
-            let mode = FileMode::ALL.into_iter().find(|mode| mode.as_str() == file.mode).unwrap_or(FileMode::Regular);
+            let mode = FileMode::ALL.into_iter().find(|mode| mode.as_str() == file.mode).ok_or_else(|| {
+                RepoError::Path { path: file.path.clone().into(), why: format!("has an unknown mode, {:?}", file.mode) }
+            })?;
             let entry = FileEntry { mode, size: file.size, sha256: file.sha256, manifest: file.manifest };
             files.insert(file.path.clone(), entry);
         }
@@ -173,7 +183,10 @@ impl Archive {
         if !force && !taken.is_empty() {
             return Err(RepoError::WouldOverwrite { what: "files would be overwritten", paths: taken });
         }
-        write_all(&self.reader, &files.iter().collect(), folder, (folder, ".shard-"), settings.workers(), progress)
+        let temporary = (folder, UNFINISHED.0);
+        let wanted = files.iter().collect();
+        let ready = prepare_all(&self.reader, &wanted, folder, temporary, settings.workers(), progress)?;
+        place_all(ready, folder)
     }
 
     /// How the blocks of one of its files are stored.
@@ -232,7 +245,7 @@ fn collect(place: &Path, path: &str, out: &Path, inputs: &mut Vec<(String, PathB
         let is_output = same_place(&entry.path(), out);
         // A link to a folder may lead back to where it is.
         let is_linked_folder = entry.path().is_symlink() && entry.path().is_dir();
-        if !is_output && !is_linked_folder && name != crate::worktree::REPOSITORY_DIR && name != ".git" {
+        if !is_output && !is_linked_folder && name != REPOSITORY_DIR && name != ".git" && !is_unfinished(&name) {
             names.push(name);
         }
     }

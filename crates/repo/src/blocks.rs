@@ -4,7 +4,7 @@ use shard_codecs::{BlockHeader, Decoder};
 use shard_core::base::BaseError;
 use shard_core::limits::{MAX_BLOCK, MAX_DEPTH, MAX_METADATA};
 use shard_core::{BaseRef, Digest, sha256};
-use shard_store::{EntryKey, EntryKind, EntrySource};
+use shard_store::{EntryKey, EntryKind, EntrySource, Location, StoreError};
 
 use crate::error::{RepoError, Result};
 
@@ -13,94 +13,130 @@ pub(crate) struct BlockReader<'a> {
     source: &'a dyn EntrySource,
     decoder: Decoder,
     spare: Vec<Vec<u8>>,
+    /// Entries that may still be fetched for the one that is being read: bases of many ranges could otherwise lead to more than
+    /// any reader has time for.
+    fetches: u32,
+}
+
+/// Most entries that are fetched to read one. A chain takes two for each of its blocks, a base of many ranges one for each.
+const MAX_FETCHES: u32 = 1024;
+
+/// An entry as it is stored.
+struct Fetched {
+    header: BlockHeader,
+    /// Length of the header in bytes.
+    len: usize,
+    location: Location,
 }
 
 impl<'a> BlockReader<'a> {
     pub(crate) fn new(source: &'a dyn EntrySource) -> Self {
-        Self { source, decoder: Decoder::new(), spare: Vec::new() }
+        Self { source, decoder: Decoder::new(), spare: Vec::new(), fetches: MAX_FETCHES }
     }
 
     /// The decoded bytes of an entry, proven by its id.
     pub(crate) fn read(&mut self, key: &EntryKey, out: &mut Vec<u8>) -> Result<()> {
-        self.read_unproven(key, out)?;
+        self.fetches = MAX_FETCHES;
+        self.read_within(key, out, MAX_DEPTH)?;
         let found = sha256(out);
         if found == key.id { Ok(()) } else { Err(RepoError::WrongBytes { key: *key, found }) }
     }
 
-    /// The decoded bytes of an entry that only serve to decode another one, whose own hash will tell.
-    pub(crate) fn read_unproven(&mut self, key: &EntryKey, out: &mut Vec<u8>) -> Result<()> {
-        self.read_within(key, out, MAX_DEPTH)
-    }
-
+    /// Follows a chain of whole blocks down by its headers, and decodes it upwards with two buffers, so that a deep chain takes
+    /// no more memory than a shallow one.
     fn read_within(&mut self, key: &EntryKey, out: &mut Vec<u8>, depth_left: u32) -> Result<()> {
-        let location = self.source.locate(key)?.ok_or(RepoError::Missing { key: *key })?;
         let mut stored = self.buffer();
-        self.source.read_stored(&location, &mut stored)?;
-        let damaged = |source| RepoError::Decode { key: *key, pack: location.pack, source };
-        let (header, header_len) = BlockHeader::read(&stored).map_err(damaged)?;
-        let most = if key.kind == EntryKind::Block { MAX_BLOCK } else { MAX_METADATA };
-        let raw_len = header.raw_len as usize;
-        if raw_len > most || u64::from(header.raw_len) != location.raw_len {
-            return Err(RepoError::WrongLength { key: *key, pack: location.pack });
+        let mut fetched = self.fetch(key, &mut stored)?;
+        let mut above: Vec<EntryKey> = Vec::new();
+        let mut at = *key;
+        // Down, as long as each block leans on one other, whole.
+        while let Some(below) = whole(&fetched.header) {
+            if above.len() as u32 >= depth_left {
+                return Err(RepoError::TooDeep { key: *key });
+            }
+            above.push(at);
+            at = block_key(below);
+            fetched = self.fetch(&at, &mut stored)?;
         }
-        let base = match &header.base {
-            None => None,
-            Some(_) if depth_left == 0 => return Err(RepoError::TooDeep { key: *key }),
+        let mut base = self.buffer();
+        let has_base = match &fetched.header.base {
+            None => false,
             Some(reference) => {
-                let mut base = self.buffer();
-                self.read_base(reference, raw_len, &mut base, depth_left - 1)?;
-                Some(base)
+                let left = depth_left.checked_sub(above.len() as u32 + 1).ok_or(RepoError::TooDeep { key: *key })?;
+                self.read_base(reference, fetched.header.raw_len as usize, &mut base, left)?;
+                true
             }
         };
-        out.resize(raw_len, 0);
-        self.decoder.decode(&header, &stored[header_len..], base.as_deref(), out).map_err(damaged)?;
+        self.decode(&at, &fetched, &stored, has_base.then_some(&base[..]), out)?;
+        // Up again: what was decoded last is the base of the next.
+        while let Some(key) = above.pop() {
+            std::mem::swap(out, &mut base);
+            let fetched = self.fetch(&key, &mut stored)?;
+            let bytes = base.get(..fetched.header.raw_len as usize).ok_or(RepoError::BadBase { block: at.id })?;
+            self.decode(&key, &fetched, &stored, Some(bytes), out)?;
+            at = key;
+        }
         self.spare.push(stored);
-        self.spare.extend(base);
+        self.spare.push(base);
         Ok(())
+    }
+
+    /// The stored bytes of an entry, and its header.
+    fn fetch(&mut self, key: &EntryKey, stored: &mut Vec<u8>) -> Result<Fetched> {
+        self.fetches = self.fetches.checked_sub(1).ok_or(RepoError::TooDeep { key: *key })?;
+        let location = self.source.read(key, stored).map_err(|error| match error {
+            StoreError::Missing(key) => RepoError::Missing { key },
+            error => error.into(),
+        })?;
+        let (header, len) =
+            BlockHeader::read(stored).map_err(|source| RepoError::Decode { key: *key, pack: location.pack, source })?;
+        let most = if key.kind == EntryKind::Block { MAX_BLOCK } else { MAX_METADATA };
+        if header.raw_len as usize > most || u64::from(header.raw_len) != location.raw_len {
+            return Err(RepoError::WrongLength { key: *key, pack: location.pack });
+        }
+        Ok(Fetched { header, len, location })
+    }
+
+    fn decode(
+        &mut self,
+        key: &EntryKey,
+        fetched: &Fetched,
+        stored: &[u8],
+        base: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        out.resize(fetched.header.raw_len as usize, 0);
+        self.decoder
+            .decode(&fetched.header, stored.get(fetched.len..).unwrap_or_default(), base, out)
+            .map_err(|source| RepoError::Decode { key: *key, pack: fetched.location.pack, source })
     }
 
     /// Puts the `len` bytes that a base reference stands for into `out`.
     fn read_base(&mut self, reference: &BaseRef, len: usize, out: &mut Vec<u8>, depth_left: u32) -> Result<()> {
-        let whole = match (&reference.ranges[..], &reference.transpose) {
-            ([range], None) if range.start == 0 && range.len as usize == len => range.block,
-            _ => None,
-        };
-        if let Some(id) = whole {
-            self.read_within(&block_key(id), out, depth_left)?;
-            if out.len() >= len {
-                out.truncate(len);
-                return Ok(());
-            }
-            return Err(RepoError::BadBase { block: id });
-        }
         out.resize(len, 0);
-        reference.assemble(out, |id, buffer| self.read_within(&block_key(*id), buffer, depth_left)).map_err(|error| {
-            match error {
-                BaseError::Reference => {
-                    RepoError::BadBase { block: reference.blocks().first().copied().unwrap_or(Digest([0; 32])) }
-                }
-                BaseError::Fetch(error) => error,
-            }
-        })
+        let read = |id: &Digest, buffer: &mut Vec<u8>| self.read_within(&block_key(*id), buffer, depth_left);
+        reference.assemble(out, read).map_err(|error| base_error(reference, error))
     }
 
-    /// As [`Self::read_base`], for an encoder: the bytes that would predict a block of `len` bytes.
+    /// The bytes that would predict a block of `len` bytes, for an encoder. They are proven by their blocks' ids: a delta made
+    /// on wrong bytes would be verified with the same wrong bytes, and never be decoded again.
     pub(crate) fn base_bytes(&mut self, reference: &BaseRef, len: usize, out: &mut Vec<u8>) -> Result<()> {
-        self.read_base(reference, len, out, MAX_DEPTH)
+        if let Some(id) = whole_base(reference, len as u32) {
+            self.read(&block_key(id), out)?;
+            return if out.len() >= len { Ok(out.truncate(len)) } else { Err(RepoError::BadBase { block: id }) };
+        }
+        out.resize(len, 0);
+        let read = |id: &Digest, buffer: &mut Vec<u8>| self.read(&block_key(*id), buffer);
+        reference.assemble(out, read).map_err(|error| base_error(reference, error))
     }
 
     /// The header of an entry as it is stored, with the entry's location.
-    pub(crate) fn header(&mut self, key: &EntryKey) -> Result<(BlockHeader, shard_store::Location)> {
-        let location = self.source.locate(key)?.ok_or(RepoError::Missing { key: *key })?;
+    pub(crate) fn header(&mut self, key: &EntryKey) -> Result<(BlockHeader, Location)> {
         let mut stored = self.buffer();
-        self.source.read_stored(&location, &mut stored)?;
-        let (header, _) = BlockHeader::read(&stored).map_err(|source| RepoError::Decode {
-            key: *key,
-            pack: location.pack,
-            source,
-        })?;
+        self.fetches = MAX_FETCHES;
+        let fetched = self.fetch(key, &mut stored)?;
         self.spare.push(stored);
-        Ok((header, location))
+        Ok((fetched.header, fetched.location))
     }
 
     fn buffer(&mut self) -> Vec<u8> {
@@ -113,4 +149,26 @@ impl<'a> BlockReader<'a> {
 /// The key of a block.
 pub(crate) fn block_key(id: Digest) -> EntryKey {
     EntryKey { kind: EntryKind::Block, id }
+}
+
+/// The block that an entry leans on byte for byte, if it leans on one.
+fn whole(header: &BlockHeader) -> Option<Digest> {
+    whole_base(header.base.as_ref()?, header.raw_len)
+}
+
+/// The block that a base is the start of, of at least `len` bytes.
+fn whole_base(base: &BaseRef, len: u32) -> Option<Digest> {
+    match (&base.ranges[..], &base.transpose) {
+        ([range], None) if range.start == 0 && range.len == len => range.block,
+        _ => None,
+    }
+}
+
+fn base_error(reference: &BaseRef, error: BaseError<RepoError>) -> RepoError {
+    match error {
+        BaseError::Reference => {
+            RepoError::BadBase { block: reference.blocks().first().copied().unwrap_or(Digest([0; 32])) }
+        }
+        BaseError::Fetch(error) => error,
+    }
 }

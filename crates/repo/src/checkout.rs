@@ -8,14 +8,15 @@ use shard_core::{Digest, Progress};
 use shard_history::{FileEntry, FileMode, FileTree};
 use shard_store::process::Process;
 use shard_store::{EntrySource, RefUpdate, Target};
+use tempfile::TempPath;
 
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
 use crate::repository::{HEAD, HEADS, Repository, STAGE};
-use crate::restore::{restore_bytes, restore_file};
-use crate::stage::{put_tree, stat_entry};
+use crate::restore::{put_in_place, restore_bytes, restore_file};
+use crate::stage::put_tree;
 use crate::status::WorkState;
-use crate::worktree::{Found, make_parents};
+use crate::worktree::{Found, UNFINISHED, make_parents};
 
 /// How to check out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,8 +48,8 @@ impl Repository {
     /// anything else the commit alone.
     ///
     /// # Errors
-    /// [`RepoError::WouldOverwrite`] where files would be lost that no commit has, before anything is touched; an unknown
-    /// revision; what the store or the file system says.
+    /// [`RepoError::WouldOverwrite`] where files would be lost that no commit has; an unknown revision; damaged data; a file
+    /// where a folder is needed or the reverse. All of these before anything is touched. Also what the file system says.
     pub fn checkout(&self, text: &str, options: CheckoutOptions, progress: &dyn Progress) -> Result<CheckoutReport> {
         let commit = self.resolve(text)?;
         let target = self.files_of(commit)?;
@@ -57,8 +58,14 @@ impl Repository {
         if !options.force {
             self.refuse_losses(&stage, &target, &changes)?;
         }
-        let branch = self.store.refs().read(&format!("{HEADS}{text}")).ok().flatten();
-        let branch = branch.filter(|state| state.target == Target::Commit(commit)).map(|_| text.to_owned());
+        let branch = match text {
+            // What is checked out stays so.
+            "HEAD" | "@" => self.head()?.branch,
+            _ => {
+                let state = self.store.refs().read(&format!("{HEADS}{text}")).ok().flatten();
+                state.filter(|state| state.target == Target::Commit(commit)).map(|_| text.to_owned())
+            }
+        };
 
         let gone = stage.files().keys().filter(|path| target.get(path).is_none());
         let removed: Vec<String> = gone.cloned().collect();
@@ -71,11 +78,14 @@ impl Repository {
             };
             is_off || stage.get(path) != Some(*entry)
         });
+        self.refuse_clashes(&wanted, &removed)?;
         let transaction = self.store.begin("checkout")?;
+        // Everything is decoded before anything is touched.
+        let ready = self.prepare_files(&wanted, progress)?;
         for path in &removed {
             self.work.remove(path)?;
         }
-        let written = self.write_files(&wanted, progress)?;
+        let written = place_all(ready, self.work.root())?;
         let root = put_tree(&transaction, &target)?;
         let message = format!("checkout: {text}");
         let head = self.read_ref(HEAD)?;
@@ -104,9 +114,10 @@ impl Repository {
         let tracked = paths.iter().map(|path| self.work.tracked_path(path)).collect::<Result<Vec<_>>>()?;
         let chosen = choose(text, self.files_of(commit)?, &tracked)?;
         let (stage_state, mut stage) = self.stage()?;
-        let transaction = self.store.begin("checkout")?;
         let wanted: BTreeMap<&String, &FileEntry> = chosen.iter().collect();
-        let written = self.write_files(&wanted, progress)?;
+        self.refuse_clashes(&wanted, &[])?;
+        let transaction = self.store.begin("checkout")?;
+        let written = place_all(self.prepare_files(&wanted, progress)?, self.work.root())?;
         let changes = chosen.iter().map(|(path, entry)| (path.clone(), Some(*entry))).collect();
         self.move_stage(&transaction, stage_state, &mut stage, &changes, &format!("checkout: {text} (paths)"))?;
         Ok(CheckoutReport { commit, branch: None, written, removed: Vec::new(), unchanged: 0 })
@@ -136,7 +147,9 @@ impl Repository {
             return Err(RepoError::WouldOverwrite { what: "files would be overwritten", paths: taken });
         }
         let wanted: BTreeMap<&String, &FileEntry> = chosen.iter().collect();
-        let written = write_all(&self.store, &wanted, folder, (folder, ".shard-"), self.settings.workers(), progress)?;
+        let temporary = (folder, UNFINISHED.0);
+        let ready = prepare_all(&self.store, &wanted, folder, temporary, self.settings.workers(), progress)?;
+        let written = place_all(ready, folder)?;
         Ok(CheckoutReport { commit, branch: None, written, removed: Vec::new(), unchanged: 0 })
     }
 
@@ -175,26 +188,39 @@ impl Repository {
         let Some(entry) = entry else { return Ok(false) };
         let place = self.work.place(path);
         let metadata = fs::symlink_metadata(&place).map_err(RepoError::io("cannot read", &place))?;
-        self.is_unchanged(&Found { path: path.to_owned(), metadata }, entry, &mut Vec::new())
+        self.is_unchanged(&Found { path: path.to_owned(), metadata }, entry, &mut Vec::new(), 0)
     }
 
-    fn write_files(
-        &self,
-        wanted: &BTreeMap<&String, &FileEntry>,
-        progress: &dyn Progress,
-    ) -> Result<Vec<(String, u64)>> {
+    /// Refuses where a file is needed and a folder with other files is, or a folder and something else is, unless what is
+    /// there is among the files to be removed.
+    fn refuse_clashes(&self, wanted: &BTreeMap<&String, &FileEntry>, removed: &[String]) -> Result<()> {
+        let goes = |path: &str| removed.iter().any(|gone| gone == path);
+        for path in wanted.keys() {
+            for (end, _) in path.match_indices('/') {
+                let Some(folder) = path.get(..end) else { continue };
+                let there = fs::symlink_metadata(self.work.place(folder));
+                if there.is_ok_and(|metadata| !metadata.is_dir()) && !goes(folder) {
+                    let why = "is in the way: a folder is needed here; move it away".to_owned();
+                    return Err(RepoError::Path { path: self.work.place(folder), why });
+                }
+            }
+            if self.work.place(path).is_dir() && !self.work.place(path).is_symlink() {
+                let (files, unnameable) = self.work.files(path)?;
+                if !unnameable.is_empty() || !files.iter().all(|file| goes(&file.path)) {
+                    let why = "is in the way: a file is needed here; move the folder away".to_owned();
+                    return Err(RepoError::Path { path: self.work.place(path), why });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare_files(&self, wanted: &BTreeMap<&String, &FileEntry>, progress: &dyn Progress) -> Result<Vec<Ready>> {
         // Named as the store names its own, so that what a killed process leaves is found and removed.
         let temporary = self.dir().join("tmp");
         let prefix = format!("{}.checkout-", Process::current().tag());
         let threads = self.settings.workers();
-        let written = write_all(&self.store, wanted, self.work.root(), (&temporary, &prefix), threads, progress)?;
-        let mut stats = Vec::new();
-        for (path, entry) in wanted {
-            let metadata = fs::symlink_metadata(self.work.place(path)).ok().filter(|metadata| metadata.is_file());
-            stats.extend(metadata.map(|metadata| stat_entry(path, &metadata, entry)));
-        }
-        self.store.stat_cache().update(&stats, &[])?;
-        Ok(written)
+        prepare_all(&self.store, wanted, self.work.root(), (&temporary, &prefix), threads, progress)
     }
 }
 
@@ -212,35 +238,60 @@ fn choose(text: &str, tree: FileTree, paths: &[String]) -> Result<BTreeMap<Strin
     Ok(chosen)
 }
 
-/// Writes files below `folder`, each whole or not at all, and gives their paths and sizes.
-pub(crate) fn write_all(
+/// A file that is decoded and only has to be put in its place.
+pub(crate) struct Ready {
+    path: String,
+    size: u64,
+    content: Content,
+}
+
+enum Content {
+    File(TempPath),
+    Link(Vec<u8>),
+}
+
+/// Decodes files into temporary ones, in `temporary` (a folder and the beginning of names) or else in `folder`.
+pub(crate) fn prepare_all(
     source: &dyn EntrySource,
     wanted: &BTreeMap<&String, &FileEntry>,
     folder: &Path,
     temporary: (&Path, &str),
     threads: usize,
     progress: &dyn Progress,
-) -> Result<Vec<(String, u64)>> {
+) -> Result<Vec<Ready>> {
     let mut objects = Objects::new(source);
-    let mut written = Vec::new();
+    let mut ready = Vec::new();
     progress.begin("writing", Some(wanted.values().map(|entry| entry.size).sum()));
     for (path, entry) in wanted {
-        make_parents(folder, path)?;
-        let target = folder.join(path);
-        let manifest = objects.manifest(entry.manifest)?;
+        let manifest = objects.manifest_once(entry.manifest)?;
         if manifest.size != entry.size || manifest.sha256 != entry.sha256 {
             let (expected, found) = (entry.sha256, manifest.sha256);
             return Err(RepoError::WrongFile { path: (*path).clone(), expected, found });
         }
-        if entry.mode == FileMode::Symlink {
-            write_link(&restore_bytes(&manifest, source)?, &target)?;
+        let content = if entry.mode == FileMode::Symlink {
+            Content::Link(restore_bytes(&manifest, source, path)?)
         } else {
             let executable = entry.mode == FileMode::Executable;
-            restore_file(&manifest, source, executable, temporary, &target, threads, progress)?;
-        }
-        written.push(((*path).clone(), entry.size));
+            Content::File(restore_file(&manifest, source, executable, temporary, folder, threads, progress)?)
+        };
+        ready.push(Ready { path: (*path).clone(), size: entry.size, content });
     }
     progress.finish();
+    Ok(ready)
+}
+
+/// Puts decoded files in their places below `folder`, each by one rename, and gives their paths and sizes.
+pub(crate) fn place_all(ready: Vec<Ready>, folder: &Path) -> Result<Vec<(String, u64)>> {
+    let mut written = Vec::with_capacity(ready.len());
+    for Ready { path, size, content } in ready {
+        make_parents(folder, &path)?;
+        let target = folder.join(&path);
+        match content {
+            Content::Link(bytes) => write_link(&bytes, &target)?,
+            Content::File(file) => put_in_place(file, &target)?,
+        }
+        written.push((path, size));
+    }
     Ok(written)
 }
 

@@ -11,6 +11,9 @@ use crate::error::{RepoError, Result};
 use crate::repository::{HEAD, HEADS, Repository, STAGE, TAGS};
 use crate::snapshot::put_object;
 
+/// Characters of a commit's title that the ref's log repeats.
+const MAX_TITLE: usize = 200;
+
 /// What a commit says beside its tree.
 #[derive(Debug, Clone, Default)]
 pub struct CommitOptions {
@@ -22,8 +25,8 @@ pub struct CommitOptions {
     pub created_at: Option<String>,
     /// A tag to put on the commit, or with `heads/` in front a further branch to move to it.
     pub name: Option<String>,
-    /// Run metadata for every model file that the commit adds or changes; its `file_path` is filled in. `None` records
-    /// nothing.
+    /// Run metadata for every file with tensors that the commit adds or changes, or, where there is none, for every file; its
+    /// `file_path` is filled in. `None` records nothing.
     pub record: Option<RunRecord>,
     /// Whether a commit may have the tree of its parent.
     pub allow_empty: bool,
@@ -73,14 +76,19 @@ impl Repository {
             for change in &changes {
                 let Some(entry) = change.new_entry() else { continue };
                 let is_model = !objects.manifest(entry.manifest)?.tensors.is_empty();
-                if is_model {
-                    records.push(RunRecord { file_path: change.path().to_owned(), ..record.clone() });
-                }
+                records.push((is_model, RunRecord { file_path: change.path().to_owned(), ..record.clone() }));
+            }
+            // Where no file is known to be a model, any may be one in a format that is kept as it is.
+            if records.iter().any(|(is_model, _)| *is_model) {
+                records.retain(|(is_model, _)| *is_model);
             }
             if records.is_empty() {
-                let why = "run metadata was given, but the commit adds or changes no model file".to_owned();
+                let why = "run metadata was given, but the commit adds or changes no file".to_owned();
                 return Err(RepoError::Argument(why));
             }
+        }
+        let mut records: Vec<RunRecord> = records.into_iter().map(|(_, record)| record).collect();
+        if !records.is_empty() {
             records.sort_by(|a, b| a.file_path.cmp(&b.file_path));
         }
         let created_at = match &options.created_at {
@@ -98,7 +106,8 @@ impl Repository {
             records,
             extra: Default::default(),
         };
-        let title = format!("commit: {}", commit.title());
+        let title: String = commit.title().chars().take(MAX_TITLE).collect();
+        let title = format!("commit: {title}");
         let (id, bytes) = commit.encode().map_err(|source| RepoError::History { what: "commit", id: tree, source })?;
         let transaction = self.store.begin("commit")?;
         put_object(&transaction, EntryKind::Commit, &bytes)?;
@@ -131,6 +140,9 @@ impl Repository {
         let is_full = name.starts_with(HEADS) || name.starts_with(TAGS);
         let full = if is_full { name.to_owned() } else { format!("{TAGS}{name}") };
         ref_name::check(&full).map_err(|error| RepoError::Argument(error.to_string()))?;
+        if ["HEAD", "@"].contains(&name) {
+            return Err(RepoError::Argument(format!("{name:?} means what is checked out, and cannot be a name")));
+        }
         let state = self.read_ref(&full)?;
         if full.starts_with(TAGS) && state.is_some() {
             return Err(RepoError::Argument(format!("there is a tag {name:?} already")));

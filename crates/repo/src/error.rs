@@ -174,6 +174,23 @@ pub enum RepoError {
 }
 
 impl RepoError {
+    /// Whether stored data is missing or damaged, so that whoever can do without it should.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Missing { .. }
+            | Self::Decode { .. }
+            | Self::WrongBytes { .. }
+            | Self::WrongLength { .. }
+            | Self::TooDeep { .. }
+            | Self::BadBase { .. }
+            | Self::Object { .. } => true,
+            Self::Store(error) => {
+                matches!(error, StoreError::Entry { .. } | StoreError::Pack { .. } | StoreError::Missing(_))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether another writer moved a ref first.
     pub(crate) fn is_conflict(error: &StoreError) -> bool {
         matches!(error, StoreError::Ref(error) if matches!(**error, RefError::Conflict { .. }))

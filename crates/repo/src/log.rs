@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use shard_core::Digest;
+use shard_formats::model::INDEX_SUFFIX;
 use shard_history::{
     Commit, DagError, FileChange, FileEntry, FileTree, Node, Order, Revision, TreeNode, Walk, diff_files,
 };
@@ -123,13 +124,19 @@ impl Repository {
         let mut objects = self.objects();
         let mut models: BTreeMap<String, Vec<Arc<ContentManifest>>> = BTreeMap::new();
         let mut exists = path.is_empty();
+        // An index file stands for the model that it indexes.
+        let indexed = path.strip_suffix(INDEX_SUFFIX);
         for (other, entry) in self.files_of(commit)?.files() {
+            if let Some(name) = indexed.filter(|name| *other != path && model_name(other) == *name) {
+                models.entry(name.to_owned()).or_default().push(objects.manifest(entry.manifest)?);
+                continue;
+            }
             if !(path.is_empty() || other == path || other.starts_with(&below)) {
                 continue;
             }
             exists = true;
             let manifest = objects.manifest(entry.manifest)?;
-            if !manifest.tensors.is_empty() || other == path {
+            if !manifest.tensors.is_empty() || (other == path && indexed.is_none()) {
                 models.entry(model_name(other).to_owned()).or_default().push(manifest);
             }
         }

@@ -34,10 +34,7 @@ impl<'a> Objects<'a> {
         if let Some(manifest) = self.manifests.get(&id) {
             return Ok(Arc::clone(manifest));
         }
-        let bytes = self.bytes(EntryKind::Manifest, id)?;
-        let manifest =
-            ContentManifest::from_bytes(bytes).map_err(|source| RepoError::Object { what: "manifest", id, source })?;
-        let manifest = Arc::new(manifest);
+        let manifest = Arc::new(self.manifest_once(id)?);
         self.manifests.insert(id, Arc::clone(&manifest));
         Ok(manifest)
     }
@@ -50,6 +47,12 @@ impl<'a> Objects<'a> {
                 FetchError::Object(source) => RepoError::History { what: "tree", id: root, source },
             }
         })
+    }
+
+    /// A manifest that is not remembered.
+    pub(crate) fn manifest_once(&mut self, id: Digest) -> Result<ContentManifest> {
+        let bytes = self.bytes(EntryKind::Manifest, id)?;
+        ContentManifest::from_bytes(bytes).map_err(|source| RepoError::Object { what: "manifest", id, source })
     }
 
     /// What a tree has at a path; the empty path is the tree itself.

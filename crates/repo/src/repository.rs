@@ -51,7 +51,8 @@ impl Default for Settings {
 
 impl Settings {
     /// Worker threads, at least 1.
-    pub(crate) fn workers(self) -> usize {
+    #[must_use]
+    pub fn workers(self) -> usize {
         let wanted = if self.threads > 0 {
             self.threads
         } else {

@@ -10,11 +10,11 @@ use crossbeam_channel::{Sender, bounded};
 use shard_core::{Digest, Progress};
 use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::blocks::{BlockReader, block_key};
 use crate::error::{RepoError, Result};
-use crate::worktree::set_executable;
+use crate::worktree::{UNFINISHED, set_executable};
 
 /// Files up to this size, in bytes, are not worth starting threads for.
 const INLINE: u64 = 1 << 20;
@@ -29,30 +29,38 @@ struct Piece {
     offset: u64,
 }
 
-/// Writes the file that a manifest describes to `target`: into a temporary file in `temp_dir` first, then renamed into
-/// place, so that a reader of `target` sees the old file or the whole new one.
+/// The longest target of a symbolic link, in bytes: no system that shard runs on has longer ones.
+const MAX_LINK: u64 = 4096;
+
+/// Writes the file that a manifest describes into a temporary one, in `temp_dir` or else in `folder`, which has to be put in its
+/// place yet.
 pub(crate) fn restore_file(
     manifest: &ContentManifest,
     source: &dyn EntrySource,
     executable: bool,
     (temp_dir, temp_prefix): (&Path, &str),
-    target: &Path,
+    folder: &Path,
     threads: usize,
     progress: &dyn Progress,
-) -> Result<()> {
-    let folder = target.parent().unwrap_or(Path::new("."));
+) -> Result<TempPath> {
     let temporary = temporary_file(temp_dir, temp_prefix)
-        .or_else(|_| temporary_file(folder, temp_prefix))
+        .or_else(|_| temporary_file(folder, UNFINISHED.0))
         .map_err(RepoError::io("cannot create a temporary file", folder))?;
     write_pieces(manifest, source, temporary.as_file(), temporary.path(), threads, progress)?;
-    set_executable(temporary.as_file(), executable).map_err(RepoError::io("cannot be made executable", target))?;
+    set_executable(temporary.as_file(), executable).map_err(RepoError::io("cannot be made executable", folder))?;
+    Ok(temporary.into_temp_path())
+}
+
+/// Renames a temporary file, so that a reader of `target` sees the old file or the whole new one.
+pub(crate) fn put_in_place(temporary: TempPath, target: &Path) -> Result<()> {
     match temporary.persist(target) {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         // The repository may be on another file system than its work tree: then the file is copied beside its target
         // first, since only a rename within one is atomic.
         Err(error) if error.error.kind() == io::ErrorKind::CrossesDevices => {
-            let beside = temporary_file(folder, temp_prefix).map_err(RepoError::io("cannot create", target))?;
-            fs::copy(error.file.path(), beside.path()).map_err(RepoError::io("cannot write", target))?;
+            let folder = target.parent().unwrap_or(Path::new("."));
+            let beside = temporary_file(folder, UNFINISHED.0).map_err(RepoError::io("cannot create", target))?;
+            fs::copy(&error.path, beside.path()).map_err(RepoError::io("cannot write", target))?;
             beside.persist(target).map_err(|error| RepoError::io("cannot be put in place", target)(error.error))?;
             Ok(())
         }
@@ -60,8 +68,12 @@ pub(crate) fn restore_file(
     }
 }
 
-/// The whole content of a small file that a manifest describes, such as the target of a symbolic link.
-pub(crate) fn restore_bytes(manifest: &ContentManifest, source: &dyn EntrySource) -> Result<Vec<u8>> {
+/// The target of the symbolic link at `path` that a manifest describes.
+pub(crate) fn restore_bytes(manifest: &ContentManifest, source: &dyn EntrySource, path: &str) -> Result<Vec<u8>> {
+    if manifest.size > MAX_LINK {
+        let why = format!("is a link with a target of {} bytes", manifest.size);
+        return Err(RepoError::Path { path: path.into(), why });
+    }
     let mut reader = BlockReader::new(source);
     let (mut bytes, mut block) = (Vec::new(), Vec::new());
     for span in manifest.segments.iter().flat_map(|segment| &segment.blocks) {
@@ -73,7 +85,7 @@ pub(crate) fn restore_bytes(manifest: &ContentManifest, source: &dyn EntrySource
 
 fn temporary_file(folder: &Path, prefix: &str) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(prefix);
+    builder.prefix(prefix).suffix(UNFINISHED.1);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -258,14 +258,15 @@ impl Worker<'_> {
     fn encode(&mut self, slot: &mut Slot) -> Result<Encoded> {
         let id = sha256(&slot.data);
         slot.stored.clear();
-        if !self.claim(id, slot.sequence) || self.job.sink.locate(&block_key(id))?.is_some() {
+        if !self.claim(id, slot.sequence) || self.is_kept(id)? {
             return Ok(Encoded { id, new: None });
         }
         let dtype = self.job.layout.segments.get(slot.segment).and_then(|segment| segment.dtype);
-        let base = self.find_base(slot)?;
-        if let Some(reference) = &base {
-            self.reader.base_bytes(reference, slot.data.len(), &mut self.base)?;
-        }
+        let base = match self.base(slot) {
+            // What is damaged predicts nothing, and keeps nobody from storing what comes after it.
+            Err(error) if error.is_damage() => None,
+            base => base?,
+        };
         let base = base.as_ref().map(|reference| Base { reference, bytes: &self.base });
         let encoded = self
             .encoder
@@ -281,6 +282,30 @@ impl Worker<'_> {
         let first = claimed.entry(id).or_insert(sequence);
         *first = sequence.min(*first);
         *first == sequence
+    }
+
+    /// Whether a block is here already, whole: its stored bytes are read and checked, since whoever adds a file again may do so
+    /// because the repository's copy is damaged.
+    fn is_kept(&mut self, id: Digest) -> Result<bool> {
+        let Some(location) = self.job.sink.locate(&block_key(id))? else { return Ok(false) };
+        match self.job.sink.read_stored(&location, &mut self.base) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let error = RepoError::from(error);
+                if !error.is_damage() {
+                    return Err(error);
+                }
+                self.job.sink.forget(&location)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// The base of a block, its bytes in `self.base`.
+    fn base(&mut self, slot: &Slot) -> Result<Option<BaseRef>> {
+        let Some(reference) = self.find_base(slot)? else { return Ok(None) };
+        self.reader.base_bytes(&reference, slot.data.len(), &mut self.base)?;
+        Ok(Some(reference))
     }
 
     /// The planned base, moved towards its keyframe where the chain would become too long.

@@ -12,9 +12,7 @@ use shard_core::{Digest, Layout, Progress, sha256};
 use shard_formats::{FileSource, Source};
 use shard_history::{FileEntry, FileTree, HistoryError};
 use shard_manifest::ContentManifest;
-use shard_store::{
-    EntryKey, EntryKind, EntrySource, FileStat, Nonce, RefState, RefUpdate, StatEntry, Target, Transaction,
-};
+use shard_store::{EntryKind, FileStat, Nonce, RefState, RefUpdate, StatEntry, Target, Transaction};
 
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
@@ -67,9 +65,16 @@ impl Repository {
         let mut changes = BTreeMap::new();
         let mut report = AddReport::default();
         let mut found = BTreeMap::new();
+        let began = StatEntry::now_ns();
         for given in paths {
             let path = self.work.tracked_path(given)?;
-            let files = self.work.files(&path)?;
+            let (files, unnameable) = self.work.files(&path)?;
+            if let Some(place) = unnameable.into_iter().next() {
+                return Err(RepoError::Path {
+                    path: place,
+                    why: "has a name that is not valid UTF-8; rename it".to_owned(),
+                });
+            }
             let below = format!("{path}/");
             let present = |tracked: &str| files.binary_search_by(|file| file.path.as_str().cmp(tracked)).is_ok();
             let covered = |tracked: &str| path.is_empty() || tracked == path || tracked.starts_with(&below);
@@ -91,6 +96,7 @@ impl Repository {
             repository: self,
             transaction: &transaction,
             objects: Objects::new(&transaction),
+            began,
             staged: BTreeMap::new(),
         };
         for file in found.into_values() {
@@ -137,11 +143,14 @@ impl Repository {
         message: &str,
     ) -> Result<()> {
         loop {
+            // First what goes: a folder may have become a file.
+            for (path, _) in changes.iter().filter(|(_, entry)| entry.is_none()) {
+                tree.remove(path);
+            }
             for (path, entry) in changes {
-                match entry {
-                    Some(entry) => tree.insert(path, *entry).map_err(|error| clash(path, &error))?,
-                    None => tree.remove(path),
-                };
+                if let Some(entry) = entry {
+                    tree.insert(path, *entry).map_err(|error| clash(path, &error))?;
+                }
             }
             let root = put_tree(transaction, tree)?;
             if matches!(&state, Some(state) if state.target == Target::Tree(root)) {
@@ -171,6 +180,8 @@ struct Adder<'a> {
     repository: &'a Repository,
     transaction: &'a Transaction,
     objects: Objects<'a>,
+    /// When this call began to look at files, in nanoseconds since 1970.
+    began: i64,
     /// What this call staged so far: base candidates for what follows.
     staged: BTreeMap<String, (FileEntry, StatEntry)>,
 }
@@ -183,8 +194,8 @@ impl Adder<'_> {
         let unchanged = Added { path: found.path.clone(), state: AddedState::Unchanged, size, note: None };
         if let Some(known) = self.repository.known(&found.path, &found.metadata)? {
             let entry = FileEntry { mode, ..known };
-            let stored = EntryKey { kind: EntryKind::Manifest, id: entry.manifest };
-            if self.transaction.locate(&stored)?.is_some() {
+            let is_stored = self.objects.manifest(entry.manifest).is_ok_and(|manifest| manifest.sha256 == entry.sha256);
+            if is_stored {
                 progress.advance(size);
                 let state = if before == Some(&entry) {
                     AddedState::Unchanged
@@ -196,7 +207,7 @@ impl Adder<'_> {
         }
         let Kept { manifest, id, cost, note } = self.keep(found, tree, progress)?;
         let entry = FileEntry { mode, size: manifest.size, sha256: manifest.sha256, manifest: id };
-        let (_, stat) = stat_entry(&found.path, &found.metadata, &entry);
+        let (_, stat) = stat_entry(&found.path, &found.metadata, &entry, self.began);
         self.staged.insert(found.path.clone(), (entry, stat));
         let state = if before == Some(&entry) { AddedState::Unchanged } else { AddedState::Staged(cost) };
         Ok((entry, Added { state, note, ..unchanged }))
@@ -237,7 +248,9 @@ impl Adder<'_> {
         let near = by_nearness(path, others.map(String::as_str));
         ids.extend(near.into_iter().filter_map(entry).map(|entry| entry.manifest));
         ids.truncate(MAX_CANDIDATES);
-        ids.into_iter().map(|id| self.objects.manifest(id)).collect()
+        let read = ids.into_iter().map(|id| self.objects.manifest(id));
+        // What is damaged predicts nothing.
+        read.filter(|manifest| !manifest.as_ref().is_err_and(RepoError::is_damage)).collect()
     }
 
     fn into_stats(self) -> Vec<(Vec<u8>, StatEntry)> {
@@ -276,10 +289,10 @@ impl Repository {
     }
 }
 
-/// What the stat cache remembers of a file that was just read or written.
-pub(crate) fn stat_entry(path: &str, metadata: &Metadata, entry: &FileEntry) -> (Vec<u8>, StatEntry) {
+/// What the stat cache remembers of a file that was read after `began` (nanoseconds since 1970), when it had these metadata.
+pub(crate) fn stat_entry(path: &str, metadata: &Metadata, entry: &FileEntry, began: i64) -> (Vec<u8>, StatEntry) {
     let stat = FileStat::new(metadata);
-    let known = StatEntry { stat, sha256: entry.sha256, manifest: entry.manifest, checked_ns: StatEntry::now_ns() };
+    let known = StatEntry { stat, sha256: entry.sha256, manifest: entry.manifest, checked_ns: began };
     (path.as_bytes().to_vec(), known)
 }
 

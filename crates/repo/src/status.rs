@@ -64,13 +64,14 @@ impl Repository {
 
     /// How the work tree differs from a tree.
     pub(crate) fn work_changes(&self, tree: &FileTree) -> Result<Vec<(String, WorkState)>> {
-        let files = self.work.files("")?;
+        let began = StatEntry::now_ns();
+        let (files, _) = self.work.files("")?;
         let mut changes = Vec::new();
         let mut stats = Vec::new();
         for found in &files {
             match tree.get(&found.path) {
                 None => changes.push((found.path.clone(), WorkState::Untracked)),
-                Some(entry) if self.is_unchanged(found, entry, &mut stats)? => {}
+                Some(entry) if self.is_unchanged(found, entry, &mut stats, began)? => {}
                 Some(_) => changes.push((found.path.clone(), WorkState::Modified)),
             }
         }
@@ -90,6 +91,7 @@ impl Repository {
         found: &Found,
         entry: &FileEntry,
         stats: &mut Vec<(Vec<u8>, StatEntry)>,
+        began: i64,
     ) -> Result<bool> {
         if entry.mode != tree_mode(&found.metadata) {
             return Ok(false);
@@ -108,7 +110,7 @@ impl Repository {
         let parsed = shard_formats::parse(&source).map_err(RepoError::io("cannot read", &place))?;
         let manifest = manifest_of(&source, &place, &parsed.layout, self.cut(), &NoProgress)?;
         if manifest.sha256 == entry.sha256 && source.len() == entry.size {
-            stats.push(stat_entry(&found.path, &found.metadata, entry));
+            stats.push(stat_entry(&found.path, &found.metadata, entry, began));
             return Ok(true);
         }
         Ok(false)

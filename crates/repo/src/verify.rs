@@ -50,6 +50,7 @@ impl Repository {
         let mut reached = Reached::default();
         self.walk_refs(&mut report, &mut reached)?;
         self.check_packs(full, &mut report, progress)?;
+        self.find_leftovers(&mut report)?;
         if full {
             let manifests = std::mem::take(&mut reached.files);
             let checked = verify_source(&self.store, &|kind| Ok(self.store.keys(kind)?), manifests, progress)?;
@@ -87,10 +88,27 @@ impl Repository {
         Ok(())
     }
 
+    fn find_leftovers(&self, report: &mut VerifyReport) -> Result<()> {
+        for (file, lease) in self.store.leases().list()? {
+            let what = match lease {
+                Ok(lease) => format!("process {} on {} ({})", lease.process.pid, lease.process.host, lease.purpose),
+                Err(error) => with_sources(&error),
+            };
+            report.warnings.push(format!("{file}: a writer is at work, or was interrupted: {what}"));
+        }
+        Ok(())
+    }
+
     fn walk_refs(&self, report: &mut VerifyReport, reached: &mut Reached) -> Result<()> {
         let mut objects = self.objects();
         for (name, state) in self.store.refs().list_each("").map_err(StoreError::from)? {
             report.refs += 1;
+            // Older states are the ref's log: a damaged one loses no data, but does not go unseen.
+            for older in self.store.refs().log(&name).map_err(StoreError::from)?.skip(1) {
+                if let Err(error) = older {
+                    report.problems.push(format!("ref {name}: {}", with_sources(&error)));
+                }
+            }
             let state = match state {
                 Ok(state) => state,
                 Err(error) => {
@@ -116,7 +134,7 @@ impl Repository {
         let mut seen = HashSet::new();
         for (path, id, sha256) in &reached.files {
             report.files += 1;
-            let manifest = match objects.manifest(*id) {
+            let manifest = match objects.manifest_once(*id) {
                 Ok(manifest) => manifest,
                 Err(error) => {
                     report.problems.push(format!("{path}: {}", with_sources(&error)));
@@ -198,17 +216,18 @@ pub(crate) fn verify_source(
     let mut report = VerifyReport::default();
     let mut objects = Objects::new(source);
     let mut checked: HashSet<EntryKey> = HashSet::new();
-    let mut files = Vec::new();
-    for (path, id, sha256) in manifests {
-        match objects.manifest(id) {
-            Ok(manifest) => files.push((path, manifest, sha256)),
-            Err(error) => report.problems.push(format!("{path}: {}", with_sources(&error))),
-        }
-    }
-    progress.begin("verifying files", Some(files.iter().map(|(_, manifest, _)| manifest.size).sum()));
-    for (path, manifest, sha256) in &files {
+    progress.begin("verifying files", None);
+    for (path, id, sha256) in &manifests {
         report.files += 1;
-        match hash_file(source, manifest, progress) {
+        // One at a time: the manifests of a long history are more than memory has room for.
+        let manifest = match objects.manifest_once(*id) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                report.problems.push(format!("{path}: {}", with_sources(&error)));
+                continue;
+            }
+        };
+        match hash_file(source, &manifest, progress) {
             Ok(found) if found == *sha256 => {
                 for block in manifest.blocks() {
                     if checked.insert(block_key(block.span.id)) {
@@ -244,6 +263,8 @@ pub(crate) fn verify_source(
     report.entries += rest.len() as u64;
     report.bytes += bytes;
     report.problems.extend(problems.into_inner().unwrap_or_else(PoisonError::into_inner));
+    report.problems.sort();
+    report.problems.dedup();
     Ok(report)
 }
 

@@ -72,16 +72,18 @@ impl WorkTree {
         Ok(path)
     }
 
-    /// Every file at or below a tracked path (the root is empty), in the order of their paths. Symbolic links are files;
-    /// other special files are left out.
-    pub(crate) fn files(&self, path: &str) -> Result<Vec<Found>> {
+    /// Every file at or below a tracked path (the root is empty), in the order of their paths, and the places whose names are
+    /// not UTF-8, which cannot be tracked. Symbolic links are files; other special files and unfinished files of a process that
+    /// was killed are left out.
+    pub(crate) fn files(&self, path: &str) -> Result<(Vec<Found>, Vec<PathBuf>)> {
         let mut found = Vec::new();
+        let mut unnameable = Vec::new();
         let mut open = vec![path.to_owned()];
         while let Some(path) = open.pop() {
             let place = self.place(&path);
             let metadata = match fs::symlink_metadata(&place) {
                 Ok(metadata) => metadata,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if is_gone(&error) => continue,
                 Err(error) => return Err(RepoError::io("cannot read", &place)(error)),
             };
             if metadata.is_file() || metadata.is_symlink() {
@@ -91,9 +93,10 @@ impl WorkTree {
                     let entry = entry.map_err(RepoError::io("cannot list", &place))?;
                     let name = entry.file_name();
                     let Some(name) = name.to_str() else {
-                        return Err(RepoError::Path { path: entry.path(), why: "is not valid UTF-8".to_owned() });
+                        unnameable.push(entry.path());
+                        continue;
                     };
-                    if SKIPPED.contains(&name) {
+                    if SKIPPED.contains(&name) || is_unfinished(name) {
                         continue;
                     }
                     open.push(if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") });
@@ -101,16 +104,27 @@ impl WorkTree {
             }
         }
         found.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(found)
+        Ok((found, unnameable))
     }
 
     /// Removes a tracked file and the folders that this leaves empty.
     pub(crate) fn remove(&self, path: &str) -> Result<()> {
         let place = self.place(path);
-        match fs::remove_file(&place) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(RepoError::io("cannot remove", &place)(error));
+        // Through a link, or where a folder became something else, the file of that name is another one.
+        let mut folder = self.root.clone();
+        for part in path.rsplit_once('/').map_or("", |(folders, _)| folders).split('/').filter(|part| !part.is_empty())
+        {
+            folder.push(part);
+            if !fs::symlink_metadata(&folder).is_ok_and(|metadata| metadata.is_dir()) {
+                return Ok(());
             }
+        }
+        match fs::symlink_metadata(&place) {
+            Ok(metadata) if metadata.is_dir() => return Ok(()),
+            _ => {}
+        }
+        match fs::remove_file(&place) {
+            Err(error) if !is_gone(&error) => return Err(RepoError::io("cannot remove", &place)(error)),
             _ => {}
         }
         let mut folder = place.parent();
@@ -122,6 +136,19 @@ impl WorkTree {
         }
         Ok(())
     }
+}
+
+/// Whether an error says that there is no such file.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// What the names of files that are still being written begin and end with, outside of a repository's own folder.
+pub(crate) const UNFINISHED: (&str, &str) = (".shard-", ".tmp");
+
+/// Whether a name is that of a file that a process was writing.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)
 }
 
 /// Makes the folders between `root` and the file at `path` below it, refusing to pass through a symbolic link.

@@ -404,3 +404,107 @@ fn a_library_user_can_share_a_repository_between_threads() {
         }
     });
 }
+
+/// Flips a bit in the middle of the largest pack.
+fn damage_largest_pack(bench: &Bench) {
+    let packs = fs::read_dir(bench.repository.dir().join("packs")).unwrap().map(|entry| entry.unwrap().path());
+    let pack = packs.max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::remove_file(&pack).unwrap();
+    fs::write(&pack, bytes).unwrap();
+}
+
+#[test]
+#[cfg(unix)]
+fn fault_28_a_checkout_never_removes_through_a_link() {
+    let bench = Bench::new();
+    bench.keep("start", b"start");
+    bench.keep("dir/file", b"inside");
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("file"), b"somebody else's").unwrap();
+    fs::remove_dir_all(bench.place("dir")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), bench.place("dir")).unwrap();
+    let _ = bench.checkout("HEAD~1");
+    assert_eq!(fs::read(outside.path().join("file")).unwrap(), b"somebody else's");
+}
+
+#[test]
+fn a_folder_may_become_a_file_and_back() {
+    let bench = Bench::new();
+    bench.keep("d/x", b"below");
+    fs::remove_dir_all(bench.place("d")).unwrap();
+    bench.write("d", b"a file now");
+    bench.add("d");
+    bench.commit("file");
+    bench.checkout("HEAD~1").unwrap();
+    assert_eq!(bench.read("d/x"), b"below");
+    bench.checkout("main").unwrap();
+    assert_eq!(bench.read("d"), b"a file now");
+    // In the way, untracked: refused before anything is touched, by force too.
+    fs::remove_file(bench.place("d")).unwrap();
+    bench.write("d/mine", b"mine");
+    let forced = bench.repository.checkout("main", CheckoutOptions { force: true }, &NoProgress);
+    assert!(matches!(forced, Err(RepoError::Path { .. })), "{forced:?}");
+    assert_eq!(bench.read("d/mine"), b"mine");
+}
+
+#[test]
+fn fault_09_a_checkout_that_cannot_be_decoded_leaves_the_work_tree_alone() {
+    let bench = Bench::new();
+    let series = versions(1);
+    bench.keep("model.safetensors", &series[0]);
+    let damaged = bench.repository.head().unwrap().commit.unwrap();
+    fs::remove_file(bench.place("model.safetensors")).unwrap();
+    bench.write("other", b"other");
+    bench.repository.add(&[bench.folder.path().to_owned()], &NoProgress).unwrap();
+    bench.commit("other");
+    damage_largest_pack(&bench);
+    let repository = Repository::discover(bench.folder.path(), Settings::default()).unwrap();
+    let result = repository.checkout(&damaged.to_hex(), CheckoutOptions::default(), &NoProgress);
+    assert!(result.is_err());
+    assert_eq!(bench.read("other"), b"other");
+    assert!(!bench.place("model.safetensors").exists());
+    assert!(repository.status().unwrap().is_clean());
+}
+
+#[test]
+fn fault_09_adding_again_mends_a_damaged_block_and_nothing_leans_on_it() {
+    let bench = Bench::new();
+    let series = versions(2);
+    bench.keep("model.safetensors", &series[0]);
+    damage_largest_pack(&bench);
+    let reopen = || Repository::discover(bench.folder.path(), Settings::default()).unwrap();
+    // A new version leans on what is whole only.
+    bench.write("model.safetensors", &series[1]);
+    reopen().add(&[bench.place("model.safetensors")], &NoProgress).unwrap();
+    bench.commit("second");
+    let out = tempfile::tempdir().unwrap();
+    reopen().export("HEAD", &[], &out.path().join("second"), CheckoutOptions::default(), &NoProgress).unwrap();
+    assert_eq!(sha256(&fs::read(out.path().join("second/model.safetensors")).unwrap()), sha256(&series[1]));
+    let first = reopen().export("HEAD~1", &[], &out.path().join("first"), CheckoutOptions::default(), &NoProgress);
+    assert!(first.is_err(), "what is damaged is not handed out");
+    // The same bytes again: the damaged block is written anew.
+    bench.write("again.safetensors", &series[0]);
+    let report = reopen().add(&[bench.place("again.safetensors")], &NoProgress).unwrap();
+    assert!(report.cost.new_blocks >= 1, "{:?}", report.cost);
+    for repository in [reopen(), {
+        fs::remove_file(bench.repository.dir().join("cache/index.db")).unwrap();
+        reopen()
+    }] {
+        let folder = tempfile::tempdir().unwrap();
+        repository.export("HEAD~1", &[], folder.path(), CheckoutOptions::default(), &NoProgress).unwrap();
+        assert_eq!(sha256(&fs::read(folder.path().join("model.safetensors")).unwrap()), sha256(&series[0]));
+    }
+}
+
+#[test]
+fn checking_out_head_stays_on_the_branch() {
+    let bench = Bench::new();
+    bench.keep("a", b"a");
+    fs::remove_file(bench.place("a")).unwrap();
+    bench.checkout("HEAD").unwrap();
+    assert_eq!(bench.read("a"), b"a");
+    assert_eq!(bench.repository.head().unwrap().branch.as_deref(), Some("main"));
+}

@@ -60,7 +60,10 @@ impl Store {
         let known: HashSet<Digest> = index.packs()?.into_iter().map(|pack| pack.id).collect();
         let gone: Vec<Digest> = {
             let listed: HashSet<Digest> = listed.iter().copied().collect();
-            known.iter().filter(|id| !listed.contains(*id)).copied().collect()
+            let gone = known.iter().filter(|id| !listed.contains(*id)).copied();
+            // A pack that another process published and took in after the listing is there. A look past the files kept open.
+            gone.filter(|id| matches!(self.0.backend.get(&pack_name(id), 0), Err(error) if error.is_not_found()))
+                .collect()
         };
         let new: Vec<Digest> = listed.into_iter().filter(|id| !known.contains(id)).collect();
         let new = self.read_footers(&new)?;

@@ -158,6 +158,26 @@ pub trait EntrySource: Sync {
     /// # Errors
     /// [`StoreError`] naming the pack and offset where they are missing, damaged, or another entry's.
     fn read_stored(&self, location: &Location, out: &mut Vec<u8>) -> Result<(), StoreError>;
+
+    /// Replaces the content of `out` by the stored bytes of a copy of an entry that can be read, and says which: the best one,
+    /// or another where that is damaged.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] where there is none; else as [`Self::read_stored`].
+    fn read(&self, key: &EntryKey, out: &mut Vec<u8>) -> Result<Location, StoreError> {
+        let location = self.locate(key)?.ok_or(StoreError::Missing(*key))?;
+        self.read_stored(&location, out)?;
+        Ok(location)
+    }
+
+    /// Stops finding a copy that was found to be bad, as far as this place can: whoever has the entry's bytes may then write
+    /// them again.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be noted.
+    fn forget(&self, _location: &Location) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// A place that entries are written to, and read back from. All methods may be called from any thread.

@@ -100,7 +100,7 @@ impl RefState {
     /// Reads the file's bytes.
     ///
     /// # Errors
-    /// [`RecordError`] for anything torn, damaged or not in its one form.
+    /// An error for anything torn, damaged or not in its one form.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let mut record = RecordReader::new(bytes, KIND, VERSION)?;
         let name = record.field("name")?;

@@ -347,16 +347,6 @@ impl Store {
         }
     }
 
-    /// Drops a copy of an entry from the index, since reading or decoding it showed that it is bad: nobody finds it any more,
-    /// and the next writer of the same bytes writes them again. A rebuilt index has it back.
-    ///
-    /// # Errors
-    /// [`StoreError::Index`].
-    pub fn forget(&self, location: &Location) -> Result<(), StoreError> {
-        let PackId::Sealed(pack) = location.pack else { return Ok(()) };
-        self.with_index(|index| index.forget(&location.key, &pack))
-    }
-
     /// The bases of the copy of an entry in one pack.
     ///
     /// # Errors
@@ -365,30 +355,6 @@ impl Store {
         let missing = || StoreError::Missing(location.key);
         let PackId::Sealed(pack) = location.pack else { return Err(missing()) };
         self.with_index(|index| index.bases(&location.key, &pack))?.ok_or_else(missing)
-    }
-
-    /// Reads the stored bytes of an entry, trying other copies, packs that came since, and a rebuilt index before it gives up.
-    ///
-    /// # Errors
-    /// [`StoreError::Missing`], or what was wrong with the last copy tried.
-    pub fn read(&self, key: &EntryKey, out: &mut Vec<u8>) -> Result<Location, StoreError> {
-        let mut last = StoreError::Missing(*key);
-        for attempt in 0..3 {
-            match attempt {
-                0 => {}
-                1 => self.refresh()?,
-                // Once for each handle: a block that is not there must not make every reader rebuild the index.
-                _ if self.0.searched.swap(true, Ordering::Relaxed) => break,
-                _ => self.reindex()?,
-            }
-            for location in self.copies(key)? {
-                match self.read_stored(&location, out) {
-                    Ok(()) => return Ok(location),
-                    Err(error) => last = error,
-                }
-            }
-        }
-        Err(last)
     }
 
     /// All ids of a kind, sorted.
@@ -488,6 +454,33 @@ impl EntrySource for Store {
         let PackId::Sealed(pack) = location.pack else { return Err(StoreError::Missing(location.key)) };
         let name = pack_name(&pack);
         read_entry(|offset, out| self.0.backend.get_range(&name, offset, out), &name, location, out)
+    }
+
+    fn read(&self, key: &EntryKey, out: &mut Vec<u8>) -> Result<Location, StoreError> {
+        let mut last = StoreError::Missing(*key);
+        for attempt in 0..3 {
+            match attempt {
+                0 => {}
+                1 => self.refresh()?,
+                // Once for each handle: a block that is not there must not make every reader rebuild the index.
+                _ if self.0.searched.swap(true, Ordering::Relaxed) => break,
+                _ => self.reindex()?,
+            }
+            for location in self.copies(key)? {
+                match self.read_stored(&location, out) {
+                    Ok(()) => return Ok(location),
+                    Err(error) => last = error,
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// Drops a copy of an entry from the index, since reading or decoding it showed that it is bad: nobody finds it any more,
+    /// and the next writer of the same bytes writes them again. A rebuilt index has it back.
+    fn forget(&self, location: &Location) -> Result<(), StoreError> {
+        let PackId::Sealed(pack) = location.pack else { return Ok(()) };
+        self.with_index(|index| index.forget(&location.key, &pack))
     }
 }
 

@@ -310,6 +310,20 @@ impl EntrySource for Transaction {
         }
         self.store.read_stored(&location, out)
     }
+
+    fn read(&self, key: &EntryKey, out: &mut Vec<u8>) -> Result<Location, StoreError> {
+        match self.find(key)? {
+            Some(location) if matches!(location.pack, PackId::Pending(_)) => {
+                self.read_stored(&location, out)?;
+                Ok(location)
+            }
+            _ => self.store.read(key, out),
+        }
+    }
+
+    fn forget(&self, location: &Location) -> Result<(), StoreError> {
+        self.store.forget(location)
+    }
 }
 
 impl EntrySink for Transaction {

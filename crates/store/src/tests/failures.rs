@@ -9,7 +9,7 @@ use shard_core::limits::Cut;
 use shard_core::sha256;
 
 use super::basics::{block, files};
-use crate::entry::{EntryKey, EntryKind, EntrySink};
+use crate::entry::{EntryKey, EntryKind, EntrySink, EntrySource};
 use crate::sim::{Fault, SimFs};
 use crate::{Nonce, RefState, RefUpdate, Store, StoreError, StoreOptions, Target};
 

@@ -12,7 +12,7 @@ use shard_core::wire::put_varint;
 use shard_core::{Digest, sha256};
 
 use crate::backend::{Backend, Output};
-use crate::entry::{EntryKey, EntryKind, Location, PackId};
+use crate::entry::{EntryKey, EntryKind, EntrySource, Location, PackId};
 use crate::epoch::{self, Epoch};
 use crate::footer::{Footer, FooterEntry};
 use crate::gather::{self, RawFooter};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shard_core::limits::Cut;
 use shard_core::{Digest, sha256};
 
-use crate::entry::{EntryKey, EntryKind, EntrySink};
+use crate::entry::{EntryKey, EntryKind, EntrySink, EntrySource};
 use crate::sim::{Bug, Fault, SimFs};
 use crate::{Nonce, RefState, RefUpdate, Store, StoreError, StoreOptions, Target};
 
