@@ -47,6 +47,8 @@ impl<'a> BlockReader<'a> {
     fn read_within(&mut self, key: &EntryKey, out: &mut Vec<u8>, depth_left: u32) -> Result<()> {
         let mut stored = self.buffer();
         let mut fetched = self.fetch(key, &mut stored)?;
+        // The first of a chain is kept as it was fetched, the others are fetched again on the way up.
+        let mut first = None;
         let mut above: Vec<EntryKey> = Vec::new();
         let mut at = *key;
         // Down, as long as each block leans on one other, whole.
@@ -56,7 +58,14 @@ impl<'a> BlockReader<'a> {
             }
             above.push(at);
             at = block_key(below);
-            fetched = self.fetch(&at, &mut stored)?;
+            if first.is_none() {
+                let other = self.buffer();
+                let bytes = std::mem::replace(&mut stored, other);
+                let below = self.fetch(&at, &mut stored)?;
+                first = Some((std::mem::replace(&mut fetched, below), bytes));
+            } else {
+                fetched = self.fetch(&at, &mut stored)?;
+            }
         }
         let mut base = self.buffer();
         let has_base = match &fetched.header.base {
@@ -71,7 +80,13 @@ impl<'a> BlockReader<'a> {
         // Up again: what was decoded last is the base of the next.
         while let Some(key) = above.pop() {
             std::mem::swap(out, &mut base);
-            let fetched = self.fetch(&key, &mut stored)?;
+            let fetched = match first.take_if(|_| above.is_empty()) {
+                Some((fetched, bytes)) => {
+                    self.spare.push(std::mem::replace(&mut stored, bytes));
+                    fetched
+                }
+                None => self.fetch(&key, &mut stored)?,
+            };
             let bytes = base.get(..fetched.header.raw_len as usize).ok_or(RepoError::BadBase { block: at.id })?;
             self.decode(&key, &fetched, &stored, Some(bytes), out)?;
             at = key;
@@ -140,9 +155,8 @@ impl<'a> BlockReader<'a> {
     }
 
     fn buffer(&mut self) -> Vec<u8> {
-        let mut buffer = self.spare.pop().unwrap_or_default();
-        buffer.clear();
-        buffer
+        // Not cleared: who takes it gives it another length or content, and zeros are not written twice.
+        self.spare.pop().unwrap_or_default()
     }
 }
 
