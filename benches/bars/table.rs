@@ -18,6 +18,8 @@ pub(crate) struct Row {
     pub(crate) limit: String,
     /// Whether it is; `None` for what is only told.
     pub(crate) passed: Option<bool>,
+    /// How far a time is from its limit: 1 at the limit, more when better.
+    pub(crate) margin: Option<f64>,
 }
 
 impl Row {
@@ -31,6 +33,7 @@ impl Row {
             ratio: format!("{ratio:.2}x the speed"),
             limit: format!(">= {least}x"),
             passed: Some(ratio >= least),
+            margin: Some(ratio / least),
         }
     }
 
@@ -44,6 +47,17 @@ impl Row {
             ratio: format!("{ratio:.2}x the time"),
             limit: format!("<= {most}x"),
             passed: Some(ratio <= most),
+            margin: Some(most / ratio),
+        }
+    }
+
+    /// Lets a time miss its limit by a factor, and says so.
+    pub(crate) fn relax(&mut self, slack: f64) {
+        if let (Some(false), Some(margin)) = (self.passed, self.margin)
+            && margin * slack >= 1.0
+        {
+            self.passed = Some(true);
+            self.limit.push_str(&format!(", missed within the slack of {slack}"));
         }
     }
 
@@ -56,6 +70,7 @@ impl Row {
             ratio: String::new(),
             limit: format!("<= {}", mebibytes(most)),
             passed: Some(ours <= most),
+            margin: None,
         }
     }
 
@@ -68,6 +83,7 @@ impl Row {
             ratio: format!("{:.3}x the size", ours as f64 / yardstick as f64),
             limit: String::new(),
             passed: None,
+            margin: None,
         }
     }
 }

@@ -14,7 +14,10 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod scalar;
+mod sha256;
 mod words;
+
+pub use sha256::sha256_pair;
 
 use crate::chain::Word;
 pub(crate) use scalar::{

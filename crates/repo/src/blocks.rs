@@ -1,5 +1,6 @@
 //! Reading entries back: locate, read, follow the chain of bases, decode, and check against the id.
 
+use shard_codecs::kernel::sha256_pair;
 use shard_codecs::{BlockHeader, Decoder};
 use shard_core::base::BaseError;
 use shard_core::limits::{MAX_BLOCK, MAX_DEPTH, MAX_METADATA};
@@ -40,6 +41,21 @@ impl<'a> BlockReader<'a> {
         self.read_within(key, out, MAX_DEPTH)?;
         let found = sha256(out);
         if found == key.id { Ok(()) } else { Err(RepoError::WrongBytes { key: *key, found }) }
+    }
+
+    /// The decoded bytes of two entries, proven by their ids. Where they have one length, that takes half the time to prove.
+    pub(crate) fn read_pair(&mut self, keys: [&EntryKey; 2], outs: [&mut Vec<u8>; 2]) -> Result<()> {
+        let [first, second] = outs;
+        for (key, out) in [(keys[0], &mut *first), (keys[1], &mut *second)] {
+            self.fetches = MAX_FETCHES;
+            self.read_within(key, out, MAX_DEPTH)?;
+        }
+        for (key, found) in keys.into_iter().zip(sha256_pair(first, second)) {
+            if found != key.id {
+                return Err(RepoError::WrongBytes { key: *key, found });
+            }
+        }
+        Ok(())
     }
 
     /// Follows a chain of whole blocks down by its headers, and decodes it upwards with two buffers, so that a deep chain takes
@@ -138,7 +154,12 @@ impl<'a> BlockReader<'a> {
     pub(crate) fn base_bytes(&mut self, reference: &BaseRef, len: usize, out: &mut Vec<u8>) -> Result<()> {
         if let Some(id) = whole_base(reference, len as u32) {
             self.read(&block_key(id), out)?;
-            return if out.len() >= len { Ok(out.truncate(len)) } else { Err(RepoError::BadBase { block: id }) };
+            if out.len() < len {
+                return Err(RepoError::BadBase { block: id });
+            }
+            // The base may be the start of a longer block.
+            out.truncate(len);
+            return Ok(());
         }
         out.resize(len, 0);
         let read = |id: &Digest, buffer: &mut Vec<u8>| self.read(&block_key(*id), buffer);

@@ -1,5 +1,6 @@
 //! A manifest becomes a file again: blocks are decoded, proven and written where they belong, on every core.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -108,12 +109,7 @@ fn write_pieces(
     threads: usize,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let mut pieces = Vec::new();
-    let mut offset = 0;
-    for span in manifest.segments.iter().flat_map(|segment| &segment.blocks) {
-        pieces.push(Piece { id: span.id, len: span.len, offset });
-        offset += u64::from(span.len);
-    }
+    let pieces = pair_up(manifest);
     file.set_len(manifest.size).map_err(RepoError::io("cannot be given its size", path))?;
     let threads = if manifest.size <= INLINE { 1 } else { threads.max(1).min(pieces.len()) };
     let next = AtomicUsize::new(0);
@@ -123,25 +119,37 @@ fn write_pieces(
     let output = Output { file, most: threads + 1, waiting: Mutex::default(), writing: Mutex::default() };
     let work = |flush: Sender<()>| -> Result<()> {
         let mut reader = BlockReader::new(source);
-        let mut block = Vec::new();
+        let (mut block, mut other) = (Vec::new(), Vec::new());
+        let write = |piece: &Piece, block: &mut Vec<u8>| {
+            if block.len() != piece.len as usize {
+                return Err(RepoError::BadBase { block: piece.id });
+            }
+            output.write(block, piece.offset).map_err(RepoError::io("cannot write", path))
+        };
         while !failed.load(Ordering::Relaxed) {
-            let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-            let outcome = reader.read(&block_key(piece.id), &mut block).and_then(|()| {
-                if block.len() != piece.len as usize {
-                    return Err(RepoError::BadBase { block: piece.id });
+            let (outcome, len) = match pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                Some((one, Some(two))) => {
+                    let keys = [&block_key(one.id), &block_key(two.id)];
+                    let read = reader.read_pair(keys, [&mut block, &mut other]);
+                    let written = read.and_then(|()| write(one, &mut block)).and_then(|()| write(two, &mut other));
+                    (written, u64::from(one.len) + u64::from(two.len))
                 }
-                output.write(&mut block, piece.offset).map_err(RepoError::io("cannot write", path))
-            });
+                Some((one, None)) => {
+                    let read = reader.read(&block_key(one.id), &mut block);
+                    (read.and_then(|()| write(one, &mut block)), u64::from(one.len))
+                }
+                None => break,
+            };
             if let Err(error) = outcome {
                 failed.store(true, Ordering::Relaxed);
                 return Err(error);
             }
-            let before = written.fetch_add(u64::from(piece.len), Ordering::Relaxed);
-            if before / FLUSH != (before + u64::from(piece.len)) / FLUSH {
+            let before = written.fetch_add(len, Ordering::Relaxed);
+            if before / FLUSH != (before + len) / FLUSH {
                 // Where one is under way already, the next will do.
                 let _ = flush.try_send(());
             }
-            progress.advance(u64::from(piece.len));
+            progress.advance(len);
         }
         Ok(())
     };
@@ -161,6 +169,26 @@ fn write_pieces(
         let flushed = flusher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         outcome.and(flushed.map_err(RepoError::io("cannot be written to the disk", path)))
     })
+}
+
+/// The blocks of a file, two of one length together where there are, since they are proven together. Nearly in file order: a
+/// block waits for the next of its length.
+fn pair_up(manifest: &ContentManifest) -> Vec<(Piece, Option<Piece>)> {
+    let mut pairs = Vec::new();
+    let mut alone: BTreeMap<u32, Piece> = BTreeMap::new();
+    let mut offset = 0;
+    for span in manifest.segments.iter().flat_map(|segment| &segment.blocks) {
+        let piece = Piece { id: span.id, len: span.len, offset };
+        offset += u64::from(span.len);
+        match alone.remove(&span.len) {
+            Some(first) => pairs.push((first, Some(piece))),
+            None => {
+                alone.insert(span.len, piece);
+            }
+        }
+    }
+    pairs.extend(alone.into_values().map(|piece| (piece, None)));
+    pairs
 }
 
 /// A file that several workers write. The system lets one thread at a time write a file, and makes the others spin; here they
