@@ -7,9 +7,9 @@ use std::thread;
 use shard_codecs::Level;
 use shard_core::Digest;
 use shard_core::limits::Cut;
-use shard_history::Revision;
 use shard_history::revision::{RefKind, ResolveError, Resolver};
-use shard_store::{EntryKind, Nonce, RefState, Store, StoreError, Target, ref_name};
+use shard_history::{Revision, RevisionError};
+use shard_store::{EntryKey, EntryKind, Nonce, RefState, Store, StoreError, Target, ref_name};
 
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
@@ -222,9 +222,20 @@ impl Repository {
 
     pub(crate) fn resolve_revision(&self, revision: &Revision) -> Result<Digest> {
         revision.resolve(&mut Names { repository: self, objects: self.objects() }).map_err(|error| match error {
-            ResolveError::Revision(error) => error.into(),
+            ResolveError::Revision(error) => self.unless_damaged(revision, error),
             ResolveError::Resolver(error) => error,
         })
+    }
+
+    /// A commit that is given by its whole id and not found is missing, not unknown, where packs are damaged.
+    fn unless_damaged(&self, revision: &Revision, error: RevisionError) -> RepoError {
+        let is_damaged = || self.store.packs().is_ok_and(|packs| packs.iter().any(|pack| pack.problem.is_some()));
+        match (Digest::from_hex(&revision.name), &error) {
+            (Ok(id), RevisionError::Unknown(_)) if is_damaged() => {
+                RepoError::Missing { key: EntryKey { kind: EntryKind::Commit, id } }
+            }
+            _ => error.into(),
+        }
     }
 }
 
