@@ -89,7 +89,7 @@ fn codecs(c: &mut Criterion) {
         let mut group = c.benchmark_group(case.name);
         group.throughput(Throughput::Bytes(case.data.len() as u64));
         yardstick(&mut group, &case.data);
-        let block = Block { data: &case.data, dtype: case.dtype, base: None };
+        let block = Block { data: &case.data, dtype: case.dtype, rows: None, base: None };
         encode_and_decode(&mut group, "solo", &block);
         let range = BaseRange { block: Some(sha256(b"the version before")), start: 0, len: case.data.len() as u32 };
         let reference = BaseRef { ranges: vec![range], transpose: None };

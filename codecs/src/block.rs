@@ -9,9 +9,9 @@
 //! | data type | byte | its wire id, 0 for opaque bytes; it fixes the word: 1, 2, 4 or 8 bytes, float or not |
 //! | predictor | byte | wire id; its parameters follow (none so far) |
 //! | residual | byte | wire id; its parameters follow (none so far) |
-//! | filter | byte | wire id; its parameters follow: for escape and sparse the number of exceptional words (varint) |
+//! | coding | byte | wire id of the filter or the context coder; its parameters follow: for escape and sparse the number of exceptional words (varint) |
 //! | bases | | one reference for each base that the predictor has (parent: one). Short base: the digest of a block that is, whole, the base, 32 bytes. Otherwise the form of [`BaseRef::put`] |
-//! | streams | | for each stream of the filter, in its order: the entropy coder (byte, wire id) and, where the coder's output has no fixed length for its input, the stored length (varint) |
+//! | streams | | for each stream of the filter, in its order: the entropy coder (byte, wire id) and, where the coder's output has no fixed length for its input, the stored length (varint). The context coder has one stream: its stored length (varint) |
 //!
 //! The body is the stored streams one after the other, then the bytes after the last whole word as they are. How many
 //! streams there are, and how long each is decoded, follows from the filter, the word, the raw length and the filter's
@@ -19,21 +19,22 @@
 //! a new version, and a reader that does not know an id stops there with [`CodecError::Unsupported`]. There is no checksum:
 //! the store knows a block by the SHA-256 of its decoded bytes.
 //!
-//! | id | predictor | residual | filter | entropy coder |
+//! | id | predictor | residual | coding | entropy coder |
 //! |---|---|---|---|---|
 //! | 0 | zero | none | whole | raw |
 //! | 1 | parent | xor | planes | constant |
 //! | 2 | | ulp | split | rans |
-//! | 3 | | | escape | zstd |
+//! | 3 | | step | escape | zstd |
 //! | 4 | | | sparse | |
+//! | 5 | | | context | |
 
 use shard_core::limits::{MAX_BLOCK, MAX_METADATA};
 use shard_core::wire::put_varint;
 use shard_core::{BaseRange, BaseRef, DType, Digest, WireReader};
 
-use crate::chain::{Chain, MAX_STREAMS, Shape, Word};
+use crate::chain::{Chain, Coding, MAX_STREAMS, Shape, Word};
 use crate::entropy::EntropyCoder;
-use crate::filter::{Filter, StreamLengths};
+use crate::filter::StreamLengths;
 use crate::predict::Predictor;
 use crate::residual::Residual;
 use crate::{Block, CodecError, entropy, filter, predict, residual};
@@ -83,7 +84,7 @@ impl BlockHeader {
     /// Decoded lengths of the streams.
     pub(crate) fn lengths(&self) -> StreamLengths {
         let word = self.word().bytes;
-        self.chain.filter().lengths(word, self.raw_len as usize / word, self.exceptions as usize)
+        self.chain.coding().lengths(word, self.raw_len as usize / word, self.exceptions as usize)
     }
 
     /// The streams, in the order of the body.
@@ -100,12 +101,17 @@ impl BlockHeader {
     /// The length of the body in bytes: the streams and the bytes after the last whole word.
     #[must_use]
     pub fn body_len(&self) -> usize {
-        self.streams().map(|stream| stream.stored_len).sum::<usize>() + self.raw_len as usize % self.word().bytes
+        let coded = match self.chain.coding() {
+            Coding::Context => self.stored[0] as usize,
+            Coding::Filtered(_) => self.streams().map(|stream| stream.stored_len).sum(),
+        };
+        coded + self.raw_len as usize % self.word().bytes
     }
 
     /// The header of a block that is stored as it is; `None` where it is too long to be one.
     pub(crate) fn raw(block: &Block<'_>) -> Option<Self> {
-        let shape = Shape { predictor: &predict::Zero, residual: &residual::Itself, filter: &filter::Whole };
+        let shape =
+            Shape { predictor: &predict::Zero, residual: &residual::Itself, coding: Coding::Filtered(&filter::Whole) };
         let word = Word::of(block.dtype).bytes;
         let raw_len = u32::try_from(block.data.len()).ok()?;
         let mut stored = [0; MAX_STREAMS];
@@ -127,14 +133,17 @@ impl BlockHeader {
         put_varint(out, u64::from(self.raw_len));
         out.push(self.dtype.map_or(0, DType::wire_id));
         let words = self.raw_len as usize / self.word().bytes;
-        out.extend([self.chain.predictor().id(), self.chain.residual().id(), self.chain.filter().id()]);
-        if self.chain.filter().most_exceptions(words).is_some() {
+        out.extend([self.chain.predictor().id(), self.chain.residual().id(), self.chain.coding().id()]);
+        if self.chain.coding().most_exceptions(words).is_some() {
             put_varint(out, u64::from(self.exceptions));
         }
         match (&self.base, short) {
             (_, Some(digest)) => out.extend_from_slice(&digest.0),
             (Some(base), None) => base.put(out),
             (None, None) => {}
+        }
+        if self.chain.coding() == Coding::Context {
+            put_varint(out, u64::from(self.stored[0]));
         }
         for stream in self.streams() {
             out.push(stream.coder.id());
@@ -169,10 +178,10 @@ impl BlockHeader {
         let words = raw_len as usize / word.bytes;
         let predictor = <dyn Predictor>::from_wire_id(reader.u8()?)?;
         let residual = <dyn Residual>::from_wire_id(reader.u8()?)?;
-        let filter = <dyn Filter>::from_wire_id(reader.u8()?)?;
-        let shape = Shape { predictor, residual, filter };
+        let coding = Coding::from_wire_id(reader.u8()?)?;
+        let shape = Shape { predictor, residual, coding };
         shape.check(word)?;
-        let exceptions = match filter.most_exceptions(words) {
+        let exceptions = match coding.most_exceptions(words) {
             Some(most) => reader.varint_up_to(most as u64, "number of exceptional words")? as u32,
             None => 0,
         };
@@ -182,7 +191,7 @@ impl BlockHeader {
             (_, true) => Some(BaseRef::whole(reader.digest()?, raw_len)),
             (_, false) => Some(BaseRef::read(&mut reader)?),
         };
-        let lengths = filter.lengths(word.bytes, words, exceptions as usize);
+        let lengths = coding.lengths(word.bytes, words, exceptions as usize);
         let mut coders: [&'static dyn EntropyCoder; MAX_STREAMS] = [&entropy::Raw; MAX_STREAMS];
         let mut stored = [0; MAX_STREAMS];
         for ((coder, stored), len) in coders.iter_mut().zip(&mut stored).zip(lengths.as_slice()) {
@@ -192,6 +201,9 @@ impl BlockHeader {
                 // A coder that does not make a stream shorter is not used.
                 None => reader.varint_up_to(*len as u64, "stored length")? as u32,
             };
+        }
+        if coding == Coding::Context {
+            stored[0] = reader.varint_up_to(raw_len.into(), "stored length")? as u32;
         }
         let coders = coders.get(..lengths.as_slice().len()).unwrap_or_default();
         let chain = Chain::new(shape, coders).ok_or(CodecError::Chain("too many streams"))?;

@@ -5,10 +5,10 @@ use std::fmt;
 use shard_core::{DType, FloatFormat};
 
 use crate::entropy::EntropyCoder;
-use crate::filter::Filter;
+use crate::filter::{self, Filter, StreamLengths};
 use crate::predict::Predictor;
 use crate::residual::Residual;
-use crate::{CODECS, CodecError};
+use crate::{CODECS, CodecError, residual};
 
 /// Most streams that a filter makes of a block.
 pub const MAX_STREAMS: usize = 9;
@@ -39,6 +39,67 @@ impl Word {
     }
 }
 
+/// How residuals are stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Coding {
+    /// Taken apart into streams that are stored each on its own.
+    Filtered(&'static dyn Filter),
+    /// By the context coder.
+    Context,
+}
+
+impl Coding {
+    /// The context coder's place among the wire ids of filters.
+    const CONTEXT: u8 = 5;
+
+    /// The stable number in block headers.
+    #[must_use]
+    pub fn id(self) -> u8 {
+        match self {
+            Self::Filtered(filter) => filter.id(),
+            Self::Context => Self::CONTEXT,
+        }
+    }
+
+    /// The name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Filtered(filter) => filter.name(),
+            Self::Context => "context",
+        }
+    }
+
+    /// The coding of that wire id.
+    ///
+    /// # Errors
+    /// [`CodecError::Unsupported`] where there is none.
+    pub fn from_wire_id(id: u8) -> Result<Self, CodecError> {
+        if id == Self::CONTEXT { Ok(Self::Context) } else { <dyn Filter>::from_wire_id(id).map(Self::Filtered) }
+    }
+
+    /// Every coding, in the order of wire ids.
+    pub fn all() -> impl Iterator<Item = Self> {
+        CODECS.filters.iter().map(|filter| Self::Filtered(*filter)).chain([Self::Context])
+    }
+
+    /// See [`Filter::most_exceptions`].
+    pub(crate) fn most_exceptions(self, words: usize) -> Option<usize> {
+        match self {
+            Self::Filtered(filter) => filter.most_exceptions(words),
+            Self::Context => None,
+        }
+    }
+
+    /// See [`Filter::lengths`].
+    pub(crate) fn lengths(self, word_bytes: usize, words: usize, exceptions: usize) -> StreamLengths {
+        match self {
+            Self::Filtered(filter) => filter.lengths(word_bytes, words, exceptions),
+            Self::Context => StreamLengths::NONE,
+        }
+    }
+}
+
 /// The stages of a chain down to its streams, without the streams' coders.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
@@ -46,8 +107,8 @@ pub struct Shape {
     pub predictor: &'static dyn Predictor,
     /// The residual.
     pub residual: &'static dyn Residual,
-    /// The filter.
-    pub filter: &'static dyn Filter,
+    /// How residuals are stored.
+    pub coding: Coding,
 }
 
 impl Shape {
@@ -59,15 +120,22 @@ impl Shape {
         if self.residual.needs_prediction() != (self.predictor.bases() > 0) {
             return Err(CodecError::Chain("the residual and the predictor do not go together"));
         }
-        if !self.filter.fits(word) {
-            return Err(CodecError::Chain("the filter does not fit the word"));
+        let is_step = self.residual.id() == residual::STEP;
+        match self.coding {
+            Coding::Context if self.residual.needs_prediction() && !is_step => {
+                Err(CodecError::Chain("the context coder and the residual do not go together"))
+            }
+            Coding::Filtered(_) if is_step => Err(CodecError::Chain("the step residual is for the context coder")),
+            Coding::Filtered(filter) if !filter.fits(word) => {
+                Err(CodecError::Chain("the filter does not fit the word"))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether the one stream is the words themselves.
     pub(crate) fn is_identity(self) -> bool {
-        !self.residual.needs_prediction() && self.filter.id() == crate::filter::WHOLE
+        !self.residual.needs_prediction() && self.coding.id() == filter::WHOLE
     }
 
     /// Every legal shape for words of that kind, in the order of wire ids.
@@ -76,8 +144,8 @@ impl Shape {
             .predictors
             .iter()
             .flat_map(|predictor| CODECS.residuals.iter().map(move |residual| (predictor, residual)))
-            .flat_map(|(predictor, residual)| CODECS.filters.iter().map(move |filter| (predictor, residual, filter)))
-            .map(|(predictor, residual, filter)| Self { predictor: *predictor, residual: *residual, filter: *filter })
+            .flat_map(|(predictor, residual)| Coding::all().map(move |coding| (predictor, residual, coding)))
+            .map(|(predictor, residual, coding)| Self { predictor: *predictor, residual: *residual, coding })
             .filter(move |shape| shape.check(word).is_ok())
     }
 }
@@ -85,7 +153,7 @@ impl Shape {
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.predictor.name())?;
-        for (id, name) in [(self.residual.id(), self.residual.name()), (self.filter.id(), self.filter.name())] {
+        for (id, name) in [(self.residual.id(), self.residual.name()), (self.coding.id(), self.coding.name())] {
             // Id 0 is the stage that leaves its input as it is.
             if id != 0 {
                 write!(f, "+{name}")?;
@@ -132,13 +200,13 @@ impl Chain {
         self.shape.residual
     }
 
-    /// The filter.
+    /// How residuals are stored.
     #[must_use]
-    pub fn filter(&self) -> &'static dyn Filter {
-        self.shape.filter
+    pub fn coding(&self) -> Coding {
+        self.shape.coding
     }
 
-    /// The entropy coder of each stream.
+    /// The entropy coder of each stream; the context coder has none.
     #[must_use]
     pub fn coders(&self) -> &[&'static dyn EntropyCoder] {
         self.coders.get(..self.streams).unwrap_or_default()
@@ -147,7 +215,11 @@ impl Chain {
 
 impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[", self.shape)?;
+        write!(f, "{}", self.shape)?;
+        if self.shape.coding == Coding::Context {
+            return Ok(());
+        }
+        f.write_str("[")?;
         for (index, coder) in self.coders().iter().enumerate() {
             write!(f, "{}{}", if index == 0 { "" } else { "," }, coder.name())?;
         }

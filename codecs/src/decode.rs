@@ -4,6 +4,7 @@ use shard_core::limits::MAX_BLOCK;
 
 use crate::block::BlockHeader;
 use crate::chain::MAX_STREAMS;
+use crate::context;
 use crate::entropy::Workspace;
 use crate::kernel::Isa;
 use crate::transform::{self, Piece, Streams, Transform};
@@ -14,6 +15,7 @@ pub struct Decoder {
     workspace: Workspace,
     streams: Streams,
     piece: Piece,
+    context: context::Buffers,
 }
 
 impl Default for Decoder {
@@ -36,6 +38,7 @@ impl Decoder {
             workspace: Workspace::new(isa, Level::Default),
             streams: Streams::default(),
             piece: transform::new_piece(),
+            context: context::Buffers::default(),
         }
     }
 
@@ -79,6 +82,10 @@ impl Decoder {
             }
             return Ok(());
         }
+        let Some(transform) = Transform::of(self.workspace.isa(), shape, word) else {
+            let prediction = shape.predictor.predict(base.map(|base| &base[..words.len()]));
+            return context::decode(&mut self.context, self.workspace.isa(), word, prediction, stored, words);
+        };
         self.streams.reset(header.lengths());
         let mut rest = stored;
         let mut stored_streams: [&[u8]; MAX_STREAMS] = Default::default();
@@ -99,7 +106,6 @@ impl Decoder {
             }
         }
         let exceptions = header.exceptions as usize;
-        let transform = Transform { isa: self.workspace.isa(), shape, word };
         let result = transform.inverse(streams, exceptions, base, &mut self.piece, words);
         if raw_len > MAX_BLOCK {
             self.streams.release();

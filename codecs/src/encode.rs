@@ -4,6 +4,7 @@ use shard_core::limits::MAX_BLOCK;
 
 use crate::block::{BlockHeader, most_bytes};
 use crate::chain::{Chain, MAX_STREAMS, Shape, Word};
+use crate::context;
 use crate::entropy::{self, EntropyCoder, Workspace};
 use crate::kernel::Isa;
 use crate::select::{Candidate, Selector, has_repeats};
@@ -52,6 +53,7 @@ impl Encoder {
                 workspace: Workspace::new(isa, level),
                 streams: Streams::default(),
                 piece: transform::new_piece(),
+                context: context::Buffers::default(),
             },
             header: Vec::new(),
             verifier: Decoder::with_isa(isa),
@@ -106,7 +108,7 @@ impl Encoder {
         let repeats = [block.dtype.is_none(); MAX_STREAMS];
         let result = match self.put(shape, &repeats, block, out) {
             Ok(true) => self.verify(block, &out[start..]),
-            Ok(false) => Err(CodecError::Chain("the block has too many words that are exceptions to the filter")),
+            Ok(false) => Err(CodecError::Chain("the block has no shorter form with these stages")),
             Err(error) => Err(error),
         };
         if result.is_err() {
@@ -166,7 +168,7 @@ impl Encoder {
         let word = Word::of(block.dtype);
         let (words, tail) = block.data.split_at(block.data.len() / word.bytes * word.bytes);
         let base = block.base.map(|base| base.bytes);
-        let Workbench { workspace, streams, piece } = &mut self.bench;
+        let Workbench { workspace, streams, piece, context } = &mut self.bench;
         let mut coders: [&'static dyn EntropyCoder; MAX_STREAMS] = [&entropy::Raw; MAX_STREAMS];
         let mut stored = [0; MAX_STREAMS];
         let start = out.len();
@@ -182,16 +184,24 @@ impl Encoder {
             count += 1;
             Ok::<(), CodecError>(())
         };
-        if shape.is_identity() {
-            put_stream(workspace, words, out)?;
-        } else {
-            let transform = Transform { isa: workspace.isa(), shape, word };
-            match transform.forward(words, base, piece, streams) {
-                Some(met) => exceptions = met as u32,
-                None => return Ok(false),
+        let (isa, level) = (workspace.isa(), workspace.level());
+        match Transform::of(isa, shape, word) {
+            _ if shape.is_identity() => put_stream(workspace, words, out)?,
+            Some(transform) => {
+                match transform.forward(words, base, piece, streams) {
+                    Some(met) => exceptions = met as u32,
+                    None => return Ok(false),
+                }
+                for stream in streams.iter() {
+                    put_stream(workspace, stream, out)?;
+                }
             }
-            for stream in streams.iter() {
-                put_stream(workspace, stream, out)?;
+            None => {
+                let input = context::Input { word, words, prediction: shape.predictor.predict(base), rows: block.rows };
+                if !context::encode(context, isa, level, input, out) {
+                    return Ok(false);
+                }
+                stored[0] = (out.len() - start) as u32;
             }
         }
         out.extend_from_slice(tail);

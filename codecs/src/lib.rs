@@ -4,8 +4,9 @@
 //!
 //! 1. a *predictor* says what the words should be: zero, or the parent's words at the same place;
 //! 2. a *residual* is what is left of each word: itself, the XOR, or the difference in units in the last place;
-//! 3. a *filter* takes the words apart into streams of bytes: none, byte planes, float split, escape, sparse;
-//! 4. each stream has its own *entropy coder*: raw, constant, rANS, zstd.
+//! 3. either the [`context`] coder stores the residuals, with what it knows from the predictions, or a *filter* takes
+//!    them apart into streams of bytes: none, byte planes, float split, escape, sparse;
+//! 4. and each stream has its own *entropy coder*: raw, constant, rANS, zstd.
 //!
 //! [`CODECS`] lists what there is; the round-trip, corruption and golden tests iterate it. [`Encoder`] estimates every
 //! legal chain on a sample, encodes with the best, verifies by decoding; [`Decoder`] follows the header and never guesses.
@@ -13,6 +14,7 @@
 
 pub mod block;
 pub mod chain;
+pub mod context;
 mod decode;
 mod encode;
 pub mod entropy;
@@ -27,7 +29,8 @@ mod transform;
 use shard_core::{BaseRef, DType};
 
 pub use block::BlockHeader;
-pub use chain::{Chain, MAX_STREAMS, Shape, Word};
+pub use chain::{Chain, Coding, MAX_STREAMS, Shape, Word};
+pub use context::Rows;
 pub use decode::Decoder;
 pub use encode::{Encoded, Encoder};
 pub use error::CodecError;
@@ -49,7 +52,7 @@ pub struct Codecs {
 /// The registry. A stage's wire id never changes and is never used again.
 pub const CODECS: Codecs = Codecs {
     predictors: &[&predict::Zero, &predict::Parent],
-    residuals: &[&residual::Itself, &residual::Xor, &residual::Ulp],
+    residuals: &[&residual::Itself, &residual::Xor, &residual::Ulp, &residual::Step],
     filters: &[&filter::Whole, &filter::BytePlanes, &filter::FloatSplit, &filter::Escape, &filter::Sparse],
     coders: &[&entropy::Raw, &entropy::Constant, &entropy::Rans, &entropy::Zstd],
 };
@@ -73,6 +76,8 @@ pub struct Block<'a> {
     pub data: &'a [u8],
     /// The element type; `None` is opaque bytes.
     pub dtype: Option<DType>,
+    /// How the tensor's rows lie in the block, where it has rows.
+    pub rows: Option<Rows>,
     /// Bytes that may predict the block.
     pub base: Option<Base<'a>>,
 }

@@ -1,7 +1,8 @@
 //! Choosing a chain: every candidate runs on a sample of the block, and the entropies of its streams are its estimate.
 
 use crate::block::BlockHeader;
-use crate::chain::{MAX_STREAMS, Shape, Word};
+use crate::chain::{Coding, MAX_STREAMS, Shape, Word};
+use crate::context;
 use crate::entropy;
 use crate::transform::{Transform, Workbench};
 use crate::{Block, CodecError, Level, filter, kernel, residual};
@@ -17,6 +18,8 @@ const RUNS: (usize, usize) = (5, 16);
 
 /// Candidates this close, in units of a 64th, are encoded both ways.
 const TIE: u64 = 1;
+/// And the context coder, where it comes this close.
+const CONTEXT_TIE: u64 = 8;
 /// How many are encoded at most.
 const TRIES: usize = 2;
 /// The same at [`Level::Max`].
@@ -36,7 +39,9 @@ pub struct Candidate {
 impl Candidate {
     /// Whether it is worth encoding after `tried` others, of which `best` was expected to be the smallest.
     pub(crate) fn rivals(&self, best: &Self, level: Level, tried: usize) -> bool {
-        let close = self.estimated <= best.estimated + best.estimated * TIE / 64;
+        // What rows tell the context coder is not in the estimate.
+        let tie = if self.shape.coding == Coding::Context { CONTEXT_TIE } else { TIE };
+        let close = self.estimated <= best.estimated + best.estimated * tie / 64;
         // Filters of one residual keep the same information and differ by less than their estimates are off.
         match level {
             Level::Fast => false,
@@ -57,7 +62,10 @@ pub(crate) struct Selector {
 
 /// Whether a shape is worth estimating for such words. Those left out are never, or hardly ever, the smallest.
 fn sensible(shape: Shape, word: Word, level: Level) -> bool {
-    let (residual, filter) = (shape.residual.id(), shape.filter.id());
+    if shape.coding == Coding::Context {
+        return true;
+    }
+    let (residual, filter) = (shape.residual.id(), shape.coding.id());
     let usual = match (word.bytes, residual) {
         (1, _) => filter == filter::WHOLE,
         (2, residual::ULP) => filter == filter::BYTE_PLANES || filter == filter::ESCAPE,
@@ -172,8 +180,13 @@ impl Selector {
         bench: &mut Workbench,
     ) -> Result<Option<u64>, CodecError> {
         let base = Some(&self.base[..]).filter(|_| candidate.shape.predictor.bases() > 0);
-        let Workbench { workspace, streams, piece } = bench;
-        let transform = Transform { isa: workspace.isa(), shape: candidate.shape, word };
+        let Workbench { workspace, streams, piece, context } = bench;
+        let Some(transform) = Transform::of(workspace.isa(), candidate.shape, word) else {
+            let prediction = candidate.shape.predictor.predict(base);
+            let input = context::Input { word, words: &self.data, prediction, rows: None };
+            let (isa, level) = (workspace.isa(), workspace.level());
+            return Ok(Some(context::estimate(context, isa, level, input, whole / word.bytes)));
+        };
         if transform.forward(&self.data, base, piece, streams).is_none() {
             return Ok(None);
         }

@@ -1,10 +1,12 @@
 //! Predictor, residual and filter over a whole block, in pieces that stay in the first-level cache.
 
 use crate::CodecError;
-use crate::chain::{MAX_STREAMS, Shape, Word};
+use crate::chain::{Coding, MAX_STREAMS, Shape, Word};
 use crate::entropy::Workspace;
-use crate::filter::{Joining, Splitting, StreamLengths};
+use crate::filter::{Filter, Joining, Splitting, StreamLengths};
 use crate::kernel::Isa;
+use crate::predict::Predictor;
+use crate::residual::Residual;
 
 /// Bytes of a piece: whole words of every kind, and a multiple of 8 of them.
 pub(crate) const PIECE: usize = 8 << 10;
@@ -72,17 +74,29 @@ pub(crate) struct Workbench {
     pub(crate) workspace: Workspace,
     pub(crate) streams: Streams,
     pub(crate) piece: Piece,
+    pub(crate) context: crate::context::Buffers,
 }
 
 /// The stages that turn words into streams and back.
 #[derive(Clone, Copy)]
 pub(crate) struct Transform {
     pub(crate) isa: Isa,
-    pub(crate) shape: Shape,
+    pub(crate) predictor: &'static dyn Predictor,
+    pub(crate) residual: &'static dyn Residual,
+    pub(crate) filter: &'static dyn Filter,
     pub(crate) word: Word,
 }
 
 impl Transform {
+    /// The stages of a shape; `None` where it has no filter.
+    pub(crate) fn of(isa: Isa, shape: Shape, word: Word) -> Option<Self> {
+        let Shape { predictor, residual, coding } = shape;
+        match coding {
+            Coding::Filtered(filter) => Some(Self { isa, predictor, residual, filter, word }),
+            Coding::Context => None,
+        }
+    }
+
     /// Takes `words` (whole words) apart into `streams`. Returns the number of exceptional words; `None` where there are more
     /// than the filter takes.
     pub(crate) fn forward(
@@ -92,27 +106,27 @@ impl Transform {
         piece: &mut Piece,
         streams: &mut Streams,
     ) -> Option<usize> {
-        let Self { isa, shape, word } = self;
+        let Self { isa, predictor, residual, filter, word } = self;
         let count = words.len() / word.bytes;
-        let most = shape.filter.most_exceptions(count).unwrap_or(0);
-        streams.reset(shape.filter.lengths(word.bytes, count, most));
+        let most = filter.most_exceptions(count).unwrap_or(0);
+        streams.reset(filter.lengths(word.bytes, count, most));
         let mut splitting = Splitting { streams: streams.all_mut(), words: 0, exceptions: 0 };
-        match shape.predictor.predict(base) {
+        match predictor.predict(base) {
             None => {
                 for part in words.chunks(PIECE) {
-                    shape.filter.split(isa, word.bytes, part, &mut splitting).then_some(())?;
+                    filter.split(isa, word.bytes, part, &mut splitting).then_some(())?;
                 }
             }
             Some(prediction) => {
                 for (part, prediction) in words.chunks(PIECE).zip(prediction.chunks(PIECE)) {
                     let residuals = &mut piece[..part.len()];
-                    shape.residual.forward(isa, word, part, &prediction[..part.len()], residuals);
-                    shape.filter.split(isa, word.bytes, residuals, &mut splitting).then_some(())?;
+                    residual.forward(isa, word, part, &prediction[..part.len()], residuals);
+                    filter.split(isa, word.bytes, residuals, &mut splitting).then_some(())?;
                 }
             }
         }
         let exceptions = splitting.exceptions;
-        streams.lengths = Some(shape.filter.lengths(word.bytes, count, exceptions));
+        streams.lengths = Some(filter.lengths(word.bytes, count, exceptions));
         Some(exceptions)
     }
 
@@ -125,19 +139,19 @@ impl Transform {
         piece: &mut Piece,
         words: &mut [u8],
     ) -> Result<(), CodecError> {
-        let Self { isa, shape, word } = self;
+        let Self { isa, predictor, residual, filter, word } = self;
         let mut joining = Joining { streams, words: 0, exceptions: 0 };
-        match shape.predictor.predict(base) {
+        match predictor.predict(base) {
             None => {
                 for part in words.chunks_mut(PIECE) {
-                    shape.filter.join(isa, word.bytes, &mut joining, part)?;
+                    filter.join(isa, word.bytes, &mut joining, part)?;
                 }
             }
             Some(prediction) => {
                 for (part, prediction) in words.chunks_mut(PIECE).zip(prediction.chunks(PIECE)) {
                     let residuals = &mut piece[..part.len()];
-                    shape.filter.join(isa, word.bytes, &mut joining, residuals)?;
-                    shape.residual.inverse(isa, word, residuals, &prediction[..part.len()], part);
+                    filter.join(isa, word.bytes, &mut joining, residuals)?;
+                    residual.inverse(isa, word, residuals, &prediction[..part.len()], part);
                 }
             }
         }

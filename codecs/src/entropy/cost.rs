@@ -28,7 +28,7 @@ const LOG2: [u32; 257] = {
 };
 
 /// `log2(value)` in units of 2^-16 bit; 0 for 0.
-pub(super) fn log2(value: u32) -> u64 {
+pub(crate) fn log2(value: u32) -> u64 {
     if value == 0 {
         return 0;
     }

@@ -1,9 +1,9 @@
 //! Entropy coders: how one stream of bytes is stored.
 
-mod bits;
+pub(crate) mod bits;
 mod constant;
 mod cost;
-mod model;
+pub(crate) mod model;
 mod rans;
 mod raw;
 mod zstd;
@@ -15,7 +15,7 @@ pub use zstd::Zstd;
 
 use crate::kernel::{DecodeTables, Isa};
 use crate::{CodecError, Level};
-pub(crate) use cost::{byte_costs, estimate};
+pub(crate) use cost::{byte_costs, estimate, log2};
 
 /// How often each byte value occurs in a stream.
 pub type Counts = [u32; 256];

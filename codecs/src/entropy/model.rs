@@ -17,13 +17,13 @@ use super::cost::log2;
 /// The largest weight has this many bits.
 const WEIGHT_BITS: u32 = 16;
 /// The most bits below a weight's top one.
-pub(super) const MOST_PRECISION: u32 = 11;
+pub(crate) const MOST_PRECISION: u32 = 11;
 
 /// Frequencies of the 256 values: they sum to 2^`bits` and at least two are not zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Model {
-    pub(super) bits: u32,
-    pub(super) frequencies: [u16; 256],
+pub(crate) struct Model {
+    pub(crate) bits: u32,
+    pub(crate) frequencies: [u16; 256],
 }
 
 /// A weight as the wire has it: bit length less 1, and the bits below the top one.
@@ -54,7 +54,7 @@ impl Weight {
 impl Model {
     /// The model of a stream of `len` bytes with these counts (of at least two values), with probabilities in units of
     /// 2^-`bits`, and its precision.
-    pub(super) fn fit(counts: &Counts, len: usize, bits: u32) -> (Self, u32) {
+    pub(crate) fn fit(counts: &Counts, len: usize, bits: u32) -> (Self, u32) {
         let candidates: &[u32] = match len {
             0..0x4000 => &[0, 1, 2, 3],
             0x4000..0x4_0000 => &[2, 4, 6],
@@ -82,7 +82,7 @@ impl Model {
     }
 
     /// What symbols with these counts take, in units of 2^-16 bit.
-    pub(super) fn cost(&self, counts: &Counts) -> u64 {
+    pub(crate) fn cost(&self, counts: &Counts) -> u64 {
         let occurring = counts.iter().zip(self.frequencies).filter(|(count, _)| **count > 0);
         occurring
             .map(|(count, frequency)| u64::from(*count) * ((u64::from(self.bits) << 16) - log2(u32::from(frequency))))
@@ -115,7 +115,7 @@ impl Model {
     }
 
     /// Appends the wire form of the model that [`Self::fit`] made with that precision.
-    pub(super) fn put(counts: &Counts, len: usize, precision: u32, out: &mut Vec<u8>) {
+    pub(crate) fn put(counts: &Counts, len: usize, precision: u32, out: &mut Vec<u8>) {
         let mut bits = BitWriter::new(out);
         bits.put(u32::from(counts[0] > 0), 1);
         for run in counts.chunk_by(|a, b| (*a > 0) == (*b > 0)) {
@@ -136,7 +136,7 @@ impl Model {
     }
 
     /// Reads the wire form; returns what follows it. `None` for anything malformed.
-    pub(super) fn read(data: &[u8], bits: u32, precision: u32) -> Option<(Self, &[u8])> {
+    pub(crate) fn read(data: &[u8], bits: u32, precision: u32) -> Option<(Self, &[u8])> {
         let mut reader = BitReader::new(data);
         let mut occurs = [false; 256];
         let mut state = reader.take(1)? == 1;

@@ -147,8 +147,10 @@ impl EntropyCoder for Rans {
             (0, true) => decode::<1>(rest, out, |s, w, out| kernel::rans_decode::<true, 1>(tables, s, w, out)),
             (1, false) => decode::<4>(rest, out, |s, w, out| kernel::rans_decode::<false, 4>(tables, s, w, out)),
             (1, true) => decode::<4>(rest, out, |s, w, out| kernel::rans_decode::<true, 4>(tables, s, w, out)),
-            (2, false) => decode(rest, out, |s, w, out| kernel::rans_decode_wide::<false>(isa, tables, s, w, out)),
-            (2, true) => decode(rest, out, |s, w, out| kernel::rans_decode_wide::<true>(isa, tables, s, w, out)),
+            (2, false) => {
+                decode(rest, out, |s, w, out| kernel::rans_decode_wide::<false, LANES>(isa, tables, s, w, out))
+            }
+            (2, true) => decode(rest, out, |s, w, out| kernel::rans_decode_wide::<true, LANES>(isa, tables, s, w, out)),
             _ => Err(body("an rANS stream has an unknown number of states")),
         }
     }

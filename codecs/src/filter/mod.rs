@@ -24,6 +24,9 @@ pub struct StreamLengths {
 }
 
 impl StreamLengths {
+    /// No streams.
+    pub(crate) const NONE: Self = Self { lengths: [0; MAX_STREAMS], count: 0 };
+
     /// A first stream, then `count` streams of one length.
     fn first_and(first: usize, others: usize, count: usize) -> Self {
         let mut lengths = [0; MAX_STREAMS];

@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::scalar::{self, COARSE_BITS, DecodeTables, FINE_BITS, LANES};
-use super::words;
+use super::scalar::{self, COARSE_BITS, DecodeTables, FINE_BITS};
+use super::{buckets, words};
 use crate::chain::Word;
 
 /// The word transforms compiled for a set of features.
@@ -41,6 +41,46 @@ macro_rules! compile_words {
         pub(super) fn widen_tokens(tokens: &[u8], words: &mut [u8]) {
             words::widen_tokens(tokens, words);
         }
+        #[target_feature(enable = $features)]
+        pub(super) fn step_forward(word: Word, words: &[u8], prediction: &[u8], residuals: &mut [u8]) {
+            words::step_forward(word, words, prediction, residuals);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn step_inverse(word: Word, residuals: &[u8], prediction: &[u8], words: &mut [u8]) {
+            words::step_inverse(word, residuals, prediction, words);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn offset_forward(word: Word, origin: u64, words: &[u8], residuals: &mut [u8]) {
+            words::offset_forward(word, origin, words, residuals);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn offset_inverse(word: Word, origin: u64, residuals: &[u8], words: &mut [u8]) {
+            words::offset_inverse(word, origin, residuals, words);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn bins(word: Word, low: u32, words: &[u8], bins: &mut [u8]) {
+            words::bins(word, low, words, bins);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn fold(word_bytes: usize, residuals: &[u8], tokens: &mut [u8]) {
+            words::fold(word_bytes, residuals, tokens);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn fold_shifted(word_bytes: usize, residuals: &[u8], shifts: &[u8], tokens: &mut [u8]) {
+            words::fold_shifted(word_bytes, residuals, shifts, tokens);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn unfold(word_bytes: usize, tokens: &[u8], residuals: &mut [u8]) {
+            words::unfold(word_bytes, tokens, residuals);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn movement(word_bytes: usize, typical: f32, bins: &[u8], residuals: &[u8]) -> (f32, f32) {
+            words::movement(word_bytes, typical, bins, residuals)
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn unpack(bits: u32, symbols: &[u8], tokens: &mut [u8]) {
+            buckets::unpack(bits, symbols, tokens);
+        }
     };
 }
 pub(super) use compile_words;
@@ -66,26 +106,31 @@ const WORD_INDEX: [u64; 256] = {
 };
 
 #[target_feature(enable = "avx2,popcnt")]
-pub(super) fn rans_decode_wide<const FINE: bool>(
+pub(super) fn rans_decode_wide<const FINE: bool, const N: usize>(
     tables: &DecodeTables,
-    states: &mut [u32; LANES],
+    states: &mut [u32; N],
     words: &[u8],
     out: &mut [u8],
 ) -> Option<usize> {
+    const { assert!(N == 32 || N == 64) };
     let slot_mask = _mm256_set1_epi32(if FINE { (1 << FINE_BITS) - 1 } else { (1 << COARSE_BITS) - 1 });
     let low_half = _mm256_set1_epi32(0xffff);
     let zero = _mm256_setzero_si256();
-    // SAFETY: 32 states are four vectors of 8.
-    let mut vectors: [__m256i; 4] =
-        std::array::from_fn(|i| unsafe { _mm256_loadu_si256(states[8 * i..8 * i + 8].as_ptr().cast()) });
+    // Vectors of 8 states; the last four are not used where there are 32.
+    let mut vectors = [zero; 8];
+    for (vector, states) in vectors.iter_mut().zip(states.as_chunks::<8>().0) {
+        // SAFETY: 8 states are one vector.
+        *vector = unsafe { _mm256_loadu_si256(states.as_ptr().cast()) };
+    }
     let mut at = 0;
     let mut done = 0;
-    for group in out.as_chunks_mut::<LANES>().0 {
-        // A group takes at most 64 bytes of words. Each of its four loads is of 16 bytes and starts at most 48 bytes in.
-        let Some(ahead) = words.get(at..at + 64) else { break };
+    for group in out.as_chunks_mut::<N>().0 {
+        // A group takes at most 2 bytes of words a state, and each load of 16 starts at most so many bytes in as the states
+        // before it can take.
+        let Some(ahead) = words.get(at..at + 2 * N) else { break };
         let mut used = 0;
-        let mut symbols = [zero; 4];
-        for (state, symbol) in vectors.iter_mut().zip(&mut symbols) {
+        let mut symbols = [zero; 8];
+        for (state, symbol) in vectors.iter_mut().zip(&mut symbols).take(N / 8) {
             let slot = _mm256_and_si256(*state, slot_mask);
             let moved = if FINE {
                 // SAFETY: a slot is below 2^14, and four bytes can be read at each.
@@ -108,7 +153,7 @@ pub(super) fn rans_decode_wide<const FINE: bool>(
             };
             let empty = _mm256_cmpeq_epi32(_mm256_andnot_si256(low_half, moved), zero);
             let mask = _mm256_movemask_ps(_mm256_castsi256_ps(empty)) as u32 as usize;
-            // SAFETY: `used` counts words, at most 8 for each vector before this one: at most 24.
+            // SAFETY: `used` counts words, at most 8 for each vector before this one.
             let next = unsafe { _mm_loadu_si128(ahead.as_ptr().add(2 * used).cast()) };
             let index = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(WORD_INDEX[mask] as i64));
             let next = _mm256_permutevar8x32_epi32(_mm256_cvtepu16_epi32(next), index);
@@ -117,18 +162,19 @@ pub(super) fn rans_decode_wide<const FINE: bool>(
             used += mask.count_ones() as usize;
         }
         at += 2 * used;
-        done += LANES;
-        let [a, b, c, d] = symbols;
-        // The packs work within 128-bit halves; the permutation puts the eight runs of four symbols back in order.
-        let bytes = _mm256_packus_epi16(_mm256_packus_epi32(a, b), _mm256_packus_epi32(c, d));
-        let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-        // SAFETY: a group is 32 bytes.
-        unsafe { _mm256_storeu_si256(group.as_mut_ptr().cast(), bytes) };
+        done += N;
+        for ([a, b, c, d], out) in symbols.as_chunks().0.iter().zip(group.as_chunks_mut::<32>().0) {
+            // The packs work within 128-bit halves; the permutation puts the eight runs of four symbols back in order.
+            let bytes = _mm256_packus_epi16(_mm256_packus_epi32(*a, *b), _mm256_packus_epi32(*c, *d));
+            let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+            // SAFETY: 32 bytes.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) };
+        }
     }
-    for (i, vector) in vectors.iter().enumerate() {
+    for (vector, states) in vectors.iter().zip(states.as_chunks_mut::<8>().0) {
         // SAFETY: as for the load.
-        unsafe { _mm256_storeu_si256(states[8 * i..8 * i + 8].as_mut_ptr().cast(), *vector) };
+        unsafe { _mm256_storeu_si256(states.as_mut_ptr().cast(), *vector) };
     }
-    let rest = scalar::rans_decode::<FINE, LANES>(tables, states, words.get(at..)?, out.get_mut(done..)?)?;
+    let rest = scalar::rans_decode::<FINE, N>(tables, states, words.get(at..)?, out.get_mut(done..)?)?;
     Some(at + rest)
 }

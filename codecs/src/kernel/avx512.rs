@@ -1,32 +1,38 @@
-//! AVX-512 (F, BW, VL, DQ): word transforms compiled for it, and the rANS decoder.
+//! AVX-512 (F, BW, VL, DQ, VBMI, VBMI2): word transforms compiled for it, the rANS decoder, and buckets.
 
 use std::arch::x86_64::*;
 
-use super::scalar::{self, COARSE_BITS, DecodeTables, FINE_BITS, LANES};
-use super::words;
+use super::buckets::{BINS, Cursors, MAX_BUCKETS, SLACK};
+use super::scalar::{self, COARSE_BITS, DecodeTables, FINE_BITS};
+use super::{buckets, words};
 use crate::chain::Word;
 
-super::avx2::compile_words!("avx2,popcnt,avx512f,avx512bw,avx512vl,avx512dq");
+super::avx2::compile_words!("avx2,bmi2,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2");
 
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512dq")]
-pub(super) fn rans_decode_wide<const FINE: bool>(
+pub(super) fn rans_decode_wide<const FINE: bool, const N: usize>(
     tables: &DecodeTables,
-    states: &mut [u32; LANES],
+    states: &mut [u32; N],
     words: &[u8],
     out: &mut [u8],
 ) -> Option<usize> {
+    const { assert!(N == 32 || N == 64) };
     let slot_mask = _mm512_set1_epi32(if FINE { (1 << FINE_BITS) - 1 } else { (1 << COARSE_BITS) - 1 });
     let low = _mm512_set1_epi32(scalar::STATE_LOW as i32);
-    // SAFETY: 32 states are two vectors of 16.
-    let mut vectors: [__m512i; 2] =
-        std::array::from_fn(|i| unsafe { _mm512_loadu_si512(states[16 * i..16 * i + 16].as_ptr().cast()) });
+    // Vectors of 16 states; the last two are not used where there are 32.
+    let mut vectors = [_mm512_setzero_si512(); 4];
+    for (vector, states) in vectors.iter_mut().zip(states.as_chunks::<16>().0) {
+        // SAFETY: 16 states are one vector.
+        *vector = unsafe { _mm512_loadu_si512(states.as_ptr().cast()) };
+    }
     let mut at = 0;
     let mut done = 0;
-    for group in out.as_chunks_mut::<LANES>().0 {
-        // A group takes at most 64 bytes of words: two loads of 32, the second at most 32 bytes in.
-        let Some(ahead) = words.get(at..at + 64) else { break };
+    for group in out.as_chunks_mut::<N>().0 {
+        // A group takes at most 2 bytes of words a state, and each load of 32 starts at most so many bytes in as the states
+        // before it can take.
+        let Some(ahead) = words.get(at..at + 2 * N) else { break };
         let mut used = 0;
-        for (i, state) in vectors.iter_mut().enumerate() {
+        for (i, state) in vectors.iter_mut().take(N / 16).enumerate() {
             let slot = _mm512_and_si512(*state, slot_mask);
             let (symbols, moved) = if FINE {
                 // SAFETY: a slot is below 2^14, and four bytes can be read at each.
@@ -48,22 +54,131 @@ pub(super) fn rans_decode_wide<const FINE: bool>(
                 (_mm512_srli_epi32::<24>(entry), moved)
             };
             let empty = _mm512_cmplt_epu32_mask(moved, low);
-            // SAFETY: `used` counts words, at most 16 for the vector before this one.
+            // SAFETY: `used` counts words, at most 16 for each vector before this one.
             let next = unsafe { _mm256_loadu_si256(ahead.as_ptr().add(2 * used).cast()) };
             let next = _mm512_maskz_expand_epi32(empty, _mm512_cvtepu16_epi32(next));
             *state = _mm512_mask_or_epi32(moved, empty, _mm512_slli_epi32::<16>(moved), next);
             used += empty.count_ones() as usize;
             let symbols = _mm512_cvtepi32_epi8(symbols);
-            // SAFETY: a group is 32 bytes, 16 a vector.
+            // SAFETY: a group has a byte a state, 16 a vector.
             unsafe { _mm_storeu_si128(group.as_mut_ptr().add(16 * i).cast(), symbols) };
         }
         at += 2 * used;
-        done += LANES;
+        done += N;
     }
-    for (i, vector) in vectors.iter().enumerate() {
+    for (vector, states) in vectors.iter().zip(states.as_chunks_mut::<16>().0) {
         // SAFETY: as for the load.
-        unsafe { _mm512_storeu_si512(states[16 * i..16 * i + 16].as_mut_ptr().cast(), *vector) };
+        unsafe { _mm512_storeu_si512(states.as_mut_ptr().cast(), *vector) };
     }
-    let rest = scalar::rans_decode::<FINE, LANES>(tables, states, words.get(at..)?, out.get_mut(done..)?)?;
+    let rest = scalar::rans_decode::<FINE, N>(tables, states, words.get(at..)?, out.get_mut(done..)?)?;
     Some(at + rest)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) fn map_bins(map: &[u8; BINS], bins: &[u8], out: &mut [u8]) {
+    // SAFETY: a map is one vector.
+    let table = unsafe { _mm512_loadu_si512(map.as_ptr().cast()) };
+    let len = bins.len().min(out.len());
+    let (groups, rest) = bins[..len].as_chunks::<64>();
+    let (out_groups, out_rest) = out[..len].as_chunks_mut::<64>();
+    for (group, out) in groups.iter().zip(out_groups) {
+        // SAFETY: both are 64 bytes.
+        unsafe {
+            let bins = _mm512_loadu_si512(group.as_ptr().cast());
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_permutexvar_epi8(bins, table));
+        }
+    }
+    buckets::map_bins(map, rest, out_rest);
+}
+
+#[target_feature(enable = "popcnt,avx512f,avx512bw")]
+pub(super) fn count_ids(buckets: usize, ids: &[u8]) -> [u32; MAX_BUCKETS] {
+    let (groups, rest) = ids.as_chunks::<64>();
+    let mut counts = buckets::count_ids(buckets, rest);
+    for group in groups {
+        // SAFETY: 64 bytes.
+        let ids = unsafe { _mm512_loadu_si512(group.as_ptr().cast()) };
+        for (bucket, count) in counts.iter_mut().enumerate().take(buckets) {
+            *count += _mm512_cmpeq_epi8_mask(ids, _mm512_set1_epi8(bucket as i8)).count_ones();
+        }
+    }
+    counts
+}
+
+#[target_feature(enable = "popcnt,avx512f,avx512bw,avx512vbmi2")]
+pub(super) fn gather_tokens(
+    buckets: usize,
+    ids: &[u8],
+    pool: &[u8],
+    cursors: &mut Cursors,
+    tokens: &mut [u8],
+) -> Option<()> {
+    // Specialised, so that cursors stay in registers.
+    match buckets {
+        0..=2 => gather::<2>(ids, pool, cursors, tokens),
+        3..=4 => gather::<4>(ids, pool, cursors, tokens),
+        5..=6 => gather::<6>(ids, pool, cursors, tokens),
+        7..=8 => gather::<8>(ids, pool, cursors, tokens),
+        9..=12 => gather::<12>(ids, pool, cursors, tokens),
+        13..=16 => gather::<16>(ids, pool, cursors, tokens),
+        _ => gather::<MAX_BUCKETS>(ids, pool, cursors, tokens),
+    }
+}
+
+#[target_feature(enable = "popcnt,avx512f,avx512bw,avx512vbmi2")]
+fn gather<const BUCKETS: usize>(ids: &[u8], pool: &[u8], cursors: &mut Cursors, tokens: &mut [u8]) -> Option<()> {
+    let len = ids.len().min(tokens.len());
+    let mut at: [usize; BUCKETS] = std::array::from_fn(|bucket| cursors[bucket]);
+    // No cursor can pass the end of the pool while a vector is read at it.
+    let within = at.iter().all(|at| at.saturating_add(len + SLACK) <= pool.len());
+    let vectors = if within { len / 64 } else { 0 };
+    let (groups, _) = ids[..64 * vectors].as_chunks::<64>();
+    for (group, out) in groups.iter().zip(tokens.as_chunks_mut::<64>().0) {
+        // SAFETY: 64 bytes.
+        let ids = unsafe { _mm512_loadu_si512(group.as_ptr().cast()) };
+        let mut merged = _mm512_setzero_si512();
+        for (bucket, at) in at.iter_mut().enumerate() {
+            let mask = _mm512_cmpeq_epi8_mask(ids, _mm512_set1_epi8(bucket as i8));
+            // SAFETY: at least SLACK = 64 bytes remain at every cursor: it moves by at most `len` in all.
+            let next = unsafe { _mm512_loadu_si512(pool.as_ptr().add(*at).cast()) };
+            merged = _mm512_or_si512(merged, _mm512_maskz_expand_epi8(mask, next));
+            *at += mask.count_ones() as usize;
+        }
+        // SAFETY: 64 bytes.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), merged) };
+    }
+    cursors[..BUCKETS].copy_from_slice(&at);
+    let done = 64 * vectors;
+    buckets::gather_tokens(BUCKETS, &ids[done..len], pool, cursors, &mut tokens[done..len])
+}
+
+#[target_feature(enable = "bmi2,popcnt,avx512f,avx512bw,avx512vbmi2")]
+pub(super) fn scatter_tokens(
+    buckets: usize,
+    ids: &[u8],
+    tokens: &[u8],
+    cursors: &mut Cursors,
+    pool: &mut [u8],
+) -> Option<()> {
+    let len = ids.len().min(tokens.len());
+    let within = cursors[..buckets].iter().all(|at| at.saturating_add(len + SLACK) <= pool.len());
+    let vectors = if within { len / 64 } else { 0 };
+    let (groups, _) = ids[..64 * vectors].as_chunks::<64>();
+    for (group, tokens) in groups.iter().zip(tokens.as_chunks::<64>().0) {
+        // SAFETY: both are 64 bytes.
+        let (ids, tokens) =
+            unsafe { (_mm512_loadu_si512(group.as_ptr().cast()), _mm512_loadu_si512(tokens.as_ptr().cast())) };
+        for (bucket, at) in cursors.iter_mut().enumerate().take(buckets) {
+            let mask = _mm512_cmpeq_epi8_mask(ids, _mm512_set1_epi8(bucket as i8));
+            let count = mask.count_ones();
+            let packed = _mm512_maskz_compress_epi8(mask, tokens);
+            // SAFETY: at least SLACK = 64 bytes remain at every cursor; only `count` of them are written.
+            unsafe {
+                _mm512_mask_storeu_epi8(pool.as_mut_ptr().add(*at).cast(), _bzhi_u64(u64::MAX, count), packed);
+            }
+            *at += count as usize;
+        }
+    }
+    let done = 64 * vectors;
+    buckets::scatter_tokens(buckets, &ids[done..len], &tokens[done..len], cursors, pool)
 }

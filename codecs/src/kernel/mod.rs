@@ -13,6 +13,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod buckets;
 mod scalar;
 mod sha256;
 mod words;
@@ -20,8 +21,9 @@ mod words;
 pub use sha256::sha256_pair;
 
 use crate::chain::Word;
+use buckets::{BINS, Cursors, MAX_BUCKETS};
 pub(crate) use scalar::{
-    COARSE_BITS, DecodeTables, EncodeEntry, FINE_BITS, LANES, STATE_LOW, rans_decode, rans_encode,
+    COARSE_BITS, DecodeTables, EncodeEntry, FINE_BITS, LANES, MANY_LANES, STATE_LOW, rans_decode, rans_encode,
 };
 
 /// An instruction set that this machine has.
@@ -51,7 +53,10 @@ impl Isa {
                 && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512dq");
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vbmi")
+                && is_x86_feature_detected!("avx512vbmi2")
+                && is_x86_feature_detected!("bmi2");
             [avx2.then_some(Self(Level::Avx2)), avx512.then_some(Self(Level::Avx512))]
         };
         #[cfg(not(target_arch = "x86_64"))]
@@ -68,15 +73,27 @@ impl Isa {
 
 /// Calls a function of the same name in the module for the instruction set.
 macro_rules! dispatch {
-    ($isa:expr, $scalar:ident, $name:ident $(::<$generic:ident>)? ($($argument:expr),*)) => {
+    ($isa:expr, $scalar:ident, $name:ident($($argument:expr),*)) => {
         match $isa.0 {
-            Level::Scalar => $scalar::$name $(::<$generic>)? ($($argument),*),
+            Level::Scalar => $scalar::$name($($argument),*),
             // SAFETY: an `Isa` of that level exists only where its features were detected.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { avx2::$name $(::<$generic>)? ($($argument),*) },
+            Level::Avx2 => unsafe { avx2::$name($($argument),*) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512::$name $(::<$generic>)? ($($argument),*) },
+            Level::Avx512 => unsafe { avx512::$name($($argument),*) },
+        }
+    };
+}
+
+/// Calls a function of the same name for AVX-512, or the safe one: without its expanding moves there is nothing to gain.
+macro_rules! by_buckets {
+    ($isa:expr, $name:ident($($argument:expr),*)) => {
+        match $isa.0 {
+            // SAFETY: an `Isa` of that level exists only where its features were detected.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { avx512::$name($($argument),*) },
+            _ => buckets::$name($($argument),*),
         }
     };
 }
@@ -126,16 +143,114 @@ pub(crate) fn histogram(data: &[u8]) -> [u32; 256] {
     scalar::histogram(data)
 }
 
-/// Decodes symbols of [`LANES`] interleaved rANS states (see [`crate::entropy::Rans`]). Returns the bytes of `words` used;
+/// Decodes symbols of `N` (32 or 64) interleaved rANS states (see [`crate::entropy::Rans`]). Returns the bytes of `words` used;
 /// `None` where they run out.
-pub(crate) fn rans_decode_wide<const FINE: bool>(
+pub(crate) fn rans_decode_wide<const FINE: bool, const N: usize>(
     isa: Isa,
     tables: &DecodeTables,
-    states: &mut [u32; LANES],
+    states: &mut [u32; N],
     words: &[u8],
     out: &mut [u8],
 ) -> Option<usize> {
-    dispatch!(isa, scalar, rans_decode_wide::<FINE>(tables, states, words, out))
+    match isa.0 {
+        Level::Scalar => rans_decode::<FINE, N>(tables, states, words, out),
+        // SAFETY: an `Isa` of that level exists only where its features were detected.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { avx2::rans_decode_wide::<FINE, N>(tables, states, words, out) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::rans_decode_wide::<FINE, N>(tables, states, words, out) },
+    }
+}
+
+/// The step residual of each word (see [`crate::residual::Step`]).
+pub(crate) fn step_forward(isa: Isa, word: Word, words: &[u8], prediction: &[u8], residuals: &mut [u8]) {
+    dispatch!(isa, words, step_forward(word, words, prediction, residuals));
+}
+
+/// The inverse of [`step_forward`].
+pub(crate) fn step_inverse(isa: Isa, word: Word, residuals: &[u8], prediction: &[u8], words: &mut [u8]) {
+    dispatch!(isa, words, step_inverse(word, residuals, prediction, words));
+}
+
+/// Each word (of signed floats: rotated left by one bit) less `origin`.
+pub(crate) fn offset_forward(isa: Isa, word: Word, origin: u64, words: &[u8], residuals: &mut [u8]) {
+    dispatch!(isa, words, offset_forward(word, origin, words, residuals));
+}
+
+/// The inverse of [`offset_forward`].
+pub(crate) fn offset_inverse(isa: Isa, word: Word, origin: u64, residuals: &[u8], words: &mut [u8]) {
+    dispatch!(isa, words, offset_inverse(word, origin, residuals, words));
+}
+
+/// The key of each word less `low`, clamped to 0 to 63: of floats the exponent field, of others the top six bits.
+pub(crate) fn bins(isa: Isa, word: Word, low: u32, words: &[u8], bins: &mut [u8]) {
+    dispatch!(isa, words, bins(word, low, words, bins));
+}
+
+/// Residuals (signed) folded to 0, 1, 2 … for 0, -1, 1 …; 255 for all from 255 on.
+pub(crate) fn fold(isa: Isa, word_bytes: usize, residuals: &[u8], tokens: &mut [u8]) {
+    dispatch!(isa, words, fold(word_bytes, residuals, tokens));
+}
+
+/// [`fold`] of residuals shifted right by `shifts[i]` bits.
+pub(crate) fn fold_shifted(isa: Isa, word_bytes: usize, residuals: &[u8], shifts: &[u8], tokens: &mut [u8]) {
+    dispatch!(isa, words, fold_shifted(word_bytes, residuals, shifts, tokens));
+}
+
+/// The residuals that tokens below 255 stand for.
+pub(crate) fn unfold(isa: Isa, word_bytes: usize, tokens: &[u8], residuals: &mut [u8]) {
+    dispatch!(isa, words, unfold(word_bytes, tokens, residuals));
+}
+
+/// How far the words of a run moved: the weighted sum, and the sum of weights, of `|residual|` in units of the value that
+/// bin 63 has as its unit in the last place. Words whose unit is far above `typical` weigh little.
+pub(crate) fn movement(isa: Isa, word_bytes: usize, typical: f32, bins: &[u8], residuals: &[u8]) -> (f32, f32) {
+    dispatch!(isa, words, movement(word_bytes, typical, bins, residuals))
+}
+
+/// Words as signed integers.
+pub(crate) fn widen(word_bytes: usize, words: &[u8], wide: &mut [i64]) {
+    words::widen(word_bytes, words, wide);
+}
+
+/// `out[i] = map[bins[i]]`; bins are below 64.
+pub(crate) fn map_bins(isa: Isa, map: &[u8; BINS], bins: &[u8], out: &mut [u8]) {
+    by_buckets!(isa, map_bins(map, bins, out));
+}
+
+/// How many of `ids`, which are below `buckets`, each bucket has.
+pub(crate) fn count_ids(isa: Isa, buckets: usize, ids: &[u8]) -> [u32; MAX_BUCKETS] {
+    by_buckets!(isa, count_ids(buckets, ids))
+}
+
+/// Takes the next token of each word's bucket off the pool. `None` where it ends.
+pub(crate) fn gather_tokens(
+    isa: Isa,
+    buckets: usize,
+    ids: &[u8],
+    pool: &[u8],
+    cursors: &mut Cursors,
+    tokens: &mut [u8],
+) -> Option<()> {
+    by_buckets!(isa, gather_tokens(buckets, ids, pool, cursors, tokens))
+}
+
+/// Puts each word's token at the end of its bucket in the pool. `None` where that has no room.
+pub(crate) fn scatter_tokens(
+    isa: Isa,
+    buckets: usize,
+    ids: &[u8],
+    tokens: &[u8],
+    cursors: &mut Cursors,
+    pool: &mut [u8],
+) -> Option<()> {
+    by_buckets!(isa, scatter_tokens(buckets, ids, tokens, cursors, pool))
+}
+
+/// Symbols of several tokens of `bits` bits taken apart; the highest value becomes [`buckets::ESCAPE`].
+pub(crate) fn unpack(isa: Isa, bits: u32, symbols: &[u8], tokens: &mut [u8]) {
+    dispatch!(isa, buckets, unpack(bits, symbols, tokens));
 }
 
 #[cfg(test)]

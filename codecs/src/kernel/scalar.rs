@@ -1,7 +1,9 @@
 //! Histograms and interleaved rANS in safe Rust: the definition of the format.
 
-/// Interleaved states of a long stream.
+/// Interleaved states of a long stream,
 pub(crate) const LANES: usize = 32;
+/// and of all streams of a block together.
+pub(crate) const MANY_LANES: usize = 64;
 /// Probabilities are multiples of 2^-12, or
 pub(crate) const COARSE_BITS: u32 = 12;
 /// of 2^-14, for very skewed streams.
@@ -192,14 +194,4 @@ pub(crate) fn rans_decode<const FINE: bool, const N: usize>(
         }
     }
     Some(2 * at)
-}
-
-/// [`rans_decode`] with [`LANES`] states.
-pub(super) fn rans_decode_wide<const FINE: bool>(
-    tables: &DecodeTables,
-    states: &mut [u32; LANES],
-    words: &[u8],
-    out: &mut [u8],
-) -> Option<usize> {
-    rans_decode::<FINE, LANES>(tables, states, words, out)
 }

@@ -62,9 +62,9 @@ fn decode(isa: Isa, fine: bool, coded: &Coded, len: usize) -> Option<(usize, [u3
     let mut states = coded.states;
     let mut out = vec![0; len];
     let used = if fine {
-        rans_decode_wide::<true>(isa, &coded.tables, &mut states, &coded.words, &mut out)
+        rans_decode_wide::<true, LANES>(isa, &coded.tables, &mut states, &coded.words, &mut out)
     } else {
-        rans_decode_wide::<false>(isa, &coded.tables, &mut states, &coded.words, &mut out)
+        rans_decode_wide::<false, LANES>(isa, &coded.tables, &mut states, &coded.words, &mut out)
     };
     used.map(|used| (used, states, out))
 }

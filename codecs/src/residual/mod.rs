@@ -1,10 +1,12 @@
 //! Residuals: what is kept of a word once its prediction is known.
 
 mod itself;
+mod step;
 mod ulp;
 mod xor;
 
 pub use itself::Itself;
+pub use step::Step;
 pub use ulp::Ulp;
 pub use xor::Xor;
 
@@ -30,5 +32,6 @@ pub trait Residual: Sync {
 pub(crate) const ITSELF: u8 = 0;
 pub(crate) const XOR: u8 = 1;
 pub(crate) const ULP: u8 = 2;
+pub(crate) const STEP: u8 = 3;
 
 crate::chain::registered!(Residual, "residual", residuals);

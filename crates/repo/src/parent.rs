@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use shard_codecs::Rows;
 use shard_core::limits::MAX_BASE_RANGES;
 use shard_core::{BaseRange, BaseRef, DType, Layout, Segment, TensorView};
 use shard_history::natural_cmp;
@@ -20,12 +21,14 @@ pub(crate) const MAX_CANDIDATES: usize = 32;
 /// For each segment of a new file, the segment of an earlier one that predicts it.
 pub(crate) struct BasePlan {
     segments: Vec<Option<(Arc<ContentManifest>, usize)>>,
+    /// For each segment that is one tensor, the bytes of its rows: of all its dimensions but the first.
+    rows: Vec<Option<u64>>,
 }
 
 impl BasePlan {
     /// A plan without bases, for a file with `segments` segments.
     pub(crate) fn none(segments: usize) -> Self {
-        Self { segments: vec![None; segments] }
+        Self { segments: vec![None; segments], rows: vec![None; segments] }
     }
 
     /// Plans the bases of a file from earlier ones, best first. Ties between equally good files go to the earlier in the
@@ -37,10 +40,21 @@ impl BasePlan {
         let mut plan = Self::none(layout.segments.len());
         for tensor in whole_tensors(layout) {
             let exact = indexes.iter().find_map(|index| index.find(tensor, true));
+            plan.rows[tensor.segment] = row_bytes(tensor);
             plan.segments[tensor.segment] =
                 exact.or_else(|| indexes.iter().find_map(|index| index.find(tensor, false)));
         }
         plan
+    }
+
+    /// How the rows of a segment's tensor lie in the words of `word` bytes from `offset` on.
+    pub(crate) fn rows(&self, segment: usize, offset: u64, word: usize) -> Option<Rows> {
+        let bytes = (*self.rows.get(segment)?)?;
+        let word = word as u64;
+        if !bytes.is_multiple_of(word) || !offset.is_multiple_of(word) {
+            return None;
+        }
+        Some(Rows { len: u32::try_from(bytes / word).ok()?, phase: u32::try_from(offset % bytes / word).ok()? })
     }
 
     /// The bytes that predict the `len` bytes at `offset` of a segment: the same range of the earlier tensor, and zeros
@@ -72,6 +86,13 @@ impl BasePlan {
         }
         Some(BaseRef { ranges, transpose: None })
     }
+}
+
+/// The bytes of a row of a tensor that has several.
+fn row_bytes(tensor: &TensorView) -> Option<u64> {
+    let rows = tensor.shape.first().filter(|_| tensor.shape.len() > 1)?;
+    let bytes = tensor.byte_len()?.checked_div(*rows)?;
+    (bytes > 0).then_some(bytes)
 }
 
 /// The tensors that have a segment of their own.

@@ -13,7 +13,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use shard_codecs::{Base, Block, Encoder, Level};
 use shard_core::limits::{Cut, MAX_DEPTH};
-use shard_core::{BaseRef, Digest, Layout, NoProgress, Progress, Sha256, TensorView, sha256};
+use shard_core::{BaseRef, DType, Digest, Layout, NoProgress, Progress, Sha256, TensorView, sha256};
 use shard_formats::Source;
 use shard_formats::cut::Cutter;
 use shard_manifest::{BlockSpan, ContentManifest, ManifestSegment};
@@ -262,6 +262,8 @@ impl Worker<'_> {
             return Ok(Encoded { id, new: None });
         }
         let dtype = self.job.layout.segments.get(slot.segment).and_then(|segment| segment.dtype);
+        let word = dtype.map_or(1, DType::word_bytes);
+        let rows = self.job.plan.rows(slot.segment, slot.offset, word);
         let base = match self.base(slot) {
             // What is damaged predicts nothing, and keeps nobody from storing what comes after it.
             Err(error) if error.is_damage() => None,
@@ -270,7 +272,7 @@ impl Worker<'_> {
         let base = base.as_ref().map(|reference| Base { reference, bytes: &self.base });
         let encoded = self
             .encoder
-            .encode(&Block { data: &slot.data, dtype, base }, &mut slot.stored)
+            .encode(&Block { data: &slot.data, dtype, rows, base }, &mut slot.stored)
             .map_err(|source| RepoError::Encode { path: self.job.path.to_owned(), source })?;
         let bases = base.filter(|_| encoded.used_base).map(|base| base.reference.blocks());
         Ok(Encoded { id, new: Some(bases.unwrap_or_default()) })
@@ -400,7 +402,7 @@ pub(crate) fn put_object(sink: &dyn EntrySink, kind: EntryKind, bytes: &[u8]) ->
     if sink.locate(&key)?.is_none() {
         let mut stored = Vec::new();
         Encoder::new(Level::Default)
-            .encode(&Block { data: bytes, dtype: None, base: None }, &mut stored)
+            .encode(&Block { data: bytes, dtype: None, rows: None, base: None }, &mut stored)
             .map_err(|source| RepoError::Encode { path: key.to_string().into(), source })?;
         sink.put(&key, &stored, bytes.len() as u64, &[])?;
     }

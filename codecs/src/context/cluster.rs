@@ -1,0 +1,112 @@
+//! Joining contexts that behave alike: the fewer tables, the less they cost.
+
+use crate::entropy::{Counts, log2};
+
+/// Contexts that share a bucket.
+pub(super) struct Group {
+    /// Indices of the contexts.
+    pub(super) members: Vec<u16>,
+    counts: Box<Counts>,
+    total: u32,
+    /// The largest token.
+    most: u8,
+    cost: u64,
+}
+
+/// More groups than this are thinned out before pairs are weighed.
+const MOST_WEIGHED: u32 = 64;
+
+/// How many words a sampled one stands for, as a fraction.
+#[derive(Clone, Copy)]
+pub(super) struct Scale {
+    pub(super) words: u64,
+    pub(super) sampled: u64,
+}
+
+impl Group {
+    pub(super) fn new(member: u16, counts: &Counts) -> Self {
+        let mut group = Self { members: vec![member], counts: Box::new(*counts), total: 0, most: 0, cost: 0 };
+        for (token, count) in (0..=255).zip(counts) {
+            group.total += count;
+            group.most = if *count > 0 { token } else { group.most };
+        }
+        group
+    }
+
+    /// The mean token, in units of 2^-8: what groups are put in order by.
+    fn key(&self) -> u64 {
+        let sum: u64 = self.used().zip(0u64..).map(|(count, token)| u64::from(*count) * token).sum();
+        (sum << 8) / u64::from(self.total.max(1))
+    }
+
+    fn used(&self) -> impl Iterator<Item = &u32> {
+        self.counts.iter().take(usize::from(self.most) + 1)
+    }
+
+    fn join(&mut self, other: Self) {
+        self.members.extend(other.members);
+        for (count, added) in self.counts.iter_mut().zip(*other.counts) {
+            *count += added;
+        }
+        self.total += other.total;
+        self.most = self.most.max(other.most);
+    }
+}
+
+/// What tokens with these counts take with a table of their own, in units of 2^-16 bit.
+fn cost(scale: Scale, total: u32, counts: impl Iterator<Item = u32>) -> u64 {
+    let whole = log2(total);
+    let (mut bits, mut values) = (0, 0u64);
+    for count in counts.filter(|count| *count > 0) {
+        bits += u64::from(count) * whole.saturating_sub(log2(count));
+        values += 1;
+    }
+    // A sample looks more orderly than what it is of, by half a nat a value (Miller).
+    bits += values.saturating_sub(1) * 47_274;
+    bits / scale.sampled.max(1) * scale.words + (if values > 1 { 12 + 5 * values } else { 16 } << 16)
+}
+
+fn joint_cost(scale: Scale, a: &Group, b: &Group) -> u64 {
+    let most = usize::from(a.most.max(b.most)) + 1;
+    cost(scale, a.total + b.total, a.counts.iter().zip(b.counts.iter()).take(most).map(|(a, b)| a + b))
+}
+
+/// Joins groups until each further one would cost, and there are at most `most`. Returns them in the order of their mean
+/// tokens, and what they cost together.
+pub(super) fn cluster(groups: Vec<Group>, scale: Scale, most: usize) -> (Vec<Group>, u64) {
+    let mut keyed: Vec<(u64, Group)> = groups.into_iter().map(|group| (group.key(), group)).collect();
+    keyed.sort_by_key(|(key, group)| (*key, group.members[0]));
+    let all: u32 = keyed.iter().map(|(_, group)| group.total).sum();
+    let least = all / MOST_WEIGHED;
+    let mut groups: Vec<Group> = Vec::with_capacity(keyed.len());
+    for (_, group) in keyed {
+        match groups.last_mut() {
+            // Neighbours in this order that have few words are joined unseen.
+            Some(last) if last.total < least || (group.total < least && group.total < 32) => last.join(group),
+            _ => groups.push(group),
+        }
+    }
+    for group in &mut groups {
+        group.cost = cost(scale, group.total, group.counts.iter().copied());
+    }
+    let mut joint: Vec<u64> = groups.windows(2).map(|pair| joint_cost(scale, &pair[0], &pair[1])).collect();
+    loop {
+        let gain = |index: usize| joint[index] as i64 - (groups[index].cost + groups[index + 1].cost) as i64;
+        let Some(best) = (0..joint.len()).min_by_key(|index| gain(*index)) else { break };
+        if gain(best) >= 0 && groups.len() <= most {
+            break;
+        }
+        let right = groups.remove(best + 1);
+        let cost = joint.remove(best);
+        groups[best].join(right);
+        groups[best].cost = cost;
+        if best > 0 {
+            joint[best - 1] = joint_cost(scale, &groups[best - 1], &groups[best]);
+        }
+        if best < joint.len() {
+            joint[best] = joint_cost(scale, &groups[best], &groups[best + 1]);
+        }
+    }
+    let total = groups.iter().map(|group| group.cost).sum();
+    (groups, total)
+}

@@ -1,0 +1,285 @@
+//! Finding the parameters of a block, on a sample of its words. Whatever is found decodes; what is found well is small.
+
+use super::cluster::{Group, Scale, cluster};
+use super::params::{Context, MAX_CLASSES, Params};
+use super::{Rows, TILE};
+use crate::Level;
+use crate::chain::Word;
+use crate::entropy::Counts;
+use crate::kernel::buckets::BINS;
+use crate::kernel::{self, Isa};
+
+/// Words that are sampled at most.
+const SAMPLE: usize = 16 * TILE;
+/// Fewer words than this have no classes: naming them costs more than they tell.
+const LEAST_FOR_CLASSES: usize = 2048;
+/// Buckets of a block.
+const MOST_BUCKETS: usize = 16;
+
+/// Sampled words, and counts of their tokens; kept for the next block.
+#[derive(Default)]
+pub(crate) struct Sample {
+    residuals: Vec<i64>,
+    bins: Vec<u8>,
+    classes: Vec<u8>,
+    counts: Vec<Counts>,
+    last_bin: usize,
+    /// What each run is classified by.
+    scores: Vec<f32>,
+}
+
+/// A block that parameters are looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub(super) isa: Isa,
+    pub(super) level: Level,
+    pub(super) word: Word,
+    /// Signed residuals, words of the block's width.
+    pub(super) residuals: &'a [u8],
+    /// A bin a word; empty where there is no prediction.
+    pub(super) bins: &'a [u8],
+    /// The low bits that all contexts have, where that is settled.
+    pub(super) low_bits: Option<u8>,
+    pub(super) rows: Option<Rows>,
+    /// The words that parameters are for: more than there are residuals, where these are a sample already.
+    pub(super) words: usize,
+}
+
+impl Subject<'_> {
+    /// The words that there are residuals of.
+    fn given(&self) -> usize {
+        self.residuals.len() / self.word.bytes
+    }
+
+    /// The parts that are sampled.
+    fn sampled(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let words = self.given();
+        let tiles = words.div_ceil(TILE);
+        let taken = tiles.min(SAMPLE / TILE);
+        (0..taken).map(move |index| {
+            let tile = if taken < 2 { 0 } else { (tiles - 1) * index / (taken - 1) };
+            tile * TILE..((tile + 1) * TILE).min(words)
+        })
+    }
+}
+
+/// Contexts, and what a block takes with them.
+struct Fit {
+    contexts: Vec<Context>,
+    buckets: usize,
+    /// In units of 2^-16 bit.
+    cost: u64,
+}
+
+/// Rows long enough to be worth a class, and short enough to tell something.
+fn runs(rows: Rows) -> Rows {
+    match rows.len {
+        0 => Rows { len: 256, phase: 0 },
+        1..64 => {
+            let len = rows.len * 64u32.div_ceil(rows.len);
+            Rows { len, phase: rows.phase }
+        }
+        64..=2048 => rows,
+        // The largest part of a row that all rows are whole numbers of.
+        len => match (len.div_ceil(2048)..=len / 64).find(|parts| len.is_multiple_of(*parts)) {
+            Some(parts) => Rows { len: len / parts, phase: rows.phase % (len / parts) },
+            None => Rows { len: 512, phase: 0 },
+        },
+    }
+}
+
+/// Finds parameters; the number of rANS states is not yet among them. `classes` are those of the runs, if there are any. Returns
+/// also what the block is expected to take, in units of 2^-16 bit.
+pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u8>) -> (Params, u64) {
+    sample.take(&subject);
+    let bins = if subject.bins.is_empty() { 1 } else { BINS };
+    let mut best = sample.fit(&subject, 1, bins);
+    let mut runs_of_best = None;
+    classes.clear();
+    if let Some(rows) = subject.rows.filter(|_| subject.level != Level::Fast && subject.given() >= LEAST_FOR_CLASSES) {
+        let rows = runs(rows);
+        let known = sample.classify(&subject, rows, classes);
+        if known > 1 {
+            sample.name_classes(&subject, rows, classes);
+            let mut fit = sample.fit(&subject, known, bins);
+            let mut counts = [0; 256];
+            classes.iter().for_each(|class| counts[usize::from(*class)] += 1);
+            fit.cost += super::segment::cost(&counts, classes.len()) + (64 << 16);
+            if fit.cost < best.cost {
+                best = fit;
+                runs_of_best = Some((rows, known));
+            }
+        }
+    }
+    if runs_of_best.is_none() {
+        classes.clear();
+    }
+    // Bins beyond the last that occurs need no telling.
+    let known = runs_of_best.map_or(1, |(_, known)| known);
+    let used = 1 + sample.last_bin.min(bins - 1);
+    let contexts = (0..known).flat_map(|class| best.contexts[class * bins..class * bins + used].to_vec()).collect();
+    let (runs, buckets) = (runs_of_best, best.buckets);
+    (Params { lanes: 1, first_key: 0, origin: 0, bins: used, runs, buckets, contexts }, best.cost)
+}
+
+impl Sample {
+    fn take(&mut self, subject: &Subject<'_>) {
+        let bytes = subject.word.bytes;
+        self.residuals.clear();
+        self.bins.clear();
+        for part in subject.sampled() {
+            let start = self.residuals.len();
+            self.residuals.resize(start + part.len(), 0);
+            let words = &subject.residuals[part.start * bytes..part.end * bytes];
+            kernel::widen(bytes, words, &mut self.residuals[start..]);
+            match subject.bins.get(part.clone()) {
+                Some(bins) => self.bins.extend_from_slice(bins),
+                None => self.bins.resize(start + part.len(), 0),
+            }
+        }
+        self.classes.clear();
+        self.classes.resize(self.residuals.len(), 0);
+    }
+
+    /// The contexts for the sample with its classes.
+    fn fit(&mut self, subject: &Subject<'_>, classes: usize, bins: usize) -> Fit {
+        let contexts = classes * bins;
+        let place = |class: u8, bin: u8| usize::from(class) * bins + usize::from(bin);
+        let mut seen = vec![(0u32, 0u64); contexts];
+        for ((residual, bin), class) in self.residuals.iter().zip(&self.bins).zip(&self.classes) {
+            let seen = &mut seen[place(*class, *bin)];
+            seen.0 += 1;
+            // Far outliers say nothing about the others.
+            seen.1 += residual.unsigned_abs().min(1 << 48);
+        }
+        self.last_bin =
+            seen.iter().enumerate().filter(|(_, seen)| seen.0 > 0).map(|(i, _)| i % bins).max().unwrap_or(0);
+        let most = Params::most_low_bits(subject.word) as u8;
+        let mut found = vec![Context::default(); contexts];
+        for (context, (count, moved)) in found.iter_mut().zip(&seen) {
+            // What is left then has a mean of 4 to 8 either way, in which finer steps hide nothing.
+            let mean = moved / u64::from((*count).max(1));
+            let low_bits = mean.checked_ilog2().map_or(0, |top| top.saturating_sub(2) as u8);
+            context.low_bits = subject.low_bits.unwrap_or(low_bits).min(most);
+        }
+        if self.counts.len() < contexts {
+            self.counts.resize(contexts, [0; 256]);
+        }
+        for (counts, _) in self.counts.iter_mut().zip(&seen).filter(|(_, seen)| seen.0 > 0) {
+            counts.fill(0);
+        }
+        for ((residual, bin), class) in self.residuals.iter().zip(&self.bins).zip(&self.classes) {
+            let at = place(*class, *bin);
+            let kept = residual >> found[at].low_bits;
+            let token = (kept << 1 ^ kept >> 63) as u64;
+            self.counts[at][token.min(255) as usize] += 1;
+        }
+        let seen_indices = (0..contexts).filter(|index| seen[*index].0 > 0);
+        let groups = seen_indices.map(|index| Group::new(index as u16, &self.counts[index])).collect();
+        let scale = Scale { words: subject.words as u64, sampled: self.residuals.len() as u64 };
+        let (groups, mut cost) = cluster(groups, scale, MOST_BUCKETS);
+        for (bucket, group) in (0..).zip(&groups) {
+            for member in &group.members {
+                found[usize::from(*member)].bucket = bucket;
+            }
+        }
+        let low: u64 = found.iter().zip(&seen).map(|(c, seen)| u64::from(c.low_bits) * u64::from(seen.0)).sum();
+        cost += (low << 16) / scale.sampled.max(1) * scale.words;
+        // Contexts that the sample has nothing of are as those before them, or after where there are none.
+        for (contexts, seen) in found.chunks_mut(bins).zip(seen.chunks(bins)) {
+            let first = contexts.iter().zip(seen).find(|(_, seen)| seen.0 > 0).map(|(context, _)| *context);
+            let mut before = first.unwrap_or_default();
+            for (context, (count, _)) in contexts.iter_mut().zip(seen) {
+                match count {
+                    0 => *context = before,
+                    _ => before = *context,
+                }
+            }
+        }
+        // A bit or two tell a context that is like its neighbour.
+        cost += (2 * contexts.min(classes * (self.last_bin + 1)) as u64) << 16;
+        Fit { contexts: found, buckets: groups.len().max(1), cost }
+    }
+
+    /// Gives each run a class by how far its words move, and returns the number of classes.
+    fn classify(&mut self, subject: &Subject<'_>, rows: Rows, classes: &mut Vec<u8>) -> usize {
+        let words = subject.given();
+        let bytes = subject.word.bytes;
+        let spans = rows.spans(0..words);
+        self.scores.clear();
+        if subject.bins.is_empty() {
+            // Without a prediction the residual is the magnitude's bits themselves: their mean is a logarithm.
+            let shift = subject.low_bits.unwrap_or(0);
+            let mut wide = [0; TILE];
+            for (_, span) in spans {
+                let (mut sum, len) = (0i64, span.len() as f32);
+                for part in subject.residuals[span.start * bytes..span.end * bytes].chunks(TILE * bytes) {
+                    let wide = &mut wide[..part.len() / bytes];
+                    kernel::widen(bytes, part, wide);
+                    sum += wide.iter().map(|residual| residual >> shift).sum::<i64>();
+                }
+                self.scores.push(sum as f32 / len);
+            }
+            let mean = self.scores.iter().sum::<f32>() / self.scores.len() as f32;
+            classes.extend(self.scores.iter().map(|score| (2.0 * (score - mean) + 4.0).clamp(0.0, 7.0) as u8));
+        } else {
+            let typical = self.typical();
+            for (_, span) in spans {
+                let (bins, residuals) =
+                    (&subject.bins[span.clone()], &subject.residuals[span.start * bytes..span.end * bytes]);
+                let (moved, weight) = kernel::movement(subject.isa, bytes, typical, bins, residuals);
+                self.scores.push(moved / weight.max(f32::MIN_POSITIVE) / typical);
+            }
+            // Half octaves around what is typical.
+            const LIMITS: [f32; MAX_CLASSES - 1] =
+                [0.210_224, 0.297_302, 0.420_448, 0.594_604, 0.840_896, 1.189_207, 1.681_793];
+            classes
+                .extend(self.scores.iter().map(|score| LIMITS.iter().filter(|limit| *score > **limit).count() as u8));
+        }
+        let mut counts = [0u32; MAX_CLASSES];
+        classes.iter().for_each(|class| counts[usize::from(*class) % MAX_CLASSES] += 1);
+        let mut known = 0;
+        let names = counts.map(|count| {
+            known += u8::from(count > 0);
+            known.saturating_sub(1)
+        });
+        classes.iter_mut().for_each(|class| *class = names[usize::from(*class) % MAX_CLASSES]);
+        usize::from(known)
+    }
+
+    /// How far the sampled words moved, in units of the value that bin 63 has as its unit in the last place.
+    fn typical(&self) -> f32 {
+        let mut counts = [0f32; BINS];
+        let mut moved = [0f32; BINS];
+        for (residual, bin) in self.residuals.iter().zip(&self.bins) {
+            counts[usize::from(*bin) % BINS] += 1.0;
+            moved[usize::from(*bin) % BINS] += residual.unsigned_abs().min(1 << 48) as f32;
+        }
+        let ulps: [f32; BINS] = std::array::from_fn(|bin| f32::from_bits((bin as u32 + 64) << 23));
+        let mut typical = moved.iter().zip(ulps).map(|(moved, ulp)| moved * ulp).sum::<f32>() / self.bins.len() as f32;
+        // Words that are coarse beside the step say little about it: those are weighed by the step as it is known so far.
+        for _ in 0..4 {
+            typical = typical.max(f32::MIN_POSITIVE * 1024.0);
+            let (mut sum, mut weight) = (0.0, 0.0);
+            for ((count, moved), ulp) in counts.iter().zip(moved).zip(ulps) {
+                let w = 1.0 / (1.0 + ulp / typical);
+                sum += w * moved * ulp;
+                weight += w * count;
+            }
+            typical = sum / weight.max(f32::MIN_POSITIVE);
+        }
+        typical.max(f32::MIN_POSITIVE * 1024.0)
+    }
+
+    /// Puts the classes of the sampled words in place.
+    fn name_classes(&mut self, subject: &Subject<'_>, rows: Rows, classes: &[u8]) {
+        let mut at = 0;
+        for part in subject.sampled() {
+            for (row, span) in rows.spans(part) {
+                let class = classes.get(row).copied().unwrap_or(0);
+                self.classes[at..at + span.len()].fill(class);
+                at += span.len();
+            }
+        }
+    }
+}
