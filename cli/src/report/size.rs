@@ -40,7 +40,7 @@ pub(crate) fn percent(share: f64) -> String {
         "<0.01%".to_owned()
     } else if (99.995..100.0).contains(&percent) {
         ">99.99%".to_owned()
-    } else if percent > 0.0 && percent < 10.0 {
+    } else if (percent > 0.0 && percent < 10.0) || (99.9..100.0).contains(&percent) {
         format!("{percent:.2}%")
     } else {
         format!("{percent:.1}%")
@@ -110,6 +110,7 @@ mod tests {
         assert_eq!(percent(1e-9), "<0.01%");
         assert_eq!(percent(0.0123), "1.23%");
         assert_eq!(percent(0.5), "50.0%");
+        assert_eq!(percent(0.999_7), "99.97%");
         assert_eq!(percent(0.999_999_9), ">99.99%");
         assert_eq!(percent(1.0), "100.0%");
     }
