@@ -91,6 +91,7 @@ enum Command {
     Pack(commands::pack::Args),
     Unpack(commands::unpack::Args),
     Reindex(commands::reindex::Args),
+    Bench(commands::bench::Args),
     #[cfg(feature = "demo")]
     Demo(commands::demo::Args),
 }
@@ -98,7 +99,10 @@ enum Command {
 impl Command {
     /// Whether the command works through files, so that it is worth starting threads.
     fn computes(&self) -> bool {
-        !matches!(self, Self::Init(_) | Self::Commit(_) | Self::Status(_) | Self::Log(_) | Self::Reindex(_))
+        !matches!(
+            self,
+            Self::Init(_) | Self::Commit(_) | Self::Status(_) | Self::Log(_) | Self::Reindex(_) | Self::Bench(_)
+        )
     }
 }
 
@@ -198,6 +202,7 @@ fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Pack(args) => commands::pack::run(args, context),
         Command::Unpack(args) => commands::unpack::run(args, context),
         Command::Reindex(args) => commands::reindex::run(args, context),
+        Command::Bench(args) => commands::bench::run(args, context),
         #[cfg(feature = "demo")]
         Command::Demo(args) => commands::demo::run(args, context),
     }

@@ -1,6 +1,7 @@
 //! The commands: one file each, with its arguments and what it prints.
 
 pub(crate) mod add;
+pub(crate) mod bench;
 pub(crate) mod checkout;
 pub(crate) mod chunk;
 pub(crate) mod commit;
