@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "cli/bench.rs"]
+mod bench;
 #[path = "cli/looking.rs"]
 mod looking;
 #[path = "cli/manners.rs"]
