@@ -38,7 +38,12 @@ def versions() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
-    return found
+    try:
+        from backports import zstd
+    except ImportError:
+        return found
+    # As bundled with the package.
+    return found | {"zstd in backports.zstd": zstd.zstd_version}
 
 
 def _processor() -> str:

@@ -160,6 +160,6 @@ decoded and compared with what went in; a round trip that is not exact fails the
   matched by name; those that equal their earlier version cost nothing, for every peer. Files' headers do not count.
 - **Speed**: MB (10^6 bytes) of the tensors that are coded, per second of processor time, on one thread and one core, from memory
   to memory, the differencing of both directions included; in brackets the multiple of the speed of SHA-256 over the same
-  bytes. The time is the median of {rounds} in which the peers take turns. Peers with a Python interface
-  pay for its calls, which shows on small tensors.
+  bytes. The time is the median of {rounds} in which the peers take turns; memory is kept from one to the next. Peers with a
+  Python interface pay for its calls, which shows on small tensors.
 """
