@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn exact(dtype: DType, data: Vec<u8>, base: Vec<u8>) {
-        let tensor = Tensor { name: "w".to_owned(), dtype, data, base: Some(base) };
+        let tensor = Tensor { name: "w".to_owned(), dtype, shape: Vec::new(), data, base: Some(base) };
         let mut stored = Vec::new();
         FmDelta.encode(&tensor, &mut stored).unwrap();
         let mut out = vec![0; tensor.data.len()];

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use shard_codecs::{Base, Block, BlockHeader, Decoder, Encoder, Level};
+use shard_codecs::{Base, Block, BlockHeader, Decoder, Encoder, Level, Rows};
 use shard_core::limits::Cut;
 use shard_core::{BaseRef, Digest, sha256};
 
@@ -28,11 +28,12 @@ impl Codec for Shard {
     fn encode(&mut self, tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), Box<dyn Error>> {
         let len = Cut::V1.tensor_block(tensor.dtype);
         let mut bases = tensor.base.as_deref().map(|base| base.chunks(len));
-        for data in tensor.data.chunks(len) {
+        for (index, data) in tensor.data.chunks(len).enumerate() {
+            let rows = Rows::of(tensor.dtype, &tensor.shape, (index * len) as u64);
             let base = bases.as_mut().and_then(Iterator::next);
             let reference = BaseRef::whole(self.digest, data.len() as u32);
             let base = base.map(|bytes| Base { reference: &reference, bytes });
-            self.encoder.encode(&Block { data, dtype: Some(tensor.dtype), base }, out)?;
+            self.encoder.encode(&Block { data, dtype: Some(tensor.dtype), rows, base }, out)?;
         }
         Ok(())
     }

@@ -12,6 +12,8 @@ pub(crate) struct Tensor {
     pub(crate) name: String,
     /// The type of its elements.
     pub(crate) dtype: DType,
+    /// Its dimensions, in elements.
+    pub(crate) shape: Vec<u64>,
     /// Its bytes.
     pub(crate) data: Vec<u8>,
     /// The bytes of its earlier version: as many.
@@ -35,7 +37,8 @@ pub(crate) fn load(base: Option<&Path>, file: &Path, min_bytes: usize) -> Result
             continue;
         }
         let base = base.map(|base| base.data().to_vec());
-        tensors.push(Tensor { name: name.to_owned(), dtype, data: data.to_vec(), base });
+        let shape = view.shape().iter().map(|dim| *dim as u64).collect();
+        tensors.push(Tensor { name: name.to_owned(), dtype, shape, data: data.to_vec(), base });
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(tensors)

@@ -29,6 +29,8 @@ mod low_bits;
 mod params;
 mod segment;
 
+use shard_core::DType;
+
 use crate::kernel::{self, DecodeTables, EncodeEntry, MANY_LANES};
 pub(crate) use decode::decode;
 pub(crate) use encode::{Input, encode, estimate};
@@ -46,6 +48,16 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// The rows (all dimensions but the first) of a tensor, for the block at `offset` bytes of it; `None` where it has none.
+    #[must_use]
+    pub fn of(dtype: DType, shape: &[u64], offset: u64) -> Option<Self> {
+        let dimensions = shape.split_first().map(|(_, others)| others).filter(|others| !others.is_empty())?;
+        let elements = dimensions.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim))?;
+        let word = dtype.word_bytes() as u64;
+        let len = u32::try_from(dtype.byte_len(elements)? / word).ok().filter(|len| *len > 0)?;
+        Some(Self { len, phase: (offset / word % u64::from(len)) as u32 })
+    }
+
     /// The number of rows that a block of `words` words touches.
     fn count(self, words: usize) -> usize {
         (words + self.phase as usize).div_ceil(self.len as usize)

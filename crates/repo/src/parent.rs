@@ -21,14 +21,14 @@ pub(crate) const MAX_CANDIDATES: usize = 32;
 /// For each segment of a new file, the segment of an earlier one that predicts it.
 pub(crate) struct BasePlan {
     segments: Vec<Option<(Arc<ContentManifest>, usize)>>,
-    /// For each segment that is one tensor, the bytes of its rows: of all its dimensions but the first.
-    rows: Vec<Option<u64>>,
+    /// For each segment that is one tensor, its type and shape.
+    tensors: Vec<Option<(DType, Vec<u64>)>>,
 }
 
 impl BasePlan {
     /// A plan without bases, for a file with `segments` segments.
     pub(crate) fn none(segments: usize) -> Self {
-        Self { segments: vec![None; segments], rows: vec![None; segments] }
+        Self { segments: vec![None; segments], tensors: vec![None; segments] }
     }
 
     /// Plans the bases of a file from earlier ones, best first. Ties between equally good files go to the earlier in the
@@ -40,21 +40,17 @@ impl BasePlan {
         let mut plan = Self::none(layout.segments.len());
         for tensor in whole_tensors(layout) {
             let exact = indexes.iter().find_map(|index| index.find(tensor, true));
-            plan.rows[tensor.segment] = row_bytes(tensor);
+            plan.tensors[tensor.segment] = Some((tensor.dtype, tensor.shape.clone()));
             plan.segments[tensor.segment] =
                 exact.or_else(|| indexes.iter().find_map(|index| index.find(tensor, false)));
         }
         plan
     }
 
-    /// How the rows of a segment's tensor lie in the words of `word` bytes from `offset` on.
-    pub(crate) fn rows(&self, segment: usize, offset: u64, word: usize) -> Option<Rows> {
-        let bytes = (*self.rows.get(segment)?)?;
-        let word = word as u64;
-        if !bytes.is_multiple_of(word) || !offset.is_multiple_of(word) {
-            return None;
-        }
-        Some(Rows { len: u32::try_from(bytes / word).ok()?, phase: u32::try_from(offset % bytes / word).ok()? })
+    /// How the rows of a segment's tensor lie from `offset` bytes on.
+    pub(crate) fn rows(&self, segment: usize, offset: u64) -> Option<Rows> {
+        let (dtype, shape) = self.tensors.get(segment)?.as_ref()?;
+        Rows::of(*dtype, shape, offset)
     }
 
     /// The bytes that predict the `len` bytes at `offset` of a segment: the same range of the earlier tensor, and zeros
@@ -86,13 +82,6 @@ impl BasePlan {
         }
         Some(BaseRef { ranges, transpose: None })
     }
-}
-
-/// The bytes of a row of a tensor that has several.
-fn row_bytes(tensor: &TensorView) -> Option<u64> {
-    let rows = tensor.shape.first().filter(|_| tensor.shape.len() > 1)?;
-    let bytes = tensor.byte_len()?.checked_div(*rows)?;
-    (bytes > 0).then_some(bytes)
 }
 
 /// The tensors that have a segment of their own.

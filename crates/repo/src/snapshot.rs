@@ -13,7 +13,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use shard_codecs::{Base, Block, Encoder, Level};
 use shard_core::limits::{Cut, MAX_DEPTH};
-use shard_core::{BaseRef, DType, Digest, Layout, NoProgress, Progress, Sha256, TensorView, sha256};
+use shard_core::{BaseRef, Digest, Layout, NoProgress, Progress, Sha256, TensorView, sha256};
 use shard_formats::Source;
 use shard_formats::cut::Cutter;
 use shard_manifest::{BlockSpan, ContentManifest, ManifestSegment};
@@ -262,8 +262,7 @@ impl Worker<'_> {
             return Ok(Encoded { id, new: None });
         }
         let dtype = self.job.layout.segments.get(slot.segment).and_then(|segment| segment.dtype);
-        let word = dtype.map_or(1, DType::word_bytes);
-        let rows = self.job.plan.rows(slot.segment, slot.offset, word);
+        let rows = self.job.plan.rows(slot.segment, slot.offset);
         let base = match self.base(slot) {
             // What is damaged predicts nothing, and keeps nobody from storing what comes after it.
             Err(error) if error.is_damage() => None,

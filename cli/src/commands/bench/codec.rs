@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use shard_baselines::{BitX, Packed, Zstd};
-use shard_codecs::{Base, Block, BlockHeader, CodecError, Decoder, Encoder, Level, Shape, Word};
+use shard_codecs::{Base, Block, BlockHeader, CodecError, Decoder, Encoder, Level, Rows, Shape, Word};
 use shard_core::{BaseRef, DType};
 
 use super::error::BenchError;
@@ -14,6 +14,8 @@ pub(super) struct Piece<'a> {
     pub(super) data: &'a [u8],
     /// The element type; `None` is opaque bytes.
     pub(super) dtype: Option<DType>,
+    /// How the tensor's rows lie in it.
+    pub(super) rows: Option<Rows>,
     /// The same bytes of the file before, and how a block would name them.
     pub(super) base: Option<(&'a BaseRef, &'a [u8])>,
 }
@@ -21,7 +23,7 @@ pub(super) struct Piece<'a> {
 impl<'a> Piece<'a> {
     fn block(&self) -> Block<'a> {
         let base = self.base.map(|(reference, bytes)| Base { reference, bytes });
-        Block { data: self.data, dtype: self.dtype, base }
+        Block { data: self.data, dtype: self.dtype, rows: self.rows, base }
     }
 
     fn base_bytes(&self) -> Option<&'a [u8]> {
@@ -232,7 +234,7 @@ mod tests {
             for codec in levels.into_iter().chain([Codec::Zstd, Codec::BitX]).chain(chains) {
                 let ready = Prepared::new(&codec, dtype);
                 for base in [None, Some((&reference, &before[..]))] {
-                    let piece = Piece { data: &data, dtype, base };
+                    let piece = Piece { data: &data, dtype, rows: None, base };
                     let Some(stored) = coders.encode(&ready, &piece).unwrap() else {
                         assert!(matches!(codec, Codec::Chain(..)), "{codec:?}");
                         continue;
@@ -263,7 +265,7 @@ mod tests {
     #[test]
     fn an_explanation_has_the_choice_and_its_rivals() {
         let data = vec![3; 4096];
-        let piece = Piece { data: &data, dtype: Some(DType::BF16), base: None };
+        let piece = Piece { data: &data, dtype: Some(DType::BF16), rows: None, base: None };
         let explanation = Coders::new().unwrap().explain(Level::Default, &piece).unwrap();
         assert!(explanation.stored < 100 && explanation.chain.contains('['), "{explanation:?}");
         assert!(explanation.estimates.is_sorted_by_key(|(_, bytes)| *bytes), "{explanation:?}");

@@ -227,7 +227,7 @@ mod tests {
         let mut coders = Coders::new().unwrap();
         let mut out = Vec::new();
         let data = vec![5; 100];
-        let piece = Piece { data: &data, dtype: None, base: None };
+        let piece = Piece { data: &data, dtype: None, rows: None, base: None };
         let mut run = |codec| round(&mut coders, &codec, &piece, &mut out, &mut Times::default());
         assert!(run(Prepared::Zstd).is_ok());
         // The bytes that zstd left in the buffer do not pass for its own.

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use shard_codecs::Rows;
 use shard_core::limits::Cut;
 use shard_core::{BaseRef, DType, Digest, Layout, Segment, TensorView, sha256};
 use shard_formats::cut::Cutter;
@@ -182,7 +183,8 @@ impl Series {
                     let base = base.filter(|base| base.bytes.len() == data.len());
                     let named = base.map(|base| (BaseRef::whole(base.id, base.bytes.len() as u32), &base.bytes[..]));
                     let base = named.as_ref().map(|(reference, bytes)| (reference, *bytes));
-                    visit.block(place, &Piece { data: &data, dtype: segment.dtype, base })?;
+                    let rows = whole.and_then(|tensor| Rows::of(tensor.dtype, &tensor.shape, cut.offset));
+                    visit.block(place, &Piece { data: &data, dtype: segment.dtype, rows, base })?;
                 } else {
                     visit.repeated(place, data.len() as u64);
                 }
