@@ -1,14 +1,22 @@
-use super::low_bits::LowBitReader;
+use shard_core::WireReader;
+
+use super::low_bits::is_finished;
 use super::params::Params;
 use super::segment::{Segment, SymbolReader};
-use super::{Buffers, TILE, pool_len, reserve, starts};
+use super::{Buffers, TILE, pool_len, reserve};
 use crate::CodecError;
 use crate::chain::Word;
-use crate::kernel::buckets::ESCAPE;
+use crate::kernel::buckets::{Bits, ESCAPE, MAX_BUCKETS};
 use crate::kernel::{self, Isa};
 
 fn body(cause: &'static str) -> CodecError {
     CodecError::Body(cause)
+}
+
+/// A segment's head, and how many tokens it has.
+pub(super) struct Head {
+    segment: Segment,
+    tokens: usize,
 }
 
 /// Fills `words` (whole words) from their stored form. `prediction`, where the chain has one, has the length of `words`.
@@ -24,96 +32,116 @@ pub(crate) fn decode(
     words: &mut [u8],
 ) -> Result<(), CodecError> {
     let count = words.len() / word.bytes;
-    let (params, mut rest) = Params::read(stored, word, prediction.is_some())?;
-    let Buffers { tables, segments, classes, ids, pool, symbols, escapes, .. } = buffers;
-    segments.clear();
-    for _ in 0..usize::from(params.runs.is_some()) + params.buckets + 1 {
-        let (segment, after) = Segment::read(rest)?;
-        segments.push(segment);
-        rest = after;
-    }
+    let (params, rest) = Params::read(stored, word, prediction.is_some())?;
+    let Buffers { tables, heads, classes, pool, symbols, escapes, .. } = buffers;
+    let rest = read_heads(&params, count, rest, heads)?;
     let mut reader = SymbolReader::new(isa, params.lanes, tables, rest)?;
-    let mut heads = segments.iter();
-    let mut next = || heads.next().ok_or(body("a segment is missing"));
+    let (heads_of_runs, heads) = heads.split_at(usize::from(params.runs.is_some()).min(heads.len()));
+    let Some((head_of_escapes, heads)) = heads.split_last() else { return Err(body("a segment is missing")) };
+    let mut take = |head: &Head, tokens: &mut [u8]| take_tokens(&mut reader, isa, &head.segment, symbols, tokens);
 
     classes.clear();
-    if let Some((rows, known)) = params.runs {
-        let segment = next()?;
-        classes.resize(rows.count(count), 0);
-        take_tokens(&mut reader, isa, segment, symbols, classes)?;
+    if let (Some((_, known)), Some(head)) = (params.runs, heads_of_runs.first()) {
+        classes.resize(head.tokens, 0);
+        take(head, classes)?;
         if classes.iter().any(|class| usize::from(*class) >= known) {
             return Err(body("a run has a class that there is not"));
         }
     }
-
-    reserve(ids, count);
-    let ids = &mut ids[..count];
-    let bucket_maps = params.bucket_maps();
-    let mut bins = [0; TILE];
-    let bins_of = |from: usize, len: usize, bins: &mut [u8; TILE]| match prediction {
-        Some(prediction) if params.bins > 1 => {
-            let part = &prediction[from * word.bytes..(from + len) * word.bytes];
-            kernel::bins(isa, word, params.first_key, part, &mut bins[..len]);
-            len
-        }
-        _ => 0,
-    };
-    for (tile, ids) in ids.chunks_mut(TILE).enumerate() {
-        let from = tile * TILE;
-        let len = bins_of(from, ids.len(), &mut bins);
-        params.look_up(isa, &bucket_maps, classes, from..from + ids.len(), &bins[..len], ids);
-    }
-
-    let counts = kernel::count_ids(isa, params.buckets, ids);
-    let mut cursors = starts(&counts);
     reserve(pool, pool_len(count));
-    let mut escaped = 0;
-    for (start, len) in cursors.iter().zip(counts).take(params.buckets) {
-        let tokens = &mut pool[*start..start + len as usize];
-        take_tokens(&mut reader, isa, next()?, symbols, tokens)?;
-        escaped += tokens.iter().filter(|token| **token == ESCAPE).count();
+    let mut cursors = [0; MAX_BUCKETS];
+    let mut ends = [0; MAX_BUCKETS];
+    let mut at = 0;
+    for ((head, cursor), end) in heads.iter().zip(&mut cursors).zip(&mut ends) {
+        *cursor = at;
+        take(head, &mut pool[at..at + head.tokens])?;
+        at += head.tokens;
+        *end = at;
     }
-    reserve(escapes, escaped);
-    let escapes = &mut escapes[..escaped];
-    take_tokens(&mut reader, isa, next()?, symbols, escapes)?;
+    reserve(escapes, head_of_escapes.tokens);
+    let escapes = &mut escapes[..head_of_escapes.tokens];
+    take(head_of_escapes, escapes)?;
     let rest = reader.finish()?;
     let far_count = escapes.iter().filter(|escape| **escape == ESCAPE).count();
     let far = rest.split_at_checked(far_count * word.bytes);
     let (far, low) = far.ok_or(body("folded residuals are missing"))?;
 
+    let bucket_maps = params.bucket_maps();
     let low_bit_maps = params.low_bit_maps();
-    let mut low_bits = LowBitReader::new(low);
-    let mut tokens = [0; TILE];
-    let mut widths = [0; TILE];
-    let mut residuals = [0; 8 * TILE];
+    let mut low_bits = Bits { data: low, at: 0 };
     let mut escapes = Escapes { near: escapes.iter(), far: far.chunks_exact(word.bytes) };
-    for (tile, (ids, out)) in ids.chunks(TILE).zip(words.chunks_mut(TILE * word.bytes)).enumerate() {
+    let (mut bins, mut ids, mut tokens, mut widths) = ([0; TILE], [0; TILE], [0; TILE], [0; TILE]);
+    let mut escape_masks = [0; TILE / 64];
+    let mut residuals = [0; 8 * TILE];
+    for (tile, out) in words.chunks_mut(TILE * word.bytes).enumerate() {
         let from = tile * TILE;
-        let len = ids.len();
-        let tokens = &mut tokens[..len];
-        let residuals = &mut residuals[..len * word.bytes];
-        kernel::gather_tokens(isa, params.buckets, ids, pool, &mut cursors, tokens)
+        let range = from..from + out.len() / word.bytes;
+        let len = range.len();
+        let predicted = prediction.map(|prediction| &prediction[range.start * word.bytes..range.end * word.bytes]);
+        let bins = match predicted {
+            Some(predicted) if params.bins > 1 => {
+                kernel::bins(isa, word, params.first_key, predicted, &mut bins[..len]);
+                &bins[..len]
+            }
+            _ => &[],
+        };
+        let (ids, tokens, residuals) = (&mut ids[..len], &mut tokens[..len], &mut residuals[..out.len()]);
+        params.look_up(isa, &bucket_maps, classes, range.clone(), bins, ids);
+        kernel::gather_tokens(isa, params.buckets, ids, pool, &mut cursors, tokens, &mut escape_masks)
             .ok_or(body("a bucket has too few tokens"))?;
         kernel::unfold(isa, word.bytes, tokens, residuals);
-        escapes.fill_in(word.bytes, tokens, residuals).ok_or(body("escapes run out"))?;
+        escapes.fill_in(word.bytes, &escape_masks[..len.div_ceil(64)], residuals).ok_or(body("escapes run out"))?;
         if let Some(maps) = &low_bit_maps {
             let widths = &mut widths[..len];
-            let binned = bins_of(from, len, &mut bins);
-            params.look_up(isa, maps, classes, from..from + len, &bins[..binned], widths);
-            add_low_bits(word.bytes, widths, &mut low_bits, residuals);
+            params.look_up(isa, maps, classes, range, bins, widths);
+            kernel::add_low_bits(isa, word.bytes, widths, &mut low_bits, residuals);
         }
-        match prediction {
-            Some(prediction) => {
-                let part = &prediction[from * word.bytes..(from + len) * word.bytes];
-                kernel::step_inverse(isa, word, residuals, part, out);
-            }
+        match predicted {
+            Some(predicted) => kernel::step_inverse(isa, word, residuals, predicted, out),
             None => kernel::offset_inverse(isa, word, params.origin, residuals, out),
         }
     }
-    if !low_bits.finish() {
+    if cursors != ends || escapes.near.next().is_some() {
+        return Err(body("tokens are left over"));
+    }
+    if !is_finished(low_bits) {
         return Err(body("low bits are missing or left over"));
     }
     Ok(())
+}
+
+/// Reads the heads of all segments and their numbers of tokens; returns what follows them.
+fn read_heads<'a>(
+    params: &Params,
+    words: usize,
+    data: &'a [u8],
+    heads: &mut Vec<Head>,
+) -> Result<&'a [u8], CodecError> {
+    heads.clear();
+    let mut rest = data;
+    if let Some((rows, _)) = params.runs {
+        let (segment, after) = Segment::read(rest)?;
+        heads.push(Head { segment, tokens: rows.count(words) });
+        rest = after;
+    }
+    let mut left = words;
+    for bucket in 0..=params.buckets {
+        let (segment, after) = Segment::read(rest)?;
+        rest = after;
+        // The last bucket has what the others leave; then come the escapes.
+        let tokens = if bucket + 1 == params.buckets {
+            left
+        } else {
+            let mut reader = WireReader::new(rest);
+            let most = if bucket == params.buckets { words } else { left };
+            let tokens = reader.varint_up_to(most as u64, "number of tokens")? as usize;
+            rest = rest.get(reader.position()..).unwrap_or_default();
+            left -= if bucket == params.buckets { 0 } else { tokens };
+            tokens
+        };
+        heads.push(Head { segment, tokens });
+    }
+    Ok(rest)
 }
 
 /// Decodes a segment into tokens, as many as `tokens` has room for.
@@ -151,43 +179,17 @@ impl Escapes<'_> {
         Some(u64::from_le_bytes(far))
     }
 
-    fn fill_in(&mut self, bytes: usize, tokens: &[u8], residuals: &mut [u8]) -> Option<()> {
-        for (group, tokens) in tokens.chunks(32).enumerate() {
-            // One vector comparison for most groups.
-            if !tokens.iter().fold(false, |any, token| any | (*token == ESCAPE)) {
-                continue;
-            }
-            for (index, _) in tokens.iter().enumerate().filter(|(_, token)| **token == ESCAPE) {
+    fn fill_in(&mut self, bytes: usize, masks: &[u64], residuals: &mut [u8]) -> Option<()> {
+        for (group, mask) in masks.iter().enumerate() {
+            let mut mask = *mask;
+            while mask != 0 {
+                let at = (64 * group + mask.trailing_zeros() as usize) * bytes;
+                mask &= mask - 1;
                 let folded = self.next(bytes)?;
                 let residual = folded >> 1 ^ (folded & 1).wrapping_neg();
-                let at = (32 * group + index) * bytes;
-                residuals[at..at + bytes].copy_from_slice(&residual.to_le_bytes()[..bytes]);
+                residuals.get_mut(at..at + bytes)?.copy_from_slice(&residual.to_le_bytes()[..bytes]);
             }
         }
         Some(())
-    }
-}
-
-/// Puts low bits below the residuals of words that have some.
-fn add_low_bits(bytes: usize, widths: &[u8], low_bits: &mut LowBitReader<'_>, residuals: &mut [u8]) {
-    match bytes {
-        1 => add_low_bits_to::<1>(widths, low_bits, residuals),
-        2 => add_low_bits_to::<2>(widths, low_bits, residuals),
-        4 => add_low_bits_to::<4>(widths, low_bits, residuals),
-        _ => add_low_bits_to::<8>(widths, low_bits, residuals),
-    }
-}
-
-fn add_low_bits_to<const BYTES: usize>(widths: &[u8], low_bits: &mut LowBitReader<'_>, residuals: &mut [u8]) {
-    for (widths, residuals) in widths.chunks(64).zip(residuals.chunks_mut(64 * BYTES)) {
-        if widths.iter().fold(0, |any, width| any | width) == 0 {
-            continue;
-        }
-        for (width, residual) in widths.iter().zip(residuals.as_chunks_mut::<BYTES>().0) {
-            let mut wide = [0; 8];
-            wide[..BYTES].copy_from_slice(residual);
-            let wide = u64::from_le_bytes(wide) << width | low_bits.take(u32::from(*width));
-            residual.copy_from_slice(&wide.to_le_bytes()[..BYTES]);
-        }
     }
 }

@@ -1,3 +1,5 @@
+use shard_core::wire::put_varint;
+
 use super::fit::{Subject, fit};
 use super::low_bits::LowBitWriter;
 use super::segment::{Segment, SymbolWriter, cost, histogram};
@@ -88,6 +90,9 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
         let (token_bits, used) = pack_bucket(level, tokens, &mut symbols[at..]);
         let symbol_counts = histogram(&symbols[at..at + used]);
         segments.push((Segment::put(token_bits, &symbol_counts, used, &mut heads), at..at + used));
+        if bucket + 1 < params.buckets {
+            put_varint(&mut heads, len as u64);
+        }
         *limit = ((1u32 << token_bits) - 1) as u8;
         at += used;
     }
@@ -114,6 +119,7 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
     });
     let mut escape_head = Vec::new();
     let escape_segment = Segment::put(8, &histogram(escapes), escapes.len(), &mut escape_head);
+    put_varint(&mut escape_head, escapes.len() as u64);
 
     let mut class_head = Vec::new();
     let class_segment = params.runs.map(|_| Segment::put(8, &histogram(classes), classes.len(), &mut class_head));

@@ -159,7 +159,7 @@ impl Sample {
         for (context, (count, moved)) in found.iter_mut().zip(&seen) {
             // What is left then has a mean of 4 to 8 either way, in which finer steps hide nothing.
             let mean = moved / u64::from((*count).max(1));
-            let low_bits = mean.checked_ilog2().map_or(0, |top| top.saturating_sub(2) as u8);
+            let low_bits = mean.checked_ilog2().map_or(0, |top| top.saturating_sub(3) as u8);
             context.low_bits = subject.low_bits.unwrap_or(low_bits).min(most);
         }
         if self.counts.len() < contexts {

@@ -1,5 +1,7 @@
 //! Bits of known, changing widths (at most 56), least significant first.
 
+use crate::kernel::buckets::Bits;
+
 /// Appends bits.
 pub(super) struct LowBitWriter<'a> {
     out: &'a mut Vec<u8>,
@@ -34,45 +36,10 @@ impl<'a> LowBitWriter<'a> {
     }
 }
 
-/// Takes bits off bytes.
-pub(super) struct LowBitReader<'a> {
-    data: &'a [u8],
-    /// Bits taken.
-    at: usize,
-}
-
-impl<'a> LowBitReader<'a> {
-    pub(super) fn new(data: &'a [u8]) -> Self {
-        Self { data, at: 0 }
-    }
-
-    /// The next `width` bits; zeros beyond the end, which [`Self::finish`] tells.
-    #[inline(always)]
-    pub(super) fn take(&mut self, width: u32) -> u64 {
-        let first = self.at / 8;
-        let window = match self.data.get(first..).and_then(<[u8]>::first_chunk) {
-            Some(window) => u64::from_le_bytes(*window),
-            None => self.last(first),
-        };
-        let value = window >> (self.at % 8) & ((1 << width) - 1);
-        self.at += width as usize;
-        value
-    }
-
-    #[cold]
-    fn last(&self, first: usize) -> u64 {
-        let mut window = [0; 8];
-        for (place, byte) in window.iter_mut().zip(self.data.get(first..).unwrap_or_default()) {
-            *place = *byte;
-        }
-        u64::from_le_bytes(window)
-    }
-
-    /// Whether exactly all bytes were used, and the bits after the last one taken are zeros.
-    pub(super) fn finish(mut self) -> bool {
-        let left = (8 - self.at % 8) % 8;
-        self.at.div_ceil(8) == self.data.len() && self.take(left as u32) == 0
-    }
+/// Whether exactly all bytes were used, and the bits after the last one taken are zeros.
+pub(super) fn is_finished(mut bits: Bits<'_>) -> bool {
+    let left = (8 - bits.at % 8) % 8;
+    bits.at.div_ceil(8) == bits.data.len() && bits.take(left as u32) == 0
 }
 
 #[cfg(test)]
@@ -90,11 +57,11 @@ mod tests {
             writer.put_all(&values[..half], &widths[..half]);
             writer.put_all(&values[half..], &widths[half..]);
             writer.finish();
-            let mut reader = LowBitReader::new(&out);
+            let mut reader = Bits { data: &out, at: 0 };
             for (value, width) in values.iter().zip(&widths) {
                 prop_assert_eq!(reader.take(u32::from(*width)), *value as u64 & ((1 << width) - 1));
             }
-            prop_assert!(reader.finish());
+            prop_assert!(is_finished(reader));
             let bits: usize = widths.iter().map(|width| usize::from(*width)).sum();
             prop_assert_eq!(out.len(), bits.div_ceil(8));
         }

@@ -15,7 +15,8 @@
 //! Stored form:
 //!
 //! 1. parameters ([`params`]);
-//! 2. the heads of the segments ([`segment`]): the classes of runs where there are some, each bucket, the escapes;
+//! 2. the heads of the segments ([`segment`]): the classes of runs where there are some, each bucket, the escapes. After the
+//!    head of each bucket but the last, and that of the escapes, the number of its tokens (varint);
 //! 3. rANS states and words as in [`crate::entropy::Rans`], one set of states for all segments: each segment starts with
 //!    the first state. A constant segment takes none;
 //! 4. for each escape that is 255 itself, in the order of words: the folded residual, a word of the block's width;
@@ -81,7 +82,7 @@ impl Rows {
 pub(crate) struct Buffers {
     tables: Box<DecodeTables>,
     entries: Box<[EncodeEntry; 256]>,
-    segments: Vec<segment::Segment>,
+    heads: Vec<decode::Head>,
     classes: Vec<u8>,
     ids: Vec<u8>,
     pool: Vec<u8>,
@@ -102,7 +103,7 @@ impl Default for Buffers {
         Self {
             tables: Box::new(DecodeTables::new()),
             entries: Box::new([EncodeEntry::default(); 256]),
-            segments: Vec::new(),
+            heads: Vec::new(),
             classes: Vec::new(),
             ids: Vec::new(),
             pool: Vec::new(),

@@ -24,8 +24,6 @@ use crate::{CodecError, kernel::LANES};
 
 /// Most classes of runs.
 pub(super) const MAX_CLASSES: usize = 8;
-/// Most low bits of a residual: what fits in 64 bits at any bit of a byte.
-const MOST_LOW_BITS: u32 = 56;
 
 /// What follows from a context.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,7 +59,13 @@ fn body(cause: &'static str) -> CodecError {
 impl Params {
     /// The most low bits that a word of that kind may have.
     pub(super) fn most_low_bits(word: Word) -> u32 {
-        (8 * word.bytes as u32 - 1).min(MOST_LOW_BITS)
+        match word.bytes {
+            1 => 7,
+            2 => 15,
+            // What fits in 32 or 64 bits from any bit of a byte on.
+            4 => 25,
+            _ => 56,
+        }
     }
 
     fn maps(&self, part: impl Fn(&Context) -> u8) -> Maps {

@@ -1,6 +1,7 @@
 use super::{Filter, Joining, Splitting, StreamLengths};
 use crate::CodecError;
 use crate::chain::Word;
+use crate::kernel::buckets::escapes;
 use crate::kernel::{self, Isa};
 
 /// For 16-bit words that are mostly small: a byte a word, 255 standing for every word from 255 on; then the low bytes and
@@ -9,25 +10,6 @@ use crate::kernel::{self, Isa};
 pub struct Escape;
 
 const ESCAPE: u16 = 255;
-
-/// The positions of the bytes of `tokens` that are 255.
-fn escapes(tokens: &[u8]) -> impl Iterator<Item = usize> {
-    let (groups, rest) = tokens.as_chunks::<8>();
-    let tail = 8 * groups.len();
-    let in_groups = groups.iter().enumerate().flat_map(|(index, group)| {
-        const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-        let inverted = !u64::from_le_bytes(*group);
-        // The top bit of each byte that is zero in `inverted`; exact, no carry leaves a byte.
-        let mut found = !(((inverted & LOW7) + LOW7) | inverted | LOW7);
-        std::iter::from_fn(move || {
-            let position = (found != 0).then(|| 8 * index + found.trailing_zeros() as usize / 8);
-            found &= found.wrapping_sub(1);
-            position
-        })
-    });
-    let in_tail = rest.iter().enumerate().filter(|(_, token)| **token == 255).map(move |(index, _)| tail + index);
-    in_groups.chain(in_tail)
-}
 
 impl Filter for Escape {
     fn id(&self) -> u8 {

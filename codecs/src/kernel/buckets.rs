@@ -12,6 +12,39 @@ pub(crate) const SLACK: usize = 64;
 /// For each bucket, where its next token is in the pool.
 pub(crate) type Cursors = [usize; MAX_BUCKETS];
 
+/// A bit a token: whether it is [`ESCAPE`]. The first of each 64 is in bit 0.
+pub(crate) fn escape_mask(tokens: &[u8]) -> u64 {
+    tokens.iter().rev().fold(0, |mask, token| mask << 1 | u64::from(*token == ESCAPE))
+}
+
+/// The positions of the tokens that are [`ESCAPE`].
+pub(crate) fn escapes(tokens: &[u8]) -> impl Iterator<Item = usize> {
+    let (groups, rest) = tokens.as_chunks::<8>();
+    let tail = 8 * groups.len();
+    let in_groups = groups.iter().enumerate().flat_map(|(index, group)| {
+        ones_of(zero_bytes(!u64::from_le_bytes(*group))).map(move |position| 8 * index + position)
+    });
+    let in_tail = rest.iter().enumerate().filter(|(_, token)| **token == ESCAPE).map(move |(index, _)| tail + index);
+    in_groups.chain(in_tail)
+}
+
+/// The top bit of each byte that is zero; exact, no carry leaves a byte.
+#[inline(always)]
+fn zero_bytes(bytes: u64) -> u64 {
+    const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    !(((bytes & LOW7) + LOW7) | bytes | LOW7)
+}
+
+/// The bytes of which the top bit is set.
+#[inline(always)]
+fn ones_of(mut tops: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let position = (tops != 0).then(|| tops.trailing_zeros() as usize / 8);
+        tops &= tops.wrapping_sub(1);
+        position
+    })
+}
+
 /// `out[i] = map[bins[i]]`; bins are below [`BINS`].
 pub(super) fn map_bins(map: &[u8; BINS], bins: &[u8], out: &mut [u8]) {
     for (out, bin) in out.iter_mut().zip(bins) {
@@ -25,18 +58,23 @@ pub(super) fn count_ids(_buckets: usize, ids: &[u8]) -> [u32; MAX_BUCKETS] {
     std::array::from_fn(|bucket| counts[bucket])
 }
 
-/// Takes the next token of each word's bucket. `None` where a bucket has none left in the pool.
+/// Takes the next token of each word's bucket, and says which are escapes, a mask for 64 tokens. `None` where a bucket has none
+/// left in the pool.
 pub(super) fn gather_tokens(
     _buckets: usize,
     ids: &[u8],
     pool: &[u8],
     cursors: &mut Cursors,
     tokens: &mut [u8],
+    escapes: &mut [u64],
 ) -> Option<()> {
     for (token, id) in tokens.iter_mut().zip(ids) {
         let cursor = &mut cursors[usize::from(*id) % MAX_BUCKETS];
         *token = *pool.get(*cursor)?;
         *cursor += 1;
+    }
+    for (mask, tokens) in escapes.iter_mut().zip(tokens.chunks(64)) {
+        *mask = escape_mask(tokens);
     }
     Some(())
 }
@@ -112,5 +150,68 @@ fn pack_by<const PER_SYMBOL: usize, const BITS: u32>(tokens: &[u8], symbols: &mu
     }
     if let (Some(symbol), false) = (symbols.get_mut(groups.len()), rest.is_empty()) {
         *symbol = rest.iter().enumerate().fold(0, |symbol, (index, token)| symbol | part(index, *token));
+    }
+}
+
+/// Bits in a sequence: the next one is bit `at % 8` of byte `at / 8`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bits<'a> {
+    pub(crate) data: &'a [u8],
+    pub(crate) at: usize,
+}
+
+impl Bits<'_> {
+    /// Takes the next `width` bits (at most 56); zeros beyond the end.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, width: u32) -> u64 {
+        let first = self.at / 8;
+        let window = match self.data.get(first..).and_then(<[u8]>::first_chunk) {
+            Some(window) => u64::from_le_bytes(*window),
+            None => self.last(first),
+        };
+        let value = window >> (self.at % 8) & ((1 << width) - 1);
+        self.at += width as usize;
+        value
+    }
+
+    #[cold]
+    fn last(&self, first: usize) -> u64 {
+        let mut window = [0; 8];
+        for (place, byte) in window.iter_mut().zip(self.data.get(first..).unwrap_or_default()) {
+            *place = *byte;
+        }
+        u64::from_le_bytes(window)
+    }
+}
+
+/// Puts the next `widths[i]` bits below residual `i`, which moves up by as many.
+pub(super) fn add_low_bits(word_bytes: usize, widths: &[u8], bits: &mut Bits<'_>, residuals: &mut [u8]) {
+    match word_bytes {
+        1 => add_low_bits_to::<1>(widths, bits, residuals),
+        2 => add_low_bits_to::<2>(widths, bits, residuals),
+        4 => add_low_bits_to::<4>(widths, bits, residuals),
+        _ => add_low_bits_to::<8>(widths, bits, residuals),
+    }
+}
+
+fn add_low_bits_to<const BYTES: usize>(widths: &[u8], bits: &mut Bits<'_>, residuals: &mut [u8]) {
+    let mut next = |width: u8, residual: &mut [u8; BYTES]| {
+        let mut wide = [0; 8];
+        wide[..BYTES].copy_from_slice(residual);
+        let wide = u64::from_le_bytes(wide) << width | bits.take(u32::from(width));
+        residual.copy_from_slice(&wide.to_le_bytes()[..BYTES]);
+    };
+    let residuals = residuals.as_chunks_mut::<BYTES>().0;
+    let (groups, rest) = widths.as_chunks::<8>();
+    let (residual_groups, residual_rest) = residuals.split_at_mut((8 * groups.len()).min(residuals.len()));
+    for (group, residuals) in groups.iter().zip(residual_groups.as_chunks_mut::<8>().0) {
+        // Most groups of a coarse type have no low bits at all, or one word that has.
+        let any = !zero_bytes(u64::from_le_bytes(*group)) & 0x8080_8080_8080_8080;
+        for index in ones_of(any) {
+            next(group[index], &mut residuals[index]);
+        }
+    }
+    for (width, residual) in rest.iter().zip(residual_rest) {
+        next(*width, residual);
     }
 }

@@ -224,7 +224,8 @@ pub(crate) fn count_ids(isa: Isa, buckets: usize, ids: &[u8]) -> [u32; MAX_BUCKE
     by_buckets!(isa, count_ids(buckets, ids))
 }
 
-/// Takes the next token of each word's bucket off the pool. `None` where it ends.
+/// Takes the next token of each word's bucket off the pool, and says which are escapes, a mask for 64 tokens. `None` where the
+/// pool ends.
 pub(crate) fn gather_tokens(
     isa: Isa,
     buckets: usize,
@@ -232,8 +233,9 @@ pub(crate) fn gather_tokens(
     pool: &[u8],
     cursors: &mut Cursors,
     tokens: &mut [u8],
+    escapes: &mut [u64],
 ) -> Option<()> {
-    by_buckets!(isa, gather_tokens(buckets, ids, pool, cursors, tokens))
+    by_buckets!(isa, gather_tokens(buckets, ids, pool, cursors, tokens, escapes))
 }
 
 /// Puts each word's token at the end of its bucket in the pool. `None` where that has no room.
@@ -246,6 +248,17 @@ pub(crate) fn scatter_tokens(
     pool: &mut [u8],
 ) -> Option<()> {
     by_buckets!(isa, scatter_tokens(buckets, ids, tokens, cursors, pool))
+}
+
+/// Puts the next `widths[i]` bits (of words of up to 4 bytes at most 25) below residual `i`, which moves up by as many.
+pub(crate) fn add_low_bits(
+    isa: Isa,
+    word_bytes: usize,
+    widths: &[u8],
+    bits: &mut buckets::Bits<'_>,
+    residuals: &mut [u8],
+) {
+    by_buckets!(isa, add_low_bits(word_bytes, widths, bits, residuals));
 }
 
 /// Symbols of several tokens of `bits` bits taken apart; the highest value becomes [`buckets::ESCAPE`].

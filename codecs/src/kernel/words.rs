@@ -172,8 +172,8 @@ macro_rules! width {
             #[inline(always)]
             pub(super) fn bins(drop_top: u32, shift: u32, low: u32, words: &[u8], bins: &mut [u8]) {
                 for (bin, word) in bins.iter_mut().zip(words.as_chunks::<$bytes>().0) {
-                    let key = (<$unsigned>::from_le_bytes(*word) << drop_top >> shift) as u32;
-                    *bin = key.saturating_sub(low).min(63) as u8;
+                    let key = <$unsigned>::from_le_bytes(*word) << drop_top >> shift;
+                    *bin = key.saturating_sub(low as $unsigned).min(63) as u8;
                 }
             }
 
