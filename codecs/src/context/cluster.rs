@@ -8,6 +8,8 @@ pub(super) struct Group {
     pub(super) members: Vec<u16>,
     counts: Box<Counts>,
     total: u32,
+    /// The mean token, in units of 2^-16: what groups are put in order by.
+    key: u64,
     /// The largest token.
     most: u8,
     cost: u64,
@@ -24,8 +26,9 @@ pub(super) struct Scale {
 }
 
 impl Group {
-    pub(super) fn new(member: u16, counts: &Counts) -> Self {
-        let mut group = Self { members: vec![member], counts: Box::new(*counts), total: 0, most: 0, cost: 0 };
+    /// A group of one context, of which `key` (in units of 2^-16) is expected to be the mean token.
+    pub(super) fn new(member: u16, counts: &Counts, key: u64) -> Self {
+        let mut group = Self { members: vec![member], counts: Box::new(*counts), total: 0, key, most: 0, cost: 0 };
         for (token, count) in (0..=255).zip(counts) {
             group.total += count;
             group.most = if *count > 0 { token } else { group.most };
@@ -33,10 +36,10 @@ impl Group {
         group
     }
 
-    /// The mean token, in units of 2^-8: what groups are put in order by.
-    fn key(&self) -> u64 {
+    /// The mean token, in units of 2^-16.
+    pub(super) fn mean(&self) -> u64 {
         let sum: u64 = self.used().zip(0u64..).map(|(count, token)| u64::from(*count) * token).sum();
-        (sum << 8) / u64::from(self.total.max(1))
+        (sum << 16) / u64::from(self.total.max(1))
     }
 
     fn used(&self) -> impl Iterator<Item = &u32> {
@@ -74,12 +77,12 @@ fn joint_cost(scale: Scale, a: &Group, b: &Group) -> u64 {
 /// Joins groups until each further one would cost, and there are at most `most`. Returns them in the order of their mean
 /// tokens, and what they cost together.
 pub(super) fn cluster(groups: Vec<Group>, scale: Scale, most: usize) -> (Vec<Group>, u64) {
-    let mut keyed: Vec<(u64, Group)> = groups.into_iter().map(|group| (group.key(), group)).collect();
-    keyed.sort_by_key(|(key, group)| (*key, group.members[0]));
-    let all: u32 = keyed.iter().map(|(_, group)| group.total).sum();
+    let mut single = groups;
+    single.sort_by_key(|group| group.key);
+    let all: u32 = single.iter().map(|group| group.total).sum();
     let least = all / MOST_WEIGHED;
-    let mut groups: Vec<Group> = Vec::with_capacity(keyed.len());
-    for (_, group) in keyed {
+    let mut groups: Vec<Group> = Vec::with_capacity(single.len());
+    for group in single {
         match groups.last_mut() {
             // Neighbours in this order that have few words are joined unseen.
             Some(last) if last.total < least || (group.total < least && group.total < 32) => last.join(group),

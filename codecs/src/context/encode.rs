@@ -6,7 +6,8 @@ use super::segment::{Segment, SymbolWriter, cost, histogram};
 use super::{Buffers, Rows, TILE, lanes, pool_len, reserve, starts};
 use crate::Level;
 use crate::chain::Word;
-use crate::kernel::buckets::{BINS, ESCAPE, MAX_BUCKETS, pack};
+use crate::entropy::Counts;
+use crate::kernel::buckets::{BINS, ESCAPE, MAX_BUCKETS};
 use crate::kernel::{self, Isa};
 
 /// What is to be encoded.
@@ -35,7 +36,8 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
     let bytes = word.bytes;
     let count = words.len() / bytes;
     let start = out.len();
-    let Buffers { classes, ids, pool, symbols, escapes, residuals, bins, tokens, low_bits, far, entries, .. } = buffers;
+    let Buffers { classes, ids, pool, symbols, escapes, residuals, bins, tokens, low_bits, far, encode_tables, .. } =
+        buffers;
     let prepared = prepare(isa, input, residuals, bins);
     let Prepared { residuals, bins, .. } = prepared;
     let (mut params, _) = fit(&mut buffers.fit, prepared.subject(isa, level, input, count), classes);
@@ -50,7 +52,8 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
     low_bits.clear();
     let mut low_bit_writer = LowBitWriter::new(low_bits);
     let mut widths = [0; TILE];
-    let mut wide = [0i64; TILE];
+    // Room for a whole vector more.
+    let (mut kept, mut values) = ([0; TILE + 64], [0; TILE + 64]);
     for (tile, (ids, tokens)) in ids.chunks_mut(TILE).zip(tokens.chunks_mut(TILE)).enumerate() {
         let range = tile * TILE..tile * TILE + ids.len();
         let residuals = &residuals[range.start * bytes..range.end * bytes];
@@ -67,9 +70,8 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
             continue;
         }
         kernel::fold_shifted(isa, bytes, residuals, widths, tokens);
-        let wide = &mut wide[..ids.len()];
-        kernel::widen(bytes, residuals, wide);
-        low_bit_writer.put_all(wide, widths);
+        let found = kernel::collect_low_bits(isa, bytes, widths, residuals, &mut kept, &mut values);
+        low_bit_writer.put_all(&values[..found], &kept[..found]);
     }
     low_bit_writer.finish();
 
@@ -77,24 +79,29 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
     let counts = kernel::count_ids(isa, params.buckets, ids);
     let cursors = starts(&counts);
     reserve(pool, pool_len(count));
-    kernel::scatter_tokens(isa, params.buckets, ids, tokens, &mut cursors.clone(), pool)?;
-    // The symbols of all buckets one after the other; each has at most as many as tokens.
+    let mut ends = cursors;
+    for (ids, tokens) in ids.chunks(TILE).zip(tokens.chunks(TILE)) {
+        kernel::scatter_tokens(isa, params.buckets, ids, tokens, &mut ends, pool)?;
+    }
+    // The symbols of the buckets that have several tokens in one, one after the other.
     reserve(symbols, pool_len(count));
     let mut heads = Vec::new();
     let mut segments = Vec::with_capacity(params.buckets);
     let mut limits = [ESCAPE; BINS];
-    let mut at = 0;
+    let (mut at, mut total) = (0, 0);
     for (bucket, limit) in limits.iter_mut().enumerate().take(params.buckets) {
         let len = counts.get(bucket).map_or(0, |count| *count as usize);
-        let tokens = &pool[cursors[bucket]..cursors[bucket] + len];
-        let (token_bits, used) = pack_bucket(level, tokens, &mut symbols[at..]);
-        let symbol_counts = histogram(&symbols[at..at + used]);
-        segments.push((Segment::put(token_bits, &symbol_counts, used, &mut heads), at..at + used));
+        let place = cursors[bucket]..cursors[bucket] + len;
+        let packed = pack_bucket(isa, level, &pool[place.clone()], &mut symbols[at..]);
+        let place = if packed.token_bits == 8 { place } else { at..at + packed.symbols };
+        at += if packed.token_bits == 8 { 0 } else { packed.symbols };
+        total += packed.symbols;
+        let segment = Segment::put(packed.token_bits, &packed.counts, packed.symbols, &mut heads);
+        segments.push((segment, place));
         if bucket + 1 < params.buckets {
             put_varint(&mut heads, len as u64);
         }
-        *limit = ((1u32 << token_bits) - 1) as u8;
-        at += used;
+        *limit = ((1u32 << packed.token_bits) - 1) as u8;
     }
 
     // Escapes, in the order of words.
@@ -123,7 +130,7 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
 
     let mut class_head = Vec::new();
     let class_segment = params.runs.map(|_| Segment::put(8, &histogram(classes), classes.len(), &mut class_head));
-    params.lanes = lanes(classes.len() + at + escapes.len());
+    params.lanes = lanes(classes.len() + total + escapes.len());
     params.put(word, prediction.is_some(), out);
     out.extend_from_slice(&class_head);
     out.extend_from_slice(&heads);
@@ -131,10 +138,11 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
     // Words that take more room than the block are not worth their while.
     let room = words.len() + 4 * params.lanes;
     reserve(&mut buffers.words, room);
-    let mut writer = SymbolWriter::new(params.lanes, entries, &mut buffers.words[..room]);
+    let mut writer = SymbolWriter::new(isa, params.lanes, encode_tables, &mut buffers.words[..room]);
     writer.put(&escape_segment, escapes)?;
     for (segment, range) in segments.iter().rev() {
-        writer.put(segment, &symbols[range.clone()])?;
+        let source: &[u8] = if segment.token_bits == 8 { pool } else { symbols };
+        writer.put(segment, &source[range.clone()])?;
     }
     if let Some(segment) = &class_segment {
         writer.put(segment, classes)?;
@@ -241,45 +249,62 @@ fn origin_of(word: Word, words: &[u8]) -> (u64, Option<u8>) {
     ((sum / count.max(1)) << low_bits, Some(low_bits as u8))
 }
 
-/// Puts the tokens of a bucket into symbols, several in one where that is no longer. Returns the bits of a token, and the
-/// number of symbols, which are at the start of `symbols`.
-fn pack_bucket(level: Level, tokens: &[u8], symbols: &mut [u8]) -> (u32, usize) {
+/// How a bucket is packed.
+struct Packed {
+    token_bits: u32,
+    symbols: usize,
+    counts: Counts,
+}
+
+/// Puts the tokens of a bucket into symbols, several in one, at the start of `symbols`, where that is no longer.
+fn pack_bucket(isa: Isa, level: Level, tokens: &[u8], symbols: &mut [u8]) -> Packed {
     let counts = histogram(tokens);
-    let plain = cost(&counts, tokens.len());
-    let mut best = (8, plain);
+    let mut least = cost(&counts, tokens.len());
+    let mut best = Packed { token_bits: 8, symbols: tokens.len(), counts };
+    if tokens.len() < 64 {
+        return best;
+    }
     for token_bits in [4u32, 2, 1] {
         let per_symbol = 8 / token_bits as usize;
         let most = (1usize << token_bits) - 1;
         let escaped: u32 = counts[most..].iter().sum();
         // An escape costs its own code beside its symbol's.
-        if escaped as usize * 32 > tokens.len() || tokens.len() < 64 || level == Level::Fast && token_bits != 4 {
+        if escaped as usize * 32 > tokens.len() || level == Level::Fast && token_bits != 4 {
             break;
         }
         let len = tokens.len().div_ceil(per_symbol);
-        pack(token_bits, tokens, &mut symbols[..len]);
-        let found = cost(&histogram(&symbols[..len]), len) + ((u64::from(escaped) * 5) << 16);
+        kernel::pack(isa, token_bits, tokens, &mut symbols[..len]);
+        let counts = histogram(&symbols[..len]);
+        let found = cost(&counts, len) + ((u64::from(escaped) * 5) << 16);
         // Fewer symbols are decoded faster: worth half a percent.
-        if found <= best.1 + best.1 / 256 {
-            best = (token_bits, found);
+        if found > least + least / 256 {
+            break;
         }
+        least = found;
+        best = Packed { token_bits, symbols: len, counts };
     }
-    let len = tokens.len().div_ceil((8 / best.0) as usize);
-    pack(best.0, tokens, &mut symbols[..len]);
-    (best.0, len)
+    // The last form tried may not be the best one.
+    if best.token_bits < 8 {
+        kernel::pack(isa, best.token_bits, tokens, &mut symbols[..best.symbols]);
+    }
+    best
 }
 
 /// Calls `found` for each word whose token is not below its bucket's limit.
 fn find_escapes(isa: Isa, limits: &[u8; BINS], ids: &[u8], tokens: &[u8], mut found: impl FnMut(usize)) {
     const { assert!(MAX_BUCKETS <= BINS) };
     let mut tile_limits = [0; TILE];
+    let mut masks = [0; TILE / 64];
     for (tile, (ids, tokens)) in ids.chunks(TILE).zip(tokens.chunks(TILE)).enumerate() {
         let tile_limits = &mut tile_limits[..ids.len()];
         kernel::map_bins(isa, limits, ids, tile_limits);
-        for (group, (tokens, limits)) in tokens.chunks(16).zip(tile_limits.chunks(16)).enumerate() {
-            let escapes = |(token, limit): (&u8, &u8)| token >= limit;
-            if tokens.iter().zip(limits).fold(false, |any, pair| any | escapes(pair)) {
-                let indices = tokens.iter().zip(limits).enumerate().filter(|(_, pair)| escapes(*pair));
-                indices.for_each(|(index, _)| found(tile * TILE + 16 * group + index));
+        let masks = &mut masks[..ids.len().div_ceil(64)];
+        kernel::reaches(isa, tokens, tile_limits, masks);
+        for (group, mask) in masks.iter().enumerate() {
+            let mut mask = *mask;
+            while mask != 0 {
+                found(tile * TILE + 64 * group + mask.trailing_zeros() as usize);
+                mask &= mask - 1;
             }
         }
     }

@@ -10,11 +10,13 @@ use crate::kernel::buckets::BINS;
 use crate::kernel::{self, Isa};
 
 /// Words that are sampled at most.
-const SAMPLE: usize = 16 * TILE;
+const SAMPLE: usize = 8 * TILE;
 /// Fewer words than this have no classes: naming them costs more than they tell.
 const LEAST_FOR_CLASSES: usize = 2048;
+/// What all words of a class say about one of its contexts weighs as much as so many words of its own.
+const PRIOR: f32 = 8.0;
 /// Buckets of a block.
-const MOST_BUCKETS: usize = 16;
+const MOST_BUCKETS: usize = 12;
 
 /// Sampled words, and counts of their tokens; kept for the next block.
 #[derive(Default)]
@@ -23,7 +25,13 @@ pub(crate) struct Sample {
     bins: Vec<u8>,
     classes: Vec<u8>,
     counts: Vec<Counts>,
+    /// The context of each sampled word.
+    places: Vec<u16>,
+    /// For each bin: its sampled words, and the sum of their residuals' magnitudes.
+    by_bin: Vec<(u32, u64)>,
     last_bin: usize,
+    /// How far the words of each class move, in the unit of [`ulp_of`].
+    steps: [f32; MAX_CLASSES],
     /// What each run is classified by.
     scores: Vec<f32>,
 }
@@ -88,6 +96,32 @@ fn runs(rows: Rows) -> Rows {
     }
 }
 
+/// The unit in the last place of words in a bin, in units of the value that bin 63 has; 1 for words that are no floats.
+fn ulp_of(word: Word, bin: u32) -> f32 {
+    if word.float.is_some() { f32::from_bits((bin + 64) << 23) } else { 1.0 }
+}
+
+/// How far words moved, in the unit of [`ulp_of`]: by the number of words of each bin, and the sum of the residuals'
+/// magnitudes.
+fn typical_step(word: Word, by_bin: &[(u32, u64)]) -> f32 {
+    let least = f32::MIN_POSITIVE * 1024.0;
+    let bins = (0..).zip(by_bin).map(|(bin, seen)| (ulp_of(word, bin), seen.0 as f32, seen.1 as f32));
+    let words = bins.clone().map(|(_, count, _)| count).sum::<f32>().max(1.0);
+    let mut typical = bins.clone().map(|(ulp, _, moved)| moved * ulp).sum::<f32>() / words;
+    // Words that are coarse beside the step say little about it: those are weighed by the step as it is known so far.
+    for _ in 0..4 {
+        typical = typical.max(least);
+        let (mut sum, mut weight) = (0.0, 0.0);
+        for (ulp, count, moved) in bins.clone() {
+            let w = 1.0 / (1.0 + ulp / typical);
+            sum += w * moved * ulp;
+            weight += w * count;
+        }
+        typical = sum / weight.max(f32::MIN_POSITIVE);
+    }
+    typical.max(least)
+}
+
 /// Finds parameters; the number of rANS states is not yet among them. `classes` are those of the runs, if there are any. Returns
 /// also what the block is expected to take, in units of 2^-16 bit.
 pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u8>) -> (Params, u64) {
@@ -144,23 +178,23 @@ impl Sample {
     /// The contexts for the sample with its classes.
     fn fit(&mut self, subject: &Subject<'_>, classes: usize, bins: usize) -> Fit {
         let contexts = classes * bins;
-        let place = |class: u8, bin: u8| usize::from(class) * bins + usize::from(bin);
-        let mut seen = vec![(0u32, 0u64); contexts];
-        for ((residual, bin), class) in self.residuals.iter().zip(&self.bins).zip(&self.classes) {
-            let seen = &mut seen[place(*class, *bin)];
-            seen.0 += 1;
-            // Far outliers say nothing about the others.
-            seen.1 += residual.unsigned_abs().min(1 << 48);
-        }
-        self.last_bin =
-            seen.iter().enumerate().filter(|(_, seen)| seen.0 > 0).map(|(i, _)| i % bins).max().unwrap_or(0);
+        let seen = self.seen(subject, classes, bins);
         let most = Params::most_low_bits(subject.word) as u8;
         let mut found = vec![Context::default(); contexts];
-        for (context, (count, moved)) in found.iter_mut().zip(&seen) {
-            // What is left then has a mean of 4 to 8 either way, in which finer steps hide nothing.
-            let mean = moved / u64::from((*count).max(1));
-            let low_bits = mean.checked_ilog2().map_or(0, |top| top.saturating_sub(3) as u8);
-            context.low_bits = subject.low_bits.unwrap_or(low_bits).min(most);
+        let mut keys = vec![0u64; contexts];
+        for (((found, seen), keys), step) in
+            found.chunks_mut(bins).zip(seen.chunks(bins)).zip(keys.chunks_mut(bins)).zip(self.steps)
+        {
+            for (((context, (count, moved)), key), bin) in found.iter_mut().zip(seen).zip(keys).zip(0..) {
+                // A few words say less about a context than all of its class do.
+                let expected = step / ulp_of(subject.word, bin);
+                let mean = (*moved as f32 + PRIOR * expected) / (*count as f32 + PRIOR);
+                // What is left then has a mean of 8 to 16 either way, in which finer steps hide nothing.
+                let low_bits = (mean as u64).checked_ilog2().map_or(0, |top| top.saturating_sub(3) as u8);
+                context.low_bits = subject.low_bits.unwrap_or(low_bits).min(most);
+                // Folding doubles it.
+                *key = ((131_072.0 * mean) as u64) >> context.low_bits;
+            }
         }
         if self.counts.len() < contexts {
             self.counts.resize(contexts, [0; 256]);
@@ -168,14 +202,14 @@ impl Sample {
         for (counts, _) in self.counts.iter_mut().zip(&seen).filter(|(_, seen)| seen.0 > 0) {
             counts.fill(0);
         }
-        for ((residual, bin), class) in self.residuals.iter().zip(&self.bins).zip(&self.classes) {
-            let at = place(*class, *bin);
-            let kept = residual >> found[at].low_bits;
+        for (residual, place) in self.residuals.iter().zip(&self.places) {
+            let place = usize::from(*place);
+            let kept = residual >> found[place].low_bits;
             let token = (kept << 1 ^ kept >> 63) as u64;
-            self.counts[at][token.min(255) as usize] += 1;
+            self.counts[place][token.min(255) as usize] += 1;
         }
         let seen_indices = (0..contexts).filter(|index| seen[*index].0 > 0);
-        let groups = seen_indices.map(|index| Group::new(index as u16, &self.counts[index])).collect();
+        let groups = seen_indices.map(|index| Group::new(index as u16, &self.counts[index], keys[index])).collect();
         let scale = Scale { words: subject.words as u64, sampled: self.residuals.len() as u64 };
         let (groups, mut cost) = cluster(groups, scale, MOST_BUCKETS);
         for (bucket, group) in (0..).zip(&groups) {
@@ -185,20 +219,41 @@ impl Sample {
         }
         let low: u64 = found.iter().zip(&seen).map(|(c, seen)| u64::from(c.low_bits) * u64::from(seen.0)).sum();
         cost += (low << 16) / scale.sampled.max(1) * scale.words;
-        // Contexts that the sample has nothing of are as those before them, or after where there are none.
-        for (contexts, seen) in found.chunks_mut(bins).zip(seen.chunks(bins)) {
-            let first = contexts.iter().zip(seen).find(|(_, seen)| seen.0 > 0).map(|(context, _)| *context);
-            let mut before = first.unwrap_or_default();
-            for (context, (count, _)) in contexts.iter_mut().zip(seen) {
-                match count {
-                    0 => *context = before,
-                    _ => before = *context,
-                }
-            }
+        // Contexts that the sample has nothing of go to the bucket whose tokens are most like theirs.
+        let means: Vec<u64> = groups.iter().map(Group::mean).collect();
+        let unseen = found.iter_mut().zip(&keys).zip(&seen).filter(|(_, seen)| seen.0 == 0);
+        for ((context, key), _) in unseen {
+            let nearest = (0u8..).zip(&means).min_by_key(|(_, mean)| mean.abs_diff(*key));
+            context.bucket = nearest.map_or(0, |(bucket, _)| bucket);
         }
         // A bit or two tell a context that is like its neighbour.
         cost += (2 * contexts.min(classes * (self.last_bin + 1)) as u64) << 16;
         Fit { contexts: found, buckets: groups.len().max(1), cost }
+    }
+
+    /// How many sampled words each context has, and the sum of their residuals' magnitudes.
+    fn seen(&mut self, subject: &Subject<'_>, classes: usize, bins: usize) -> Vec<(u32, u64)> {
+        self.places.clear();
+        if classes == 1 {
+            self.places.extend(self.bins.iter().map(|bin| u16::from(*bin)));
+        } else {
+            let pairs = self.bins.iter().zip(&self.classes);
+            self.places.extend(pairs.map(|(bin, class)| u16::from(*class) * bins as u16 + u16::from(*bin)));
+        }
+        let mut seen = vec![(0u32, 0u64); classes * bins];
+        for (residual, place) in self.residuals.iter().zip(&self.places) {
+            let seen = &mut seen[usize::from(*place)];
+            seen.0 += 1;
+            // Far outliers say nothing about the others.
+            seen.1 += residual.unsigned_abs().min(1 << 48);
+        }
+        if classes == 1 {
+            let used = |(bin, seen): (usize, &(u32, u64))| (seen.0 > 0).then_some(bin);
+            self.last_bin = seen.iter().enumerate().filter_map(used).next_back().unwrap_or(0);
+            self.by_bin.clone_from(&seen);
+            self.steps = [typical_step(subject.word, &seen); MAX_CLASSES];
+        }
+        seen
     }
 
     /// Gives each run a class by how far its words move, and returns the number of classes.
@@ -223,7 +278,7 @@ impl Sample {
             let mean = self.scores.iter().sum::<f32>() / self.scores.len() as f32;
             classes.extend(self.scores.iter().map(|score| (2.0 * (score - mean) + 4.0).clamp(0.0, 7.0) as u8));
         } else {
-            let typical = self.typical();
+            let typical = self.steps[0];
             for (_, span) in spans {
                 let (bins, residuals) =
                     (&subject.bins[span.clone()], &subject.residuals[span.start * bytes..span.end * bytes]);
@@ -237,38 +292,22 @@ impl Sample {
                 .extend(self.scores.iter().map(|score| LIMITS.iter().filter(|limit| *score > **limit).count() as u8));
         }
         let mut counts = [0u32; MAX_CLASSES];
-        classes.iter().for_each(|class| counts[usize::from(*class) % MAX_CLASSES] += 1);
+        let mut sums = [0f32; MAX_CLASSES];
+        for (class, score) in classes.iter().zip(&self.scores) {
+            counts[usize::from(*class) % MAX_CLASSES] += 1;
+            sums[usize::from(*class) % MAX_CLASSES] += score;
+        }
         let mut known = 0;
         let names = counts.map(|count| {
             known += u8::from(count > 0);
             known.saturating_sub(1)
         });
+        let typical = self.steps[0];
+        for ((sum, count), name) in sums.iter().zip(counts).zip(names).filter(|((_, count), _)| *count > 0) {
+            self.steps[usize::from(name)] = typical * sum / count as f32;
+        }
         classes.iter_mut().for_each(|class| *class = names[usize::from(*class) % MAX_CLASSES]);
         usize::from(known)
-    }
-
-    /// How far the sampled words moved, in units of the value that bin 63 has as its unit in the last place.
-    fn typical(&self) -> f32 {
-        let mut counts = [0f32; BINS];
-        let mut moved = [0f32; BINS];
-        for (residual, bin) in self.residuals.iter().zip(&self.bins) {
-            counts[usize::from(*bin) % BINS] += 1.0;
-            moved[usize::from(*bin) % BINS] += residual.unsigned_abs().min(1 << 48) as f32;
-        }
-        let ulps: [f32; BINS] = std::array::from_fn(|bin| f32::from_bits((bin as u32 + 64) << 23));
-        let mut typical = moved.iter().zip(ulps).map(|(moved, ulp)| moved * ulp).sum::<f32>() / self.bins.len() as f32;
-        // Words that are coarse beside the step say little about it: those are weighed by the step as it is known so far.
-        for _ in 0..4 {
-            typical = typical.max(f32::MIN_POSITIVE * 1024.0);
-            let (mut sum, mut weight) = (0.0, 0.0);
-            for ((count, moved), ulp) in counts.iter().zip(moved).zip(ulps) {
-                let w = 1.0 / (1.0 + ulp / typical);
-                sum += w * moved * ulp;
-                weight += w * count;
-            }
-            typical = sum / weight.max(f32::MIN_POSITIVE);
-        }
-        typical.max(f32::MIN_POSITIVE * 1024.0)
     }
 
     /// Puts the classes of the sampled words in place.

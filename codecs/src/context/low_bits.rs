@@ -6,6 +6,7 @@ use crate::kernel::buckets::Bits;
 pub(super) struct LowBitWriter<'a> {
     out: &'a mut Vec<u8>,
     pending: u64,
+    /// Below 8.
     count: u32,
 }
 
@@ -14,25 +15,28 @@ impl<'a> LowBitWriter<'a> {
         Self { out, pending: 0, count: 0 }
     }
 
-    /// Appends the low `width` bits of each of `values`.
-    pub(super) fn put_all(&mut self, values: &[i64], widths: &[u8]) {
+    /// Appends the low `widths[i]` bits (at most 56) of `values[i]`.
+    pub(super) fn put_all(&mut self, values: &[u64], widths: &[u8]) {
+        let mut at = self.out.len();
+        // At most 7 bytes are added for each, and 8 are written.
+        self.out.resize(at + 7 * values.len() + 8, 0);
         for (value, width) in values.iter().zip(widths) {
-            let width = u32::from(*width);
-            let kept = *value as u64 & ((1 << width) - 1);
-            self.pending |= kept << self.count;
-            self.count += width;
-            if self.count >= 64 {
-                self.out.extend_from_slice(&self.pending.to_le_bytes());
-                self.count -= 64;
-                // The bits that did not fit; none if the word was full before.
-                self.pending = kept.checked_shr(width - self.count).unwrap_or(0);
+            self.pending |= (value & ((1 << width) - 1)) << self.count;
+            self.count += u32::from(*width);
+            if let Some(place) = self.out.get_mut(at..at + 8) {
+                place.copy_from_slice(&self.pending.to_le_bytes());
             }
+            at += (self.count / 8) as usize;
+            self.pending = self.pending.checked_shr(self.count & !7).unwrap_or(0);
+            self.count %= 8;
         }
+        self.out.truncate(at);
     }
 
     pub(super) fn finish(self) {
-        let bytes = self.count.div_ceil(8) as usize;
-        self.out.extend_from_slice(&self.pending.to_le_bytes()[..bytes]);
+        if self.count > 0 {
+            self.out.push(self.pending as u8);
+        }
     }
 }
 
@@ -49,8 +53,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bits_come_back(values in proptest::collection::vec((any::<i64>(), 0u8..=56), 0..200)) {
-            let (values, widths): (Vec<i64>, Vec<u8>) = values.into_iter().unzip();
+        fn bits_come_back(values in proptest::collection::vec((any::<u64>(), 0u8..=56), 0..200)) {
+            let (values, widths): (Vec<u64>, Vec<u8>) = values.into_iter().unzip();
             let mut out = Vec::new();
             let mut writer = LowBitWriter::new(&mut out);
             let half = values.len() / 2;
@@ -59,7 +63,7 @@ mod tests {
             writer.finish();
             let mut reader = Bits { data: &out, at: 0 };
             for (value, width) in values.iter().zip(&widths) {
-                prop_assert_eq!(reader.take(u32::from(*width)), *value as u64 & ((1 << width) - 1));
+                prop_assert_eq!(reader.take(u32::from(*width)), *value & ((1 << width) - 1));
             }
             prop_assert!(is_finished(reader));
             let bits: usize = widths.iter().map(|width| usize::from(*width)).sum();

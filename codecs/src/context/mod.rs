@@ -32,7 +32,8 @@ mod segment;
 
 use shard_core::DType;
 
-use crate::kernel::{self, DecodeTables, EncodeEntry, MANY_LANES};
+use crate::kernel::buckets::{Cursors, MAX_BUCKETS, SLACK};
+use crate::kernel::{self, DecodeTables, EncodeTables, MANY_LANES};
 pub(crate) use decode::decode;
 pub(crate) use encode::{Input, encode, estimate};
 
@@ -81,7 +82,7 @@ impl Rows {
 /// Buffers that are used again for every block.
 pub(crate) struct Buffers {
     tables: Box<DecodeTables>,
-    entries: Box<[EncodeEntry; 256]>,
+    encode_tables: Box<EncodeTables>,
     heads: Vec<decode::Head>,
     classes: Vec<u8>,
     ids: Vec<u8>,
@@ -102,7 +103,7 @@ impl Default for Buffers {
     fn default() -> Self {
         Self {
             tables: Box::new(DecodeTables::new()),
-            entries: Box::new([EncodeEntry::default(); 256]),
+            encode_tables: Box::new(EncodeTables::new()),
             heads: Vec::new(),
             classes: Vec::new(),
             ids: Vec::new(),
@@ -129,19 +130,19 @@ fn reserve(buffer: &mut Vec<u8>, len: usize) {
     }
 }
 
-/// Where each bucket starts in the pool of tokens, by its number of words.
-fn starts(counts: &[u32; kernel::buckets::MAX_BUCKETS]) -> kernel::buckets::Cursors {
+/// Where each bucket starts in an encoder's pool of tokens, by its number of words: each has slack of its own.
+fn starts(counts: &[u32; MAX_BUCKETS]) -> Cursors {
     let mut at = 0;
     counts.map(|count| {
         let start = at;
-        at += count as usize;
+        at += count as usize + SLACK;
         start
     })
 }
 
 /// The length of the pool for so many words.
 fn pool_len(words: usize) -> usize {
-    words + TILE + kernel::buckets::SLACK
+    words + TILE + (MAX_BUCKETS + 1) * SLACK
 }
 
 /// The number of rANS states for so many symbols: states cost bytes, so few symbols have fewer.

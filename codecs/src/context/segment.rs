@@ -9,8 +9,8 @@ use crate::CodecError;
 use crate::entropy::model::{MOST_PRECISION, Model};
 use crate::entropy::{self, Counts};
 use crate::kernel::{
-    self, COARSE_BITS, DecodeTables, EncodeEntry, FINE_BITS, Isa, LANES, MANY_LANES, STATE_LOW, rans_decode,
-    rans_decode_wide, rans_encode,
+    self, COARSE_BITS, DecodeTables, EncodeTables, FINE_BITS, Isa, LANES, MANY_LANES, STATE_LOW, rans_decode,
+    rans_decode_wide, rans_encode, rans_encode_wide,
 };
 
 /// Symbols that share their probabilities.
@@ -147,34 +147,31 @@ impl<'a> SymbolReader<'a> {
 
 /// Encodes segments, the last one first.
 pub(super) struct SymbolWriter<'a> {
-    entries: &'a mut [EncodeEntry; 256],
+    isa: Isa,
+    tables: &'a mut EncodeTables,
     states: [u32; MANY_LANES],
     lanes: usize,
-    /// Room for the words, which come out in reverse.
+    /// Room for the words, filled from its end.
     words: &'a mut [u8],
-    used: usize,
+    first: usize,
 }
 
 impl<'a> SymbolWriter<'a> {
-    pub(super) fn new(lanes: usize, entries: &'a mut [EncodeEntry; 256], words: &'a mut [u8]) -> Self {
-        Self { entries, states: [STATE_LOW; MANY_LANES], lanes, words, used: 0 }
+    pub(super) fn new(isa: Isa, lanes: usize, tables: &'a mut EncodeTables, words: &'a mut [u8]) -> Self {
+        let first = words.len();
+        Self { isa, tables, states: [STATE_LOW; MANY_LANES], lanes, words, first }
     }
 
     /// Takes the symbols of a segment in. `None` where the words do not fit.
     pub(super) fn put(&mut self, segment: &Segment, symbols: &[u8]) -> Option<()> {
         let Coding::Modelled(model) = &segment.coding else { return Some(()) };
-        let mut first = 0;
-        for (entry, frequency) in self.entries.iter_mut().zip(model.frequencies) {
-            *entry = EncodeEntry::new(model.bits, frequency, first);
-            first += frequency;
-        }
-        let room = self.words.get_mut(self.used..)?;
-        let states = &mut self.states;
-        self.used += match self.lanes {
-            1 => rans_encode::<1>(self.entries, states.first_chunk_mut()?, symbols, room),
-            4 => rans_encode::<4>(self.entries, states.first_chunk_mut()?, symbols, room),
-            LANES => rans_encode::<LANES>(self.entries, states.first_chunk_mut()?, symbols, room),
-            _ => rans_encode::<MANY_LANES>(self.entries, states, symbols, room),
+        self.tables.fill(model.bits, &model.frequencies);
+        let Self { isa, tables, states, words, first, .. } = self;
+        self.first = match self.lanes {
+            1 => rans_encode::<1>(tables, states.first_chunk_mut()?, symbols, words, *first),
+            4 => rans_encode::<4>(tables, states.first_chunk_mut()?, symbols, words, *first),
+            LANES => rans_encode_wide::<LANES>(*isa, tables, states.first_chunk_mut()?, symbols, words, *first),
+            _ => rans_encode_wide::<MANY_LANES>(*isa, tables, states, symbols, words, *first),
         }?;
         Some(())
     }
@@ -184,9 +181,7 @@ impl<'a> SymbolWriter<'a> {
         for state in &self.states[..self.lanes] {
             out.extend_from_slice(&state.to_le_bytes());
         }
-        let start = out.len();
-        out.extend_from_slice(&self.words[..self.used]);
-        out[start..].as_chunks_mut::<2>().0.reverse();
+        out.extend_from_slice(&self.words[self.first..]);
     }
 }
 

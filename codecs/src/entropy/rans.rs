@@ -32,21 +32,20 @@ fn body(cause: &'static str) -> CodecError {
     CodecError::Body(cause)
 }
 
-/// Appends the words of `data` and puts the states that decoding starts with where they belong. Gives up where the words
-/// need more than `room` bytes.
+/// Appends the states that decoding starts with, and the words that `run` makes of the stream. Gives up where the words need
+/// more than `room` bytes.
 fn encode<const N: usize>(
-    table: &[kernel::EncodeEntry; 256],
-    data: &[u8],
     room: usize,
     out: &mut Vec<u8>,
+    run: impl FnOnce(&mut [u32; N], &mut [u8]) -> Option<usize>,
 ) -> Option<()> {
     let states_at = out.len();
     let words_at = states_at + 4 * N;
     out.resize(words_at + room, 0);
     let mut states = [STATE_LOW; N];
-    let used = kernel::rans_encode(table, &mut states, data, &mut out[words_at..])?;
-    out.truncate(words_at + used);
-    out[words_at..].as_chunks_mut::<2>().0.reverse();
+    let first = run(&mut states, &mut out[words_at..])?;
+    out.copy_within(words_at + first.., words_at);
+    out.truncate(out.len() - first);
     for (place, state) in out[states_at..words_at].as_chunks_mut::<4>().0.iter_mut().zip(states) {
         *place = state.to_le_bytes();
     }
@@ -106,6 +105,7 @@ impl EntropyCoder for Rans {
             }
         }
         let fine = u8::from(model.bits == FINE_BITS);
+        let isa = workspace.isa();
         let lanes = lanes(data.len());
         let code = match lanes {
             1 => 0,
@@ -114,17 +114,13 @@ impl EntropyCoder for Rans {
         };
         out.push(precision as u8 | code << 4 | fine << 6);
         Model::put(counts, data.len(), precision, out);
-        let mut table = [kernel::EncodeEntry::default(); 256];
-        let mut first = 0;
-        for (entry, frequency) in table.iter_mut().zip(model.frequencies) {
-            *entry = kernel::EncodeEntry::new(model.bits, frequency, first);
-            first += frequency;
-        }
+        let mut tables = kernel::EncodeTables::new();
+        tables.fill(model.bits, &model.frequencies);
         let head = out.len() - start + 4 * lanes;
         let done = data.len().checked_sub(head + 1).and_then(|room| match lanes {
-            1 => encode::<1>(&table, data, room, out),
-            4 => encode::<4>(&table, data, room, out),
-            _ => encode::<LANES>(&table, data, room, out),
+            1 => encode::<1>(room, out, |s, words| kernel::rans_encode(&tables, s, data, words, room)),
+            4 => encode::<4>(room, out, |s, words| kernel::rans_encode(&tables, s, data, words, room)),
+            _ => encode(room, out, |s, words| kernel::rans_encode_wide::<LANES>(isa, &tables, s, data, words, room)),
         });
         if done.is_none() {
             out.truncate(start);

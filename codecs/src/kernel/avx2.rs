@@ -81,6 +81,10 @@ macro_rules! compile_words {
         pub(super) fn unpack(bits: u32, symbols: &[u8], tokens: &mut [u8]) {
             buckets::unpack(bits, symbols, tokens);
         }
+        #[target_feature(enable = $features)]
+        pub(super) fn pack(bits: u32, tokens: &[u8], symbols: &mut [u8]) {
+            buckets::pack(bits, tokens, symbols);
+        }
     };
 }
 pub(super) use compile_words;

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::buckets::{BINS, Bits, Cursors, MAX_BUCKETS, SLACK};
-use super::scalar::{self, COARSE_BITS, DecodeTables, FINE_BITS};
+use super::scalar::{self, COARSE_BITS, DecodeTables, EncodeTables, FINE_BITS};
 use super::{buckets, words};
 use crate::chain::Word;
 
@@ -72,6 +72,71 @@ pub(super) fn rans_decode_wide<const FINE: bool, const N: usize>(
     }
     let rest = scalar::rans_decode::<FINE, N>(tables, states, words.get(at..)?, out.get_mut(done..)?)?;
     Some(at + rest)
+}
+
+#[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2")]
+pub(super) fn rans_encode_wide<const N: usize>(
+    tables: &EncodeTables,
+    states: &mut [u32; N],
+    data: &[u8],
+    words: &mut [u8],
+    end: usize,
+) -> Option<usize> {
+    const { assert!(N == 32 || N == 64) };
+    let (groups, rest) = data.as_chunks::<N>();
+    let mut at = scalar::rans_encode::<N>(tables, states, rest, words, end)?;
+    let bits = _mm512_set1_epi32(tables.bits as i32);
+    let limit_shift = _mm512_set1_epi32(32 - tables.bits as i32);
+    let two = _mm512_set1_ps(2.0);
+    let one = _mm512_set1_epi32(1);
+    let mut vectors = [_mm512_setzero_si512(); 4];
+    for (vector, states) in vectors.iter_mut().zip(states.as_chunks::<16>().0) {
+        // SAFETY: 16 states are one vector.
+        *vector = unsafe { _mm512_loadu_si512(states.as_ptr().cast()) };
+    }
+    for group in groups.iter().rev() {
+        // A group puts out at most a word a state, before `at`.
+        let room = words.get_mut(at.checked_sub(2 * N)?..at)?;
+        let mut unused = N;
+        for (state, symbols) in vectors[..N / 16].iter_mut().zip(group.as_chunks::<16>().0).rev() {
+            // SAFETY: 16 symbols; each is below 256.
+            let entry = unsafe {
+                let symbols = _mm512_cvtepu8_epi32(_mm_loadu_si128(symbols.as_ptr().cast()));
+                _mm512_i32gather_epi32::<4>(symbols, tables.symbols.as_ptr().cast())
+            };
+            let frequency = _mm512_and_si512(entry, _mm512_set1_epi32(0xffff));
+            let start = _mm512_srli_epi32::<16>(entry);
+            let full = _mm512_cmpge_epu32_mask(*state, _mm512_sllv_epi32(frequency, limit_shift));
+            let count = full.count_ones();
+            unused -= count as usize;
+            let low = _mm256_maskz_compress_epi16(full, _mm512_cvtepi32_epi16(*state));
+            // SAFETY: `unused` and the states still to come are as many, so `count` words fit after it.
+            unsafe {
+                let place = room.as_mut_ptr().add(2 * unused).cast();
+                _mm256_mask_storeu_epi16(place, ((1u32 << count) - 1) as u16, low);
+            }
+            let kept = _mm512_mask_srli_epi32::<16>(*state, full, *state);
+            // The quotient by way of floats is off by one at most: it is below 2^20, and they have 24 bits.
+            let float = _mm512_cvtepi32_ps(frequency);
+            let reciprocal = _mm512_rcp14_ps(float);
+            let reciprocal = _mm512_mul_ps(reciprocal, _mm512_fnmadd_ps(float, reciprocal, two));
+            let quotient = _mm512_cvttps_epu32(_mm512_mul_ps(_mm512_cvtepu32_ps(kept), reciprocal));
+            let rest = _mm512_sub_epi32(kept, _mm512_mullo_epi32(quotient, frequency));
+            let above = _mm512_movepi32_mask(rest);
+            let quotient = _mm512_mask_sub_epi32(quotient, above, quotient, one);
+            let rest = _mm512_mask_add_epi32(rest, above, rest, frequency);
+            let below = _mm512_cmpge_epu32_mask(rest, frequency);
+            let quotient = _mm512_mask_add_epi32(quotient, below, quotient, one);
+            let rest = _mm512_mask_sub_epi32(rest, below, rest, frequency);
+            *state = _mm512_add_epi32(_mm512_add_epi32(_mm512_sllv_epi32(quotient, bits), rest), start);
+        }
+        at -= 2 * (N - unused);
+    }
+    for (vector, states) in vectors.iter().zip(states.as_chunks_mut::<16>().0) {
+        // SAFETY: as for the load.
+        unsafe { _mm512_storeu_si512(states.as_mut_ptr().cast(), *vector) };
+    }
+    Some(at)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
@@ -164,7 +229,7 @@ fn gather<const BUCKETS: usize>(
     buckets::gather_tokens(BUCKETS, &ids[done..len], pool, cursors, &mut tokens[done..len], escapes)
 }
 
-#[target_feature(enable = "bmi2,popcnt,avx512f,avx512bw,avx512vbmi2")]
+#[target_feature(enable = "popcnt,avx512f,avx512bw,avx512vbmi2")]
 pub(super) fn scatter_tokens(
     buckets: usize,
     ids: &[u8],
@@ -172,27 +237,40 @@ pub(super) fn scatter_tokens(
     cursors: &mut Cursors,
     pool: &mut [u8],
 ) -> Option<()> {
+    match buckets {
+        0..=2 => scatter::<2>(ids, tokens, cursors, pool),
+        3..=4 => scatter::<4>(ids, tokens, cursors, pool),
+        5..=6 => scatter::<6>(ids, tokens, cursors, pool),
+        7..=8 => scatter::<8>(ids, tokens, cursors, pool),
+        9..=12 => scatter::<12>(ids, tokens, cursors, pool),
+        13..=16 => scatter::<16>(ids, tokens, cursors, pool),
+        _ => scatter::<MAX_BUCKETS>(ids, tokens, cursors, pool),
+    }
+}
+
+#[target_feature(enable = "popcnt,avx512f,avx512bw,avx512vbmi2")]
+fn scatter<const BUCKETS: usize>(ids: &[u8], tokens: &[u8], cursors: &mut Cursors, pool: &mut [u8]) -> Option<()> {
     let len = ids.len().min(tokens.len());
-    let within = cursors[..buckets].iter().all(|at| at.saturating_add(len + SLACK) <= pool.len());
+    let mut at: [usize; BUCKETS] = std::array::from_fn(|bucket| cursors[bucket]);
+    let within = at.iter().all(|at| at.saturating_add(len + SLACK) <= pool.len());
     let vectors = if within { len / 64 } else { 0 };
     let (groups, _) = ids[..64 * vectors].as_chunks::<64>();
     for (group, tokens) in groups.iter().zip(tokens.as_chunks::<64>().0) {
         // SAFETY: both are 64 bytes.
         let (ids, tokens) =
             unsafe { (_mm512_loadu_si512(group.as_ptr().cast()), _mm512_loadu_si512(tokens.as_ptr().cast())) };
-        for (bucket, at) in cursors.iter_mut().enumerate().take(buckets) {
+        for (bucket, at) in at.iter_mut().enumerate() {
             let mask = _mm512_cmpeq_epi8_mask(ids, _mm512_set1_epi8(bucket as i8));
-            let count = mask.count_ones();
             let packed = _mm512_maskz_compress_epi8(mask, tokens);
-            // SAFETY: at least SLACK = 64 bytes remain at every cursor; only `count` of them are written.
-            unsafe {
-                _mm512_mask_storeu_epi8(pool.as_mut_ptr().add(*at).cast(), _bzhi_u64(u64::MAX, count), packed);
-            }
-            *at += count as usize;
+            // SAFETY: at least SLACK = 64 bytes remain at every cursor. What is written beyond the tokens lies in the
+            // bucket's own slack.
+            unsafe { _mm512_storeu_si512(pool.as_mut_ptr().add(*at).cast(), packed) };
+            *at += mask.count_ones() as usize;
         }
     }
+    cursors[..BUCKETS].copy_from_slice(&at);
     let done = 64 * vectors;
-    buckets::scatter_tokens(buckets, &ids[done..len], &tokens[done..len], cursors, pool)
+    buckets::scatter_tokens(BUCKETS, &ids[done..len], &tokens[done..len], cursors, pool)
 }
 
 #[target_feature(enable = "popcnt,bmi2,avx512f,avx512bw,avx512vl,avx512vbmi2")]
@@ -206,11 +284,7 @@ pub(super) fn add_low_bits(word_bytes: usize, widths: &[u8], bits: &mut Bits<'_>
 
 /// For words of 2 and 4 bytes, 64 words (`GROUP` bytes) at a time.
 #[target_feature(enable = "popcnt,bmi2,avx512f,avx512bw,avx512vl,avx512vbmi2")]
-fn add_low_bits_to<const BYTES: usize, const GROUP: usize>(
-    widths: &[u8],
-    bits: &mut Bits<'_>,
-    residuals: &mut [u8],
-) {
+fn add_low_bits_to<const BYTES: usize, const GROUP: usize>(widths: &[u8], bits: &mut Bits<'_>, residuals: &mut [u8]) {
     const { assert!(GROUP == 64 * BYTES && (BYTES == 2 || BYTES == 4)) };
     let (groups, rest) = widths.as_chunks::<64>();
     let (residual_groups, residual_rest) = residuals.as_chunks_mut::<GROUP>();
@@ -234,7 +308,9 @@ fn add_low_bits_to<const BYTES: usize, const GROUP: usize>(
             _mm512_storeu_si512(packed_widths.as_mut_ptr().cast(), _mm512_maskz_compress_epi8(some, widths));
         }
         let taken = some.count_ones() as usize;
-        for (widths, low) in packed_widths.as_chunks::<16>().0.iter().zip(low.as_chunks_mut::<16>().0).take(taken.div_ceil(16)) {
+        for (widths, low) in
+            packed_widths.as_chunks::<16>().0.iter().zip(low.as_chunks_mut::<16>().0).take(taken.div_ceil(16))
+        {
             take_low_bits(widths, bits, low);
         }
         // SAFETY: `low` and a group of residuals are 64 words each, `group` 64 bytes.
@@ -291,4 +367,63 @@ fn take_low_bits(widths: &[u8; 16], bits: &mut Bits<'_>, low: &mut [u32; 16]) {
     // SAFETY: 16 numbers.
     unsafe { _mm512_storeu_si512(low.as_mut_ptr().cast(), _mm512_and_si512(shifted, ones)) };
     bits.at += _mm_extract_epi32::<3>(_mm512_extracti32x4_epi32::<3>(ends)) as usize;
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn reaches(tokens: &[u8], limits: &[u8], masks: &mut [u64]) {
+    let (groups, rest) = tokens.as_chunks::<64>();
+    let (limit_groups, limits_rest) = limits.as_chunks::<64>();
+    let pairs = groups.iter().zip(limit_groups);
+    let done = pairs.len().min(masks.len());
+    for (mask, (tokens, limits)) in masks.iter_mut().zip(pairs) {
+        // SAFETY: both are 64 bytes.
+        unsafe {
+            let tokens = _mm512_loadu_si512(tokens.as_ptr().cast());
+            *mask = _mm512_cmpge_epu8_mask(tokens, _mm512_loadu_si512(limits.as_ptr().cast()));
+        }
+    }
+    buckets::reaches(rest, limits_rest, &mut masks[done..]);
+}
+
+#[target_feature(enable = "popcnt,avx512f,avx512bw,avx512vl,avx512vbmi2")]
+pub(super) fn collect_low_bits(
+    word_bytes: usize,
+    widths: &[u8],
+    residuals: &[u8],
+    kept: &mut [u8],
+    values: &mut [u64],
+) -> usize {
+    if word_bytes != 2 && word_bytes != 4 || kept.len() < widths.len() + 64 || values.len() < widths.len() + 64 {
+        return buckets::collect_low_bits(word_bytes, widths, residuals, kept, values);
+    }
+    let mut count = 0;
+    let (groups, rest) = widths.as_chunks::<64>();
+    let mut done = 0;
+    for (group, residuals) in groups.iter().zip(residuals.chunks_exact(64 * word_bytes)) {
+        done += 64;
+        // SAFETY: a group is 64 widths and as many residuals. At most `widths.len()` were kept before, and 64 places follow.
+        unsafe {
+            let widths = _mm512_loadu_si512(group.as_ptr().cast());
+            let some = _mm512_test_epi8_mask(widths, widths);
+            if some == 0 {
+                continue;
+            }
+            let packed = _mm512_maskz_compress_epi8(some, widths);
+            _mm512_storeu_si512(kept.as_mut_ptr().add(count).cast(), packed);
+            for eighth in 0..8 {
+                let mask = (some >> (8 * eighth)) as u8;
+                let source = residuals.as_ptr().add(8 * eighth * word_bytes);
+                let wide = if word_bytes == 2 {
+                    _mm512_cvtepu16_epi64(_mm_loadu_si128(source.cast()))
+                } else {
+                    _mm512_cvtepu32_epi64(_mm256_loadu_si256(source.cast()))
+                };
+                let packed = _mm512_maskz_compress_epi64(mask, wide);
+                _mm512_storeu_si512(values.as_mut_ptr().add(count).cast(), packed);
+                count += mask.count_ones() as usize;
+            }
+        }
+    }
+    let (kept, values) = (&mut kept[count..], &mut values[count..]);
+    count + buckets::collect_low_bits(word_bytes, rest, &residuals[done * word_bytes..], kept, values)
 }

@@ -79,7 +79,8 @@ pub(super) fn gather_tokens(
     Some(())
 }
 
-/// Puts each word's token at the end of its bucket. `None` where the pool has no room.
+/// Puts each word's token at the end of its bucket. `None` where the pool has no room. Up to [`SLACK`] bytes after each bucket,
+/// and where buckets that no id names would be, may be overwritten.
 pub(super) fn scatter_tokens(
     _buckets: usize,
     ids: &[u8],
@@ -129,7 +130,8 @@ fn unpack_by<const PER_SYMBOL: usize, const BITS: u32>(symbols: &[u8], tokens: &
 }
 
 /// The inverse of [`unpack`]; tokens from the highest value on are that value.
-pub(crate) fn pack(bits: u32, tokens: &[u8], symbols: &mut [u8]) {
+#[inline(always)]
+pub(super) fn pack(bits: u32, tokens: &[u8], symbols: &mut [u8]) {
     match bits {
         1 => pack_by::<8, 1>(tokens, symbols),
         2 => pack_by::<4, 2>(tokens, symbols),
@@ -141,6 +143,7 @@ pub(crate) fn pack(bits: u32, tokens: &[u8], symbols: &mut [u8]) {
     }
 }
 
+#[inline(always)]
 fn pack_by<const PER_SYMBOL: usize, const BITS: u32>(tokens: &[u8], symbols: &mut [u8]) {
     let most = (1u8 << BITS) - 1;
     let part = |index: usize, token: u8| token.min(most) << (BITS * index as u32);
@@ -202,16 +205,41 @@ fn add_low_bits_to<const BYTES: usize>(widths: &[u8], bits: &mut Bits<'_>, resid
         residual.copy_from_slice(&wide.to_le_bytes()[..BYTES]);
     };
     let residuals = residuals.as_chunks_mut::<BYTES>().0;
+    // Most groups of a coarse type have no low bits at all, or one word that has.
     let (groups, rest) = widths.as_chunks::<8>();
     let (residual_groups, residual_rest) = residuals.split_at_mut((8 * groups.len()).min(residuals.len()));
     for (group, residuals) in groups.iter().zip(residual_groups.as_chunks_mut::<8>().0) {
-        // Most groups of a coarse type have no low bits at all, or one word that has.
-        let any = !zero_bytes(u64::from_le_bytes(*group)) & 0x8080_8080_8080_8080;
-        for index in ones_of(any) {
-            next(group[index], &mut residuals[index]);
+        if u64::from_le_bytes(*group) != 0 {
+            group.iter().zip(residuals).for_each(|(width, residual)| next(*width, residual));
         }
     }
-    for (width, residual) in rest.iter().zip(residual_rest) {
-        next(*width, residual);
+    rest.iter().zip(residual_rest).for_each(|(width, residual)| next(*width, residual));
+}
+
+/// Gathers the residuals that have low bits, and how many.
+pub(super) fn collect_low_bits(
+    word_bytes: usize,
+    widths: &[u8],
+    residuals: &[u8],
+    kept: &mut [u8],
+    values: &mut [u64],
+) -> usize {
+    let mut count = 0;
+    for (width, residual) in widths.iter().zip(residuals.chunks_exact(word_bytes)).filter(|(width, _)| **width > 0) {
+        let mut wide = [0; 8];
+        wide[..word_bytes].copy_from_slice(residual);
+        if let (Some(kept), Some(value)) = (kept.get_mut(count), values.get_mut(count)) {
+            (*kept, *value) = (*width, u64::from_le_bytes(wide));
+            count += 1;
+        }
+    }
+    count
+}
+
+/// Which tokens are not below their limits.
+pub(super) fn reaches(tokens: &[u8], limits: &[u8], masks: &mut [u64]) {
+    for ((mask, tokens), limits) in masks.iter_mut().zip(tokens.chunks(64)).zip(limits.chunks(64)) {
+        let pairs = tokens.iter().zip(limits).rev();
+        *mask = pairs.fold(0, |mask, (token, limit)| mask << 1 | u64::from(token >= limit));
     }
 }

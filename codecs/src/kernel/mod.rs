@@ -23,7 +23,7 @@ pub use sha256::sha256_pair;
 use crate::chain::Word;
 use buckets::{BINS, Cursors, MAX_BUCKETS};
 pub(crate) use scalar::{
-    COARSE_BITS, DecodeTables, EncodeEntry, FINE_BITS, LANES, MANY_LANES, STATE_LOW, rans_decode, rans_encode,
+    COARSE_BITS, DecodeTables, EncodeTables, FINE_BITS, LANES, MANY_LANES, STATE_LOW, rans_decode, rans_encode,
 };
 
 /// An instruction set that this machine has.
@@ -163,6 +163,23 @@ pub(crate) fn rans_decode_wide<const FINE: bool, const N: usize>(
     }
 }
 
+/// Encodes symbols backwards with `N` (32 or 64) interleaved states, as [`rans_encode`] does.
+pub(crate) fn rans_encode_wide<const N: usize>(
+    isa: Isa,
+    tables: &EncodeTables,
+    states: &mut [u32; N],
+    data: &[u8],
+    words: &mut [u8],
+    end: usize,
+) -> Option<usize> {
+    match isa.0 {
+        // SAFETY: an `Isa` of that level exists only where its features were detected.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::rans_encode_wide::<N>(tables, states, data, words, end) },
+        _ => rans_encode::<N>(tables, states, data, words, end),
+    }
+}
+
 /// The step residual of each word (see [`crate::residual::Step`]).
 pub(crate) fn step_forward(isa: Isa, word: Word, words: &[u8], prediction: &[u8], residuals: &mut [u8]) {
     dispatch!(isa, words, step_forward(word, words, prediction, residuals));
@@ -238,7 +255,8 @@ pub(crate) fn gather_tokens(
     by_buckets!(isa, gather_tokens(buckets, ids, pool, cursors, tokens, escapes))
 }
 
-/// Puts each word's token at the end of its bucket in the pool. `None` where that has no room.
+/// Puts each word's token at the end of its bucket in the pool. `None` where that has no room. Up to [`buckets::SLACK`] bytes
+/// after each bucket may be overwritten, and those at cursors of buckets that no id names.
 pub(crate) fn scatter_tokens(
     isa: Isa,
     buckets: usize,
@@ -259,6 +277,29 @@ pub(crate) fn add_low_bits(
     residuals: &mut [u8],
 ) {
     by_buckets!(isa, add_low_bits(word_bytes, widths, bits, residuals));
+}
+
+/// The inverse of [`unpack`]; tokens from the highest value on are that value.
+pub(crate) fn pack(isa: Isa, bits: u32, tokens: &[u8], symbols: &mut [u8]) {
+    dispatch!(isa, buckets, pack(bits, tokens, symbols));
+}
+
+/// Which tokens are not below their limits: a mask for 64 tokens, the first in bit 0.
+pub(crate) fn reaches(isa: Isa, tokens: &[u8], limits: &[u8], masks: &mut [u64]) {
+    by_buckets!(isa, reaches(tokens, limits, masks));
+}
+
+/// Gathers the residuals of which some low bits are kept, and how many, at the start of `values` and `kept`. Returns their
+/// number.
+pub(crate) fn collect_low_bits(
+    isa: Isa,
+    word_bytes: usize,
+    widths: &[u8],
+    residuals: &[u8],
+    kept: &mut [u8],
+    values: &mut [u64],
+) -> usize {
+    by_buckets!(isa, collect_low_bits(word_bytes, widths, residuals, kept, values))
 }
 
 /// Symbols of several tokens of `bits` bits taken apart; the highest value becomes [`buckets::ESCAPE`].

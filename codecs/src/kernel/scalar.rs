@@ -124,36 +124,65 @@ pub(super) fn histogram(data: &[u8]) -> [u32; 256] {
     sum
 }
 
-/// Encodes `data` backwards with `N` states. Words go to `words` in the order they come out, which is the reverse of the
-/// order they are read in. Returns the number of bytes written; `None` where they do not fit.
+/// What encoding with a set of frequencies takes.
+pub(crate) struct EncodeTables {
+    /// Of each symbol.
+    entries: [EncodeEntry; 256],
+    /// For each symbol: the frequency in bits 0 to 15, the first slot in 16 to 31.
+    pub(super) symbols: [u32; 256],
+    pub(super) bits: u32,
+}
+
+impl EncodeTables {
+    pub(crate) fn new() -> Self {
+        Self { entries: [EncodeEntry::default(); 256], symbols: [0; 256], bits: COARSE_BITS }
+    }
+
+    /// Fills in what encoding with these frequencies, which sum to 2^`bits`, takes.
+    pub(crate) fn fill(&mut self, bits: u32, frequencies: &[u16; 256]) {
+        self.bits = bits;
+        let mut start = 0;
+        for ((entry, symbol), frequency) in self.entries.iter_mut().zip(&mut self.symbols).zip(frequencies) {
+            *entry = EncodeEntry::new(bits, *frequency, start);
+            *symbol = u32::from(*frequency) | u32::from(start) << 16;
+            start += frequency;
+        }
+    }
+}
+
+/// Encodes `data` backwards with `N` states. Words go to `words` before `end`, the last one first. Returns where the first one
+/// is; `None` where they do not fit.
 pub(crate) fn rans_encode<const N: usize>(
-    table: &[EncodeEntry; 256],
+    tables: &EncodeTables,
     states: &mut [u32; N],
     data: &[u8],
     words: &mut [u8],
+    end: usize,
 ) -> Option<usize> {
     let (groups, rest) = data.as_chunks::<N>();
-    let mut at = 0;
+    let mut at = end;
     for (state, symbol) in states.iter_mut().zip(rest).rev() {
-        let (next, word) = table[usize::from(*symbol)].step(*state);
+        let (next, word) = tables.entries[usize::from(*symbol)].step(*state);
         *state = next;
         if let Some(word) = word {
+            at = at.checked_sub(2)?;
             words.get_mut(at..at + 2)?.copy_from_slice(&word.to_le_bytes());
-            at += 2;
         }
     }
     for group in groups.iter().rev() {
         // Room for a word a state; each is written whether it counts or not, which leaves no branch to mispredict.
-        let room = words.get_mut(at..)?.as_chunks_mut::<2>().0.get_mut(..N)?;
-        let mut used = 0;
+        let room = words.get_mut(at.checked_sub(2 * N)?..at)?.as_chunks_mut::<2>().0;
+        let mut unused = N;
         for (state, symbol) in states.iter_mut().zip(group).rev() {
             let low = (*state as u16).to_le_bytes();
-            let (next, word) = table[usize::from(*symbol)].step(*state);
+            let (next, word) = tables.entries[usize::from(*symbol)].step(*state);
             *state = next;
-            room[used.min(N - 1)] = low;
-            used += usize::from(word.is_some());
+            if let Some(place) = room.get_mut(unused.wrapping_sub(1)) {
+                *place = low;
+            }
+            unused -= usize::from(word.is_some());
         }
-        at += 2 * used;
+        at -= 2 * (N - unused);
     }
     Some(at)
 }

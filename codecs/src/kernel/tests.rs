@@ -41,20 +41,21 @@ fn code(fine: bool, data: &[u8]) -> Coded {
     });
     let rest = (1 << bits) - frequencies.iter().sum::<u16>();
     *frequencies.iter_mut().max().unwrap() += rest;
-    let mut entries = [EncodeEntry::default(); 256];
-    let mut start = 0u16;
-    for (entry, frequency) in entries.iter_mut().zip(frequencies) {
-        *entry = EncodeEntry::new(bits, frequency, start);
-        start += frequency;
-    }
+    let mut encode_tables = EncodeTables::new();
+    encode_tables.fill(bits, &frequencies);
     let mut tables = Box::new(DecodeTables::new());
     tables.fill(fine, &frequencies);
+    let (expected_states, mut expected_words) = encode_by_division(bits, &frequencies, data);
+    expected_words.as_chunks_mut::<2>().0.reverse();
+    let end = 2 * data.len() + 2 * LANES;
+    let mut words = vec![0; end];
     let mut states = [STATE_LOW; LANES];
-    let mut words = vec![0; 2 * data.len() + 2 * LANES];
-    let used = rans_encode(&entries, &mut states, data, &mut words).unwrap();
-    words.truncate(used);
-    assert_eq!((states, words.clone()), encode_by_division(bits, &frequencies, data));
-    words.as_chunks_mut::<2>().0.reverse();
+    for isa in Isa::available() {
+        states = [STATE_LOW; LANES];
+        let first = rans_encode_wide(isa, &encode_tables, &mut states, data, &mut words, end).unwrap();
+        assert_eq!((states, &words[first..]), (expected_states, &expected_words[..]), "{isa:?}");
+    }
+    let words = expected_words;
     Coded { tables, states, words }
 }
 
