@@ -16,6 +16,9 @@ const SHARE: usize = 24 * RUN;
 /// but at least and at most so many.
 const RUNS: (usize, usize) = (5, 16);
 
+/// Parameters of the context coder weigh on fewer words than this, so that simpler forms may be smaller.
+const FEW_WORDS: usize = 8 << 10;
+
 /// Candidates this close, in units of a 64th, are encoded both ways.
 const TIE: u64 = 1;
 /// And the context coder, where it comes this close.
@@ -60,22 +63,25 @@ pub(crate) struct Selector {
     ranking: Vec<Candidate>,
 }
 
-/// Whether a shape is worth estimating for such words. Those left out are never, or hardly ever, the smallest.
-fn sensible(shape: Shape, word: Word, level: Level) -> bool {
+/// Whether a shape is worth estimating for a block of `words` such words. Those left out are never, or hardly ever, the
+/// smallest.
+fn sensible(shape: Shape, word: Word, words: usize, level: Level) -> bool {
     if shape.coding == Coding::Context {
         return true;
     }
     let (residual, filter) = (shape.residual.id(), shape.coding.id());
     let usual = match (word.bytes, residual) {
         (1, _) => filter == filter::WHOLE,
-        (2, residual::ULP) => filter == filter::BYTE_PLANES || filter == filter::ESCAPE,
+        (2, residual::ULP) => filter == filter::BYTE_PLANES || (filter == filter::ESCAPE && words < FEW_WORDS),
         (_, residual::ULP) => filter == filter::BYTE_PLANES,
         _ if word.sign_magnitude() => filter == filter::FLOAT_SPLIT,
         _ => filter == filter::BYTE_PLANES || filter == filter::WHOLE,
     };
+    let sparse = filter == filter::SPARSE && (word.float.is_none() || words < FEW_WORDS);
     match level {
-        Level::Fast => residual != residual::XOR && (usual || (filter == filter::SPARSE && residual == residual::ULP)),
-        Level::Default | Level::Max => usual || filter == filter::SPARSE,
+        Level::Fast => residual != residual::XOR && usual,
+        Level::Default => (usual && (residual != residual::XOR || word.float.is_none())) || sparse,
+        Level::Max => usual || filter == filter::SPARSE,
     }
 }
 
@@ -120,12 +126,17 @@ impl Selector {
         self.sample(block, word, whole);
         let header = 12 + block.data.len() - whole;
         let base_len = block.base.map_or(0, |base| BlockHeader::base_len(base.reference, block.data.len()));
+        let words = whole / word.bytes;
         for shape in Shape::legal(word) {
             let based = shape.predictor.bases() > 0;
-            if (based && block.base.is_none()) || !sensible(shape, word, level) {
+            if (based && block.base.is_none()) || !sensible(shape, word, words, level) {
                 continue;
             }
             let mut candidate = Candidate { shape, estimated: 0, repeats: [false; MAX_STREAMS] };
+            if shape.coding == Coding::Context && level != Level::Max && words >= FEW_WORDS {
+                self.guess(candidate);
+                continue;
+            }
             let zstd = block.dtype.is_none() || (level != Level::Fast && word.float.is_none());
             let Some(streams) = self.estimate(&mut candidate, word, whole, zstd, bench)? else { continue };
             candidate.estimated = streams + (header + if based { base_len } else { 0 }) as u64;
@@ -146,6 +157,17 @@ impl Selector {
             self.ranking.sort_by_key(|candidate| candidate.estimated);
         }
         Ok(&self.ranking)
+    }
+
+    /// Ranks the context coder by what the filters made of the same prediction: looking for its parameters costs about as much
+    /// as encoding.
+    fn guess(&mut self, candidate: Candidate) {
+        let bases = candidate.shape.predictor.bases();
+        let others = self.ranking.iter().filter(|other| other.shape.predictor.bases() == bases);
+        let Some(least) = others.map(|other| other.estimated).min() else { return };
+        // With a prediction it is hardly ever larger, without one hardly ever worth its time.
+        let estimated = if bases > 0 { least - least / 16 } else { least + least / 64 };
+        self.ranking.push(Candidate { estimated, ..candidate });
     }
 
     /// Gathers the sample of the first `whole` bytes and of the base.

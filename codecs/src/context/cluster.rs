@@ -16,7 +16,7 @@ pub(super) struct Group {
 }
 
 /// More groups than this are thinned out before pairs are weighed.
-const MOST_WEIGHED: u32 = 64;
+const MOST_WEIGHED: u32 = 32;
 
 /// How many words a sampled one stands for, as a fraction.
 #[derive(Clone, Copy)]

@@ -203,7 +203,7 @@ impl Prepared<'_> {
 /// The tiles of a block that its key and origin are taken from.
 fn some_tiles(word: Word, words: &[u8]) -> impl Iterator<Item = &[u8]> {
     let tiles = words.chunks(TILE * word.bytes);
-    let step = tiles.len().div_ceil(16).max(1);
+    let step = tiles.len().div_ceil(4).max(1);
     tiles.step_by(step)
 }
 
@@ -234,16 +234,16 @@ fn first_key_of(word: Word, prediction: &[u8]) -> u32 {
 /// What words without a prediction are measured from, and the bits below what is modelled: of floats, the exponent is.
 fn origin_of(word: Word, words: &[u8]) -> (u64, Option<u8>) {
     let Some(float) = word.float else { return (0, None) };
-    let low_bits = if word.bytes == 1 { 0 } else { float.mantissa + u32::from(float.signed) };
+    // The top byte is modelled: the exponent, or a part of it, or some of the mantissa too.
+    let low_bits = 8 * (word.bytes as u32 - 1);
     let (mut sum, mut count) = (0u64, 0u64);
     let mut wide = [0; TILE];
     for tile in some_tiles(word, words) {
         let wide = &mut wide[..tile.len() / word.bytes];
         kernel::widen(word.bytes, tile, wide);
+        // The sign goes out at the top, as in the rotated word.
         let unused = 64 - 8 * word.bytes as u32 + u32::from(float.signed);
-        // The sign goes to the bottom, as in the rotated word.
-        let magnitude = |word: &i64| (*word as u64) << unused >> unused << u32::from(float.signed) >> low_bits;
-        sum += wide.iter().map(magnitude).sum::<u64>();
+        sum += wide.iter().map(|word| (*word as u64) << unused >> 56).sum::<u64>();
         count += wide.len() as u64;
     }
     ((sum / count.max(1)) << low_bits, Some(low_bits as u8))

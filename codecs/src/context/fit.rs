@@ -113,7 +113,7 @@ fn typical_step(word: Word, by_bin: &[(u32, u64)]) -> f32 {
         typical = typical.max(least);
         let (mut sum, mut weight) = (0.0, 0.0);
         for (ulp, count, moved) in bins.clone() {
-            let w = 1.0 / (1.0 + ulp / typical);
+            let w = (typical / ulp).min(1.0);
             sum += w * moved * ulp;
             weight += w * count;
         }
@@ -240,13 +240,23 @@ impl Sample {
             let pairs = self.bins.iter().zip(&self.classes);
             self.places.extend(pairs.map(|(bin, class)| u16::from(*class) * bins as u16 + u16::from(*bin)));
         }
-        let mut seen = vec![(0u32, 0u64); classes * bins];
-        for (residual, place) in self.residuals.iter().zip(&self.places) {
-            let seen = &mut seen[usize::from(*place)];
-            seen.0 += 1;
-            // Far outliers say nothing about the others.
-            seen.1 += residual.unsigned_abs().min(1 << 48);
+        // In four parts, so that words of one context do not wait for one another.
+        let contexts = classes * bins;
+        let mut parts = vec![(0u32, 0u64); 4 * contexts];
+        for (residuals, places) in self.residuals.chunks(4).zip(self.places.chunks(4)) {
+            for ((part, residual), place) in parts.chunks_mut(contexts).zip(residuals).zip(places) {
+                let seen = &mut part[usize::from(*place)];
+                seen.0 += 1;
+                // Far outliers say nothing about the others.
+                seen.1 += residual.unsigned_abs().min(1 << 48);
+            }
         }
+        let (seen, others) = parts.split_at_mut(contexts);
+        for other in others.chunks(contexts) {
+            seen.iter_mut().zip(other).for_each(|(seen, other)| *seen = (seen.0 + other.0, seen.1 + other.1));
+        }
+        parts.truncate(contexts);
+        let seen = parts;
         if classes == 1 {
             let used = |(bin, seen): (usize, &(u32, u64))| (seen.0 > 0).then_some(bin);
             self.last_bin = seen.iter().enumerate().filter_map(used).next_back().unwrap_or(0);

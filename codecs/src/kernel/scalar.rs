@@ -101,15 +101,13 @@ impl DecodeTables {
     }
 }
 
-/// Counts in four tables, so that runs of one value do not wait for the counter's last store.
+/// Counts in eight tables, so that runs of one value do not wait for the counter's last store.
 pub(super) fn histogram(data: &[u8]) -> [u32; 256] {
-    let mut counts = [[0u32; 256]; 4];
+    let mut counts = [[0u32; 256]; 8];
     let (groups, rest) = data.as_chunks::<8>();
     for group in groups {
-        let [a, b, c, d, e, f, g, h] = *group;
-        for (table, bytes) in counts.iter_mut().zip([[a, e], [b, f], [c, g], [d, h]]) {
-            table[usize::from(bytes[0])] += 1;
-            table[usize::from(bytes[1])] += 1;
+        for (table, byte) in counts.iter_mut().zip(group) {
+            table[usize::from(*byte)] += 1;
         }
     }
     let [mut sum, others @ ..] = counts;

@@ -207,8 +207,8 @@ macro_rules! width {
             }
 
             /// Sums for an estimate of how far the words of a run moved: of `w * |residual| * ulp` and of `w`, where the unit
-            /// in the last place of a word is `2^(bin - 63)` and `w = 1 / (1 + ulp / typical)`. In a fixed order of
-            /// operations, so that every machine finds the same.
+            /// in the last place of a word is `2^(bin - 63)` and `w = min(1, typical / ulp)`. In a fixed order of operations,
+            /// so that every machine finds the same.
             #[inline(always)]
             pub(super) fn movement(typical: f32, bins: &[u8], residuals: &[u8]) -> (f32, f32) {
                 let (mut moved, mut weight) = ([0f32; 16], [0f32; 16]);
@@ -216,9 +216,9 @@ macro_rules! width {
                 let (groups, residuals_rest) = residuals.as_chunks::<{ 16 * $bytes }>();
                 let mut add = |lane: usize, bin: u8, residual: &Bytes| {
                     let ulp = f32::from_bits((u32::from(bin) + 64) << 23);
-                    let w = 1.0 / (1.0 + ulp / typical);
-                    moved[lane] += w * ulp * (<$signed>::from_le_bytes(*residual).unsigned_abs() as f32);
-                    weight[lane] += w;
+                    let in_ulps = typical * f32::from_bits((190 - u32::from(bin)) << 23);
+                    moved[lane] += ulp.min(typical) * (<$signed>::from_le_bytes(*residual).unsigned_abs() as f32);
+                    weight[lane] += in_ulps.min(1.0);
                 };
                 for (bins, group) in bins.iter().zip(groups) {
                     for (lane, (bin, residual)) in bins.iter().zip(group.as_chunks::<$bytes>().0).enumerate() {
