@@ -15,8 +15,10 @@ pub(super) struct Group {
     cost: u64,
 }
 
+/// So many tokens tell their mean.
+const ENOUGH: u32 = 16;
 /// More groups than this are thinned out before pairs are weighed.
-const MOST_WEIGHED: u32 = 32;
+const MOST_WEIGHED: u32 = 64;
 
 /// How many words a sampled one stands for, as a fraction.
 #[derive(Clone, Copy)]
@@ -26,12 +28,16 @@ pub(super) struct Scale {
 }
 
 impl Group {
-    /// A group of one context, of which `key` (in units of 2^-16) is expected to be the mean token.
+    /// A group of one context, of which `key` (in units of 2^-16) is expected to be the mean token where there are too few to
+    /// tell.
     pub(super) fn new(member: u16, counts: &Counts, key: u64) -> Self {
         let mut group = Self { members: vec![member], counts: Box::new(*counts), total: 0, key, most: 0, cost: 0 };
         for (token, count) in (0..=255).zip(counts) {
             group.total += count;
             group.most = if *count > 0 { token } else { group.most };
+        }
+        if group.total >= ENOUGH {
+            group.key = group.mean();
         }
         group
     }

@@ -13,8 +13,8 @@ use crate::kernel::{self, Isa};
 const SAMPLE: usize = 8 * TILE;
 /// Fewer words than this have no classes: naming them costs more than they tell.
 const LEAST_FOR_CLASSES: usize = 2048;
-/// What all words of a class say about one of its contexts weighs as much as so many words of its own.
-const PRIOR: f32 = 8.0;
+/// With so many words, a context is believed to be within a factor of two of what its words say.
+const PRIOR: f32 = 24.0;
 /// Buckets of a block.
 const MOST_BUCKETS: usize = 12;
 
@@ -187,8 +187,12 @@ impl Sample {
         {
             for (((context, (count, moved)), key), bin) in found.iter_mut().zip(seen).zip(keys).zip(0..) {
                 // A few words say less about a context than all of its class do.
-                let expected = step / ulp_of(subject.word, bin);
-                let mean = (*moved as f32 + PRIOR * expected) / (*count as f32 + PRIOR);
+                let mut mean = step / ulp_of(subject.word, bin);
+                if *count > 0 {
+                    let own = (*moved as f32 + 0.5) / *count as f32;
+                    let trust = 1.0 + PRIOR / *count as f32;
+                    mean = mean.clamp(own / trust, own * trust);
+                }
                 // What is left then has a mean of 8 to 16 either way, in which finer steps hide nothing.
                 let low_bits = (mean as u64).checked_ilog2().map_or(0, |top| top.saturating_sub(3) as u8);
                 context.low_bits = subject.low_bits.unwrap_or(low_bits).min(most);
