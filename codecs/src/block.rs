@@ -7,10 +7,10 @@
 //! | version and flags | byte | bits 0 to 3: version, 1; bit 4: short base; bits 5 to 7: 0 |
 //! | raw length | varint | decoded length in bytes, at most 4 MiB; for opaque bytes, which manifests and trees are too, 256 MiB |
 //! | data type | byte | its wire id, 0 for opaque bytes; it fixes the word: 1, 2, 4 or 8 bytes, float or not |
-//! | predictor | byte | wire id; its parameters follow (none so far) |
+//! | predictor | byte | wire id; its factors follow, a little-endian binary64 each (affine: one) |
 //! | residual | byte | wire id; its parameters follow (none so far) |
 //! | coding | byte | wire id of the filter or the context coder; its parameters follow: for escape and sparse the number of exceptional words (varint) |
-//! | bases | | one reference for each base that the predictor has (parent: one). Short base: the digest of a block that is, whole, the base, 32 bytes. Otherwise the form of [`BaseRef::put`] |
+//! | bases | | one reference for each base that the predictor has (parent, affine: one). Short base: the digest of a block that is, whole, the base, 32 bytes. Otherwise the form of [`BaseRef::put`] |
 //! | streams | | for each stream of the filter, in its order: the entropy coder (byte, wire id) and, where the coder's output has no fixed length for its input, the stored length (varint). The context coder has one stream: its stored length (varint) |
 //!
 //! The body is the stored streams one after the other, then the bytes after the last whole word as they are. How many
@@ -23,7 +23,7 @@
 //! |---|---|---|---|---|
 //! | 0 | zero | none | whole | raw |
 //! | 1 | parent | xor | planes | constant |
-//! | 2 | | ulp | split | rans |
+//! | 2 | affine | ulp | split | rans |
 //! | 3 | | step | escape | zstd |
 //! | 4 | | | sparse | |
 //! | 5 | | | context | |
@@ -35,7 +35,7 @@ use shard_core::{BaseRange, BaseRef, DType, Digest, WireReader};
 use crate::chain::{Chain, Coding, MAX_STREAMS, Shape, Word};
 use crate::entropy::EntropyCoder;
 use crate::filter::StreamLengths;
-use crate::predict::Predictor;
+use crate::predict::{Factors, Predictor};
 use crate::residual::Residual;
 use crate::{Block, CodecError, entropy, filter, predict, residual};
 
@@ -53,6 +53,8 @@ pub struct BlockHeader {
     pub chain: Chain,
     /// The base that the predictor needs.
     pub base: Option<BaseRef>,
+    /// The predictor's factors; zeros beyond those that it has.
+    pub(crate) factors: Factors,
     /// Words that the filter codes in streams of their own.
     pub(crate) exceptions: u32,
     /// Stored length of each stream in bytes.
@@ -117,7 +119,15 @@ impl BlockHeader {
         let mut stored = [0; MAX_STREAMS];
         stored[0] = raw_len / word as u32 * word as u32;
         let chain = Chain::new(shape, &[&entropy::Raw])?;
-        Some(Self { raw_len, dtype: block.dtype, chain, base: None, exceptions: 0, stored })
+        Some(Self {
+            raw_len,
+            dtype: block.dtype,
+            chain,
+            base: None,
+            factors: Factors::default(),
+            exceptions: 0,
+            stored,
+        })
     }
 
     /// Appends the header.
@@ -133,7 +143,11 @@ impl BlockHeader {
         put_varint(out, u64::from(self.raw_len));
         out.push(self.dtype.map_or(0, DType::wire_id));
         let words = self.raw_len as usize / self.word().bytes;
-        out.extend([self.chain.predictor().id(), self.chain.residual().id(), self.chain.coding().id()]);
+        out.push(self.chain.predictor().id());
+        for factor in &self.factors[..self.chain.predictor().factors()] {
+            out.extend_from_slice(&factor.to_le_bytes());
+        }
+        out.extend([self.chain.residual().id(), self.chain.coding().id()]);
         if self.chain.coding().most_exceptions(words).is_some() {
             put_varint(out, u64::from(self.exceptions));
         }
@@ -177,6 +191,12 @@ impl BlockHeader {
         let word = Word::of(dtype);
         let words = raw_len as usize / word.bytes;
         let predictor = <dyn Predictor>::from_wire_id(reader.u8()?)?;
+        let mut factors = Factors::default();
+        for factor in &mut factors[..predictor.factors()] {
+            for shift in (0..64).step_by(8) {
+                *factor |= u64::from(reader.u8()?) << shift;
+            }
+        }
         let residual = <dyn Residual>::from_wire_id(reader.u8()?)?;
         let coding = Coding::from_wire_id(reader.u8()?)?;
         let shape = Shape { predictor, residual, coding };
@@ -207,7 +227,7 @@ impl BlockHeader {
         }
         let coders = coders.get(..lengths.as_slice().len()).unwrap_or_default();
         let chain = Chain::new(shape, coders).ok_or(CodecError::Chain("too many streams"))?;
-        Ok((Self { raw_len, dtype, chain, base, exceptions, stored }, reader.position()))
+        Ok((Self { raw_len, dtype, chain, base, factors, exceptions, stored }, reader.position()))
     }
 
     /// Bytes that a reference to that base takes in the header of a block of `raw_len` bytes.

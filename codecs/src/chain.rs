@@ -120,6 +120,12 @@ impl Shape {
         if self.residual.needs_prediction() != (self.predictor.bases() > 0) {
             return Err(CodecError::Chain("the residual and the predictor do not go together"));
         }
+        if !self.predictor.fits(word) {
+            return Err(CodecError::Chain("the predictor does not fit the word"));
+        }
+        if self.predictor.factors() > 0 && self.coding != Coding::Context {
+            return Err(CodecError::Chain("the predictor is for the context coder"));
+        }
         let is_step = self.residual.id() == residual::STEP;
         match self.coding {
             Coding::Context if self.residual.needs_prediction() && !is_step => {

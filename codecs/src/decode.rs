@@ -16,6 +16,7 @@ pub struct Decoder {
     streams: Streams,
     piece: Piece,
     context: context::Buffers,
+    predicted: Vec<u8>,
 }
 
 impl Default for Decoder {
@@ -39,6 +40,7 @@ impl Decoder {
             streams: Streams::default(),
             piece: transform::new_piece(),
             context: context::Buffers::default(),
+            predicted: Vec::new(),
         }
     }
 
@@ -83,8 +85,10 @@ impl Decoder {
             return Ok(());
         }
         let Some(transform) = Transform::of(self.workspace.isa(), shape, word) else {
-            let prediction = shape.predictor.predict(base.map(|base| &base[..words.len()]));
-            return context::decode(&mut self.context, self.workspace.isa(), word, prediction, stored, words);
+            let base = base.map(|base| &base[..words.len()]);
+            let isa = self.workspace.isa();
+            let prediction = shape.predictor.predict(isa, word, &header.factors, base, &mut self.predicted);
+            return context::decode(&mut self.context, isa, word, prediction, stored, words);
         };
         self.streams.reset(header.lengths());
         let mut rest = stored;

@@ -7,7 +7,8 @@ use crate::chain::{Chain, MAX_STREAMS, Shape, Word};
 use crate::context;
 use crate::entropy::{self, EntropyCoder, Workspace};
 use crate::kernel::Isa;
-use crate::select::{Candidate, Selector, has_repeats};
+use crate::predict::{Factors, MAX_FACTORS};
+use crate::select::{Candidate, Selector, find_factors, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
 use crate::{Block, CodecError, Decoder, Level};
 
@@ -54,6 +55,7 @@ impl Encoder {
                 streams: Streams::default(),
                 piece: transform::new_piece(),
                 context: context::Buffers::default(),
+                predicted: Vec::new(),
             },
             header: Vec::new(),
             verifier: Decoder::with_isa(isa),
@@ -106,7 +108,12 @@ impl Encoder {
         let start = out.len();
         self.bench.workspace.set_opaque(block.dtype.is_none());
         let repeats = [block.dtype.is_none(); MAX_STREAMS];
-        let result = match self.put(shape, &repeats, block, out) {
+        let word = Word::of(block.dtype).bytes;
+        // Where no factor predicts better than the base itself does, that is what is asked for all the same.
+        let isa = self.bench.workspace.isa();
+        let found = find_factors(shape, isa, block, block.data.len() / word * word);
+        let factors = found.unwrap_or([1f64.to_bits(); MAX_FACTORS]);
+        let result = match self.put(shape, &repeats, &factors, block, out) {
             Ok(true) => self.verify(block, &out[start..]),
             Ok(false) => Err(CodecError::Chain("the block has no shorter form with these stages")),
             Err(error) => Err(error),
@@ -130,7 +137,7 @@ impl Encoder {
                 continue;
             }
             let middle = out.len();
-            if !self.put(candidate.shape, &candidate.repeats, block, out)? {
+            if !self.put(candidate.shape, &candidate.repeats, &candidate.factors, block, out)? {
                 continue;
             }
             tried += 1;
@@ -162,13 +169,14 @@ impl Encoder {
         &mut self,
         shape: Shape,
         repeats: &[bool; MAX_STREAMS],
+        factors: &Factors,
         block: &Block<'_>,
         out: &mut Vec<u8>,
     ) -> Result<bool, CodecError> {
         let word = Word::of(block.dtype);
         let (words, tail) = block.data.split_at(block.data.len() / word.bytes * word.bytes);
         let base = block.base.map(|base| base.bytes);
-        let Workbench { workspace, streams, piece, context } = &mut self.bench;
+        let Workbench { workspace, streams, piece, context, predicted } = &mut self.bench;
         let mut coders: [&'static dyn EntropyCoder; MAX_STREAMS] = [&entropy::Raw; MAX_STREAMS];
         let mut stored = [0; MAX_STREAMS];
         let start = out.len();
@@ -197,7 +205,10 @@ impl Encoder {
                 }
             }
             None => {
-                let input = context::Input { word, words, prediction: shape.predictor.predict(base), rows: block.rows };
+                let rows = block.rows;
+                let base = base.map(|base| &base[..words.len()]);
+                let prediction = shape.predictor.predict(isa, word, factors, base, predicted);
+                let input = context::Input { word, words, prediction, rows };
                 if !context::encode(context, isa, level, input, out) {
                     return Ok(false);
                 }
@@ -212,6 +223,7 @@ impl Encoder {
             dtype: block.dtype,
             chain: chain.ok_or(CodecError::Chain("too many streams"))?,
             base,
+            factors: *factors,
             exceptions,
             stored,
         };

@@ -2,7 +2,7 @@
 //!
 //! A block goes through a chain that is data, recorded in its header ([`block`]):
 //!
-//! 1. a *predictor* says what the words should be: zero, or the parent's words at the same place;
+//! 1. a *predictor* says what the words should be: zero, or the parent's words at the same place, or these scaled;
 //! 2. a *residual* is what is left of each word: itself, the XOR, or the difference in units in the last place;
 //! 3. either the [`context`] coder stores the residuals, with what it knows from the predictions, or a *filter* takes
 //!    them apart into streams of bytes: none, byte planes, float split, escape, sparse;
@@ -51,7 +51,7 @@ pub struct Codecs {
 
 /// The registry. A stage's wire id never changes and is never used again.
 pub const CODECS: Codecs = Codecs {
-    predictors: &[&predict::Zero, &predict::Parent],
+    predictors: &[&predict::Zero, &predict::Parent, &predict::Affine],
     residuals: &[&residual::Itself, &residual::Xor, &residual::Ulp, &residual::Step],
     filters: &[&filter::Whole, &filter::BytePlanes, &filter::FloatSplit, &filter::Escape, &filter::Sparse],
     coders: &[&entropy::Raw, &entropy::Constant, &entropy::Rans, &entropy::Zstd],

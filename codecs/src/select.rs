@@ -4,6 +4,8 @@ use crate::block::BlockHeader;
 use crate::chain::{Coding, MAX_STREAMS, Shape, Word};
 use crate::context;
 use crate::entropy;
+use crate::kernel::Isa;
+use crate::predict::{Factors, Known};
 use crate::transform::{Transform, Workbench};
 use crate::{Block, CodecError, Level, filter, kernel, residual};
 
@@ -37,6 +39,8 @@ pub struct Candidate {
     pub estimated: u64,
     /// Streams in which zstd found repeats.
     pub(crate) repeats: [bool; MAX_STREAMS],
+    /// What the predictor works with.
+    pub(crate) factors: Factors,
 }
 
 impl Candidate {
@@ -63,9 +67,25 @@ pub(crate) struct Selector {
     ranking: Vec<Candidate>,
 }
 
+/// The factors for a block of which the first `whole` bytes are words; `None` where the predictor has none for it.
+pub(crate) fn find_factors(shape: Shape, isa: Isa, block: &Block<'_>, whole: usize) -> Option<Factors> {
+    let (words, rows) = (&block.data[..whole], block.rows);
+    match block.base.filter(|_| shape.predictor.factors() > 0) {
+        None => Some(Factors::default()),
+        Some(base) => {
+            let base = &base.bytes[..whole];
+            shape.predictor.find(Known { isa, word: Word::of(block.dtype), words, base, rows })
+        }
+    }
+}
+
 /// Whether a shape is worth estimating for a block of `words` such words. Those left out are never, or hardly ever, the
 /// smallest.
 fn sensible(shape: Shape, word: Word, words: usize, level: Level) -> bool {
+    if shape.predictor.factors() > 0 && level != Level::Max {
+        // What a factor tells is less than half a unit in the last place of a shorter word.
+        return level == Level::Default && word.bytes >= 4 && words >= FEW_WORDS;
+    }
     if shape.coding == Coding::Context {
         return true;
     }
@@ -132,7 +152,11 @@ impl Selector {
             if (based && block.base.is_none()) || !sensible(shape, word, words, level) {
                 continue;
             }
-            let mut candidate = Candidate { shape, estimated: 0, repeats: [false; MAX_STREAMS] };
+            let factors = match find_factors(shape, bench.workspace.isa(), block, whole) {
+                Some(factors) => factors,
+                None => continue,
+            };
+            let mut candidate = Candidate { shape, estimated: 0, repeats: [false; MAX_STREAMS], factors };
             if shape.coding == Coding::Context && level != Level::Max && words >= FEW_WORDS {
                 self.guess(candidate);
                 continue;
@@ -146,7 +170,10 @@ impl Selector {
         // Floats seldom repeat: zstd is tried with the best filter only, alone and with the base.
         if level != Level::Fast && word.float.is_some() {
             for based in [false, true] {
-                let best = self.ranking.iter().position(|candidate| (candidate.shape.predictor.bases() > 0) == based);
+                let suits = |candidate: &Candidate| {
+                    (candidate.shape.predictor.bases() > 0) == based && candidate.shape.coding != Coding::Context
+                };
+                let best = self.ranking.iter().position(suits);
                 let Some(index) = best else { continue };
                 let mut candidate = self.ranking[index];
                 if let Some(streams) = self.estimate(&mut candidate, word, whole, true, bench)? {
@@ -165,8 +192,13 @@ impl Selector {
         let bases = candidate.shape.predictor.bases();
         let others = self.ranking.iter().filter(|other| other.shape.predictor.bases() == bases);
         let Some(least) = others.map(|other| other.estimated).min() else { return };
-        // With a prediction it is hardly ever larger, without one hardly ever worth its time.
-        let estimated = if bases > 0 { least - least / 16 } else { least + least / 64 };
+        // With a prediction it is hardly ever larger, and smaller yet where there is a better one; without a prediction it is
+        // hardly ever worth its time.
+        let estimated = match (bases, candidate.shape.predictor.factors()) {
+            (0, _) => least + least / 64,
+            (_, 0) => least - least / 16,
+            _ => least - least / 12,
+        };
         self.ranking.push(Candidate { estimated, ..candidate });
     }
 
@@ -202,11 +234,11 @@ impl Selector {
         bench: &mut Workbench,
     ) -> Result<Option<u64>, CodecError> {
         let base = Some(&self.base[..]).filter(|_| candidate.shape.predictor.bases() > 0);
-        let Workbench { workspace, streams, piece, context } = bench;
+        let Workbench { workspace, streams, piece, context, predicted } = bench;
         let Some(transform) = Transform::of(workspace.isa(), candidate.shape, word) else {
-            let prediction = candidate.shape.predictor.predict(base);
-            let input = context::Input { word, words: &self.data, prediction, rows: None };
-            let (isa, level) = (workspace.isa(), workspace.level());
+            let (isa, level, words) = (workspace.isa(), workspace.level(), &self.data[..]);
+            let prediction = candidate.shape.predictor.predict(isa, word, &candidate.factors, base, predicted);
+            let input = context::Input { word, words, prediction, rows: None };
             return Ok(Some(context::estimate(context, isa, level, input, whole / word.bytes)));
         };
         if transform.forward(&self.data, base, piece, streams).is_none() {

@@ -75,6 +75,8 @@ pub(crate) struct Workbench {
     pub(crate) streams: Streams,
     pub(crate) piece: Piece,
     pub(crate) context: crate::context::Buffers,
+    /// A prediction that had to be computed.
+    pub(crate) predicted: Vec<u8>,
 }
 
 /// The stages that turn words into streams and back.
@@ -111,7 +113,7 @@ impl Transform {
         let most = filter.most_exceptions(count).unwrap_or(0);
         streams.reset(filter.lengths(word.bytes, count, most));
         let mut splitting = Splitting { streams: streams.all_mut(), words: 0, exceptions: 0 };
-        match predictor.predict(base) {
+        match base.filter(|_| predictor.bases() > 0) {
             None => {
                 for part in words.chunks(PIECE) {
                     filter.split(isa, word.bytes, part, &mut splitting).then_some(())?;
@@ -141,7 +143,7 @@ impl Transform {
     ) -> Result<(), CodecError> {
         let Self { isa, predictor, residual, filter, word } = self;
         let mut joining = Joining { streams, words: 0, exceptions: 0 };
-        match predictor.predict(base) {
+        match base.filter(|_| predictor.bases() > 0) {
             None => {
                 for part in words.chunks_mut(PIECE) {
                     filter.join(isa, word.bytes, &mut joining, part)?;

@@ -80,7 +80,7 @@ pub(crate) fn decode(
         let predicted = prediction.map(|prediction| &prediction[range.start * word.bytes..range.end * word.bytes]);
         let bins = match predicted {
             Some(predicted) if params.bins > 1 => {
-                kernel::bins(isa, word, params.first_key, predicted, &mut bins[..len]);
+                params.bin(isa, word, classes, range.clone(), predicted, &mut bins[..len]);
                 &bins[..len]
             }
             _ => &[],

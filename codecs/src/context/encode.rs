@@ -7,7 +7,7 @@ use super::{Buffers, Rows, TILE, lanes, pool_len, reserve, starts};
 use crate::Level;
 use crate::chain::Word;
 use crate::entropy::Counts;
-use crate::kernel::buckets::{BINS, ESCAPE, MAX_BUCKETS};
+use crate::kernel::buckets::{BINS, ESCAPE, Key, MAX_BUCKETS};
 use crate::kernel::{self, Isa};
 
 /// What is to be encoded.
@@ -39,9 +39,15 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
     let Buffers { classes, ids, pool, symbols, escapes, residuals, bins, tokens, low_bits, far, encode_tables, .. } =
         buffers;
     let prepared = prepare(isa, input, residuals, bins);
-    let Prepared { residuals, bins, .. } = prepared;
     let (mut params, _) = fit(&mut buffers.fit, prepared.subject(isa, level, input, count), classes);
     (params.first_key, params.origin) = (prepared.first_key, prepared.origin);
+    let Prepared { residuals, bins, .. } = prepared;
+    if let Some(prediction) = prediction.filter(|_| params.mantissa_classes != 0) {
+        let tiles = prediction.chunks(TILE * bytes).zip(bins.chunks_mut(TILE));
+        for (tile, (prediction, bins)) in tiles.enumerate() {
+            params.bin(isa, word, classes, tile * TILE..tile * TILE + bins.len(), prediction, bins);
+        }
+    }
 
     // Tokens and buckets of all words, and what tokens leave out.
     reserve(ids, count);
@@ -165,7 +171,7 @@ pub(crate) fn estimate(buffers: &mut Buffers, isa: Isa, level: Level, input: Inp
 /// The residuals of a block, and the bins of its predictions.
 struct Prepared<'a> {
     residuals: &'a [u8],
-    bins: &'a [u8],
+    bins: &'a mut [u8],
     first_key: u32,
     origin: u64,
     low_bits: Option<u8>,
@@ -179,7 +185,7 @@ fn prepare<'a>(isa: Isa, input: Input<'_>, residuals: &'a mut Vec<u8>, bins: &'a
     let Some(prediction) = prediction else {
         let (origin, low_bits) = origin_of(word, words);
         kernel::offset_forward(isa, word, origin, words, residuals);
-        return Prepared { residuals, bins: &[], first_key: 0, origin, low_bits };
+        return Prepared { residuals, bins: &mut [], first_key: 0, origin, low_bits };
     };
     reserve(bins, count);
     let bins = &mut bins[..count];
@@ -188,15 +194,16 @@ fn prepare<'a>(isa: Isa, input: Input<'_>, residuals: &'a mut Vec<u8>, bins: &'a
     let parts = words.chunks(size).zip(prediction.chunks(size));
     for ((words, prediction), (residuals, bins)) in parts.zip(residuals.chunks_mut(size).zip(bins.chunks_mut(TILE))) {
         kernel::step_forward(isa, word, words, prediction, residuals);
-        kernel::bins(isa, word, first_key, prediction, bins);
+        kernel::bins(isa, word, Key::Exponent { first: first_key }, prediction, bins);
     }
     Prepared { residuals, bins, first_key, origin: 0, low_bits: None }
 }
 
 impl Prepared<'_> {
-    fn subject(&self, isa: Isa, level: Level, input: Input<'_>, words: usize) -> Subject<'_> {
-        let Self { residuals, bins, low_bits, .. } = *self;
-        Subject { isa, level, word: input.word, residuals, bins, low_bits, rows: input.rows, words }
+    fn subject<'a>(&'a self, isa: Isa, level: Level, input: Input<'a>, words: usize) -> Subject<'a> {
+        let Input { word, prediction, rows, .. } = input;
+        let Self { residuals, bins, low_bits, .. } = self;
+        Subject { isa, level, word, residuals, prediction, bins, low_bits: *low_bits, rows, words }
     }
 }
 

@@ -6,15 +6,17 @@ use super::{Rows, TILE};
 use crate::Level;
 use crate::chain::Word;
 use crate::entropy::Counts;
-use crate::kernel::buckets::BINS;
+use crate::kernel::buckets::{BINS, Key};
 use crate::kernel::{self, Isa};
 
-/// Words that are sampled at most.
-const SAMPLE: usize = 8 * TILE;
+/// Words that are sampled at most, for each byte of a word.
+const SAMPLE: usize = 4 * TILE;
 /// Fewer words than this have no classes: naming them costs more than they tell.
 const LEAST_FOR_CLASSES: usize = 2048;
 /// With so many words, a context is believed to be within a factor of two of what its words say.
 const PRIOR: f32 = 24.0;
+/// Residuals of a smaller mean magnitude than this are of words that were predicted nearly to the bit.
+const NEARLY_EXACT: u64 = 64;
 /// Buckets of a block.
 const MOST_BUCKETS: usize = 12;
 
@@ -22,7 +24,10 @@ const MOST_BUCKETS: usize = 12;
 #[derive(Default)]
 pub(crate) struct Sample {
     residuals: Vec<i64>,
+    /// The bins in use; by exponent; by mantissa.
     bins: Vec<u8>,
+    exponents: Vec<u8>,
+    mantissas: Vec<u8>,
     classes: Vec<u8>,
     counts: Vec<Counts>,
     /// The context of each sampled word.
@@ -44,7 +49,8 @@ pub(super) struct Subject<'a> {
     pub(super) word: Word,
     /// Signed residuals, words of the block's width.
     pub(super) residuals: &'a [u8],
-    /// A bin a word; empty where there is no prediction.
+    pub(super) prediction: Option<&'a [u8]>,
+    /// A bin a word, by exponent; empty where there is no prediction.
     pub(super) bins: &'a [u8],
     /// The low bits that all contexts have, where that is settled.
     pub(super) low_bits: Option<u8>,
@@ -63,7 +69,10 @@ impl Subject<'_> {
     fn sampled(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
         let words = self.given();
         let tiles = words.div_ceil(TILE);
-        let taken = tiles.min(SAMPLE / TILE);
+        let taken = match self.level {
+            Level::Max => tiles,
+            _ => tiles.min(SAMPLE / TILE * self.word.bytes),
+        };
         (0..taken).map(move |index| {
             let tile = if taken < 2 { 0 } else { (tiles - 1) * index / (taken - 1) };
             tile * TILE..((tile + 1) * TILE).min(words)
@@ -122,11 +131,63 @@ fn typical_step(word: Word, by_bin: &[(u32, u64)]) -> f32 {
     typical.max(least)
 }
 
+/// A class for each score (of at least 0), by its magnitude in half octaves: at most [`MAX_CLASSES`], of which those lie
+/// together that are close, as a few far ones are as telling as many near ones.
+fn group_scores(scores: &[f32]) -> impl Iterator<Item = u8> {
+    // The exponent and the highest bit of the mantissa.
+    let cell = |score: f32| score.to_bits() >> 22;
+    let mut cells: Vec<u32> = scores.iter().copied().map(cell).collect();
+    cells.sort_unstable();
+    // First cell, number of scores, sum of cells.
+    let mut groups: Vec<(u32, u64, u64)> = Vec::new();
+    for cell in cells {
+        match groups.last_mut() {
+            Some(last) if last.0 == cell => *last = (cell, last.1 + 1, last.2 + u64::from(cell)),
+            _ => groups.push((cell, 1, u64::from(cell))),
+        }
+    }
+    while groups.len() > MAX_CLASSES {
+        // By how much the squares of distances to the groups' means grow.
+        let growth = |index: usize| {
+            let ((_, a, sum_a), (_, b, sum_b)) = (groups[index], groups[index + 1]);
+            let distance = sum_b as f32 / b as f32 - sum_a as f32 / a as f32;
+            (a * b) as f32 / (a + b) as f32 * distance * distance
+        };
+        let least = (0..groups.len() - 1).min_by(|a, b| growth(*a).total_cmp(&growth(*b))).unwrap_or(0);
+        let (_, count, sum) = groups.remove(least + 1);
+        groups[least].1 += count;
+        groups[least].2 += sum;
+    }
+    let firsts: Vec<u32> = groups.iter().skip(1).map(|group| group.0).collect();
+    let class = move |score: &f32| firsts.iter().filter(|first| cell(*score) >= **first).count() as u8;
+    scores.iter().map(class).collect::<Vec<u8>>().into_iter()
+}
+
+/// Whether the residuals of a class grow as the unit in the last place shrinks from bin to bin, as those of steps do: what is
+/// left of words that were predicted nearly to the bit is as large in all bins.
+fn follows_ulp(by_bin: &[(u32, u64)]) -> bool {
+    let known = (0i64..).zip(by_bin).filter(|(_, seen)| seen.0 >= 8);
+    let mut logs = known.map(|(bin, (count, moved))| (bin, i64::from((moved / u64::from(*count)).max(1).ilog2())));
+    let first = logs.next();
+    match (first, logs.last()) {
+        (Some((low, log_low)), Some((high, log_high))) => 2 * (log_low - log_high) >= high - low || log_low == 0,
+        _ => true,
+    }
+}
+
+/// The mean magnitude of residuals.
+fn mean_residual(by_bin: &[(u32, u64)]) -> f32 {
+    let (count, moved) =
+        by_bin.iter().fold((0u64, 0u64), |(count, moved), seen| (count + u64::from(seen.0), moved + seen.1));
+    moved as f32 / count.max(1) as f32
+}
+
 /// Finds parameters; the number of rANS states is not yet among them. `classes` are those of the runs, if there are any. Returns
 /// also what the block is expected to take, in units of 2^-16 bit.
 pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u8>) -> (Params, u64) {
     sample.take(&subject);
     let bins = if subject.bins.is_empty() { 1 } else { BINS };
+    let mut mantissa_classes = sample.prefer_mantissas(&subject, 1);
     let mut best = sample.fit(&subject, 1, bins);
     let mut runs_of_best = None;
     classes.clear();
@@ -135,6 +196,7 @@ pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u
         let known = sample.classify(&subject, rows, classes);
         if known > 1 {
             sample.name_classes(&subject, rows, classes);
+            let preferring = sample.prefer_mantissas(&subject, known);
             let mut fit = sample.fit(&subject, known, bins);
             let mut counts = [0; 256];
             classes.iter().for_each(|class| counts[usize::from(*class)] += 1);
@@ -142,6 +204,7 @@ pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u
             if fit.cost < best.cost {
                 best = fit;
                 runs_of_best = Some((rows, known));
+                mantissa_classes = preferring;
             }
         }
     }
@@ -153,7 +216,7 @@ pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u
     let used = 1 + sample.last_bin.min(bins - 1);
     let contexts = (0..known).flat_map(|class| best.contexts[class * bins..class * bins + used].to_vec()).collect();
     let (runs, buckets) = (runs_of_best, best.buckets);
-    (Params { lanes: 1, first_key: 0, origin: 0, bins: used, runs, buckets, contexts }, best.cost)
+    (Params { lanes: 1, first_key: 0, origin: 0, bins: used, mantissa_classes, runs, buckets, contexts }, best.cost)
 }
 
 impl Sample {
@@ -161,6 +224,7 @@ impl Sample {
         let bytes = subject.word.bytes;
         self.residuals.clear();
         self.bins.clear();
+        self.mantissas.clear();
         for part in subject.sampled() {
             let start = self.residuals.len();
             self.residuals.resize(start + part.len(), 0);
@@ -170,9 +234,60 @@ impl Sample {
                 Some(bins) => self.bins.extend_from_slice(bins),
                 None => self.bins.resize(start + part.len(), 0),
             }
+            if let Some(prediction) = subject.prediction.filter(|_| subject.word.float.is_some()) {
+                self.mantissas.resize(start + part.len(), 0);
+                let prediction = &prediction[part.start * bytes..part.end * bytes];
+                kernel::bins(subject.isa, subject.word, Key::Mantissa, prediction, &mut self.mantissas[start..]);
+            }
         }
+        self.exponents.clone_from(&self.bins);
         self.classes.clear();
         self.classes.resize(self.residuals.len(), 0);
+    }
+
+    /// Puts the sampled words of those classes into bins by mantissa where that tells more about them, and the others by
+    /// exponent. Decay that a weight goes through step by step is a function of its mantissa, to the bit.
+    fn prefer_mantissas(&mut self, subject: &Subject<'_>, classes: usize) -> u8 {
+        self.bins.clone_from(&self.exponents);
+        if self.mantissas.is_empty() || subject.word.bytes < 4 {
+            return 0;
+        }
+        let mut sums = [(0u64, 0u64); MAX_CLASSES];
+        for (residual, class) in self.residuals.iter().zip(&self.classes) {
+            let (count, moved) = &mut sums[usize::from(*class) % MAX_CLASSES];
+            *count += 1;
+            *moved += residual.unsigned_abs().min(1 << 48);
+        }
+        let mut preferring = 0;
+        for (class, (count, moved)) in (0u8..).zip(sums).take(classes) {
+            // Others were hit by something else.
+            if count < 512 || moved >= count * NEARLY_EXACT {
+                continue;
+            }
+            let words = || self.residuals.iter().zip(&self.classes).enumerate().filter(|(_, (_, c))| **c == class);
+            let cost = |bins: &[u8]| {
+                let mut counts = vec![[0u32; 256]; BINS];
+                for (index, (residual, _)) in words() {
+                    let token = ((residual << 1 ^ residual >> 63) as u64).min(255) as usize;
+                    counts[usize::from(bins[index]) % BINS][token] += 1;
+                }
+                counts
+                    .iter()
+                    .map(|counts| super::segment::cost(counts, counts.iter().sum::<u32>() as usize))
+                    .sum::<u64>()
+            };
+            let (by_exponent, by_mantissa) = (cost(&self.exponents), cost(&self.mantissas));
+            if by_mantissa < by_exponent - by_exponent / 8 {
+                preferring |= 1 << class;
+            }
+        }
+        if preferring != 0 {
+            let bins = self.bins.iter_mut().zip(&self.mantissas).zip(&self.classes);
+            for ((bin, mantissa), _) in bins.filter(|(_, class)| preferring >> **class & 1 == 1) {
+                *bin = *mantissa;
+            }
+        }
+        preferring
     }
 
     /// The contexts for the sample with its classes.
@@ -185,9 +300,11 @@ impl Sample {
         for (((found, seen), keys), step) in
             found.chunks_mut(bins).zip(seen.chunks(bins)).zip(keys.chunks_mut(bins)).zip(self.steps)
         {
+            let step = Some(step).filter(|_| follows_ulp(seen));
+            let overall = mean_residual(seen);
             for (((context, (count, moved)), key), bin) in found.iter_mut().zip(seen).zip(keys).zip(0..) {
                 // A few words say less about a context than all of its class do.
-                let mut mean = step / ulp_of(subject.word, bin);
+                let mut mean = step.map_or(overall, |step| step / ulp_of(subject.word, bin));
                 if *count > 0 {
                     let own = (*moved as f32 + 0.5) / *count as f32;
                     let trust = 1.0 + PRIOR / *count as f32;
@@ -299,11 +416,7 @@ impl Sample {
                 let (moved, weight) = kernel::movement(subject.isa, bytes, typical, bins, residuals);
                 self.scores.push(moved / weight.max(f32::MIN_POSITIVE) / typical);
             }
-            // Half octaves around what is typical.
-            const LIMITS: [f32; MAX_CLASSES - 1] =
-                [0.210_224, 0.297_302, 0.420_448, 0.594_604, 0.840_896, 1.189_207, 1.681_793];
-            classes
-                .extend(self.scores.iter().map(|score| LIMITS.iter().filter(|limit| *score > **limit).count() as u8));
+            classes.extend(group_scores(&self.scores));
         }
         let mut counts = [0u32; MAX_CLASSES];
         let mut sums = [0f32; MAX_CLASSES];

@@ -66,7 +66,7 @@ impl Rows {
     }
 
     /// The parts of `range` (of words) that lie in one row: the row, and the part.
-    fn spans(self, range: std::ops::Range<usize>) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
+    pub(crate) fn spans(self, range: std::ops::Range<usize>) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
         let (len, phase) = (self.len as usize, self.phase as usize);
         let mut at = range.start;
         std::iter::from_fn(move || {

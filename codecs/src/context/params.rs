@@ -2,15 +2,19 @@
 //!
 //! Wire form:
 //!
-//! - a byte: bits 0 and 1 the number of rANS states (0: 1, 1: 4, 2: 32, 3: 64), bit 2 whether runs have classes;
+//! - a byte: bits 0 and 1 the number of rANS states (0: 1, 1: 4, 2: 32, 3: 64), bit 2 whether runs have classes, bit 3 whether
+//!   bins are the mantissa's in some class;
 //! - with a prediction: the key that bin 0 starts at (varint), and the number of bins less 1 (byte, below 64). Without: the origin
 //!   (a word), and there is one bin;
 //! - with classes: their number less 2 (byte, below 7), words of a run and words of the first run before the block (varints);
+//! - where bins are the mantissa's: a byte, bit `c` of which says so for class `c`;
 //! - the number of buckets less 1 (byte, below 32);
 //! - bits, least significant first: for each class and each bin the number of low bits, as the gamma code of one more than the
 //!   zigzag of its difference to what is expected (one less than the bin before, not below 0; for a class's first bin
 //!   the same as the class before, 0 for the first); then a bit that is 1 if the bucket is that of the bin before (of the
 //!   class before, bucket 0 for the first), else the bucket in as many bits as the highest needs. Zeros up to a whole byte.
+
+use std::ops::Range;
 
 use shard_core::WireReader;
 use shard_core::wire::put_varint;
@@ -18,7 +22,7 @@ use shard_core::wire::put_varint;
 use super::Rows;
 use crate::chain::Word;
 use crate::entropy::bits::{BitReader, BitWriter};
-use crate::kernel::buckets::{BINS, MAX_BUCKETS};
+use crate::kernel::buckets::{BINS, Key, MAX_BUCKETS};
 use crate::kernel::{self, Isa, MANY_LANES};
 use crate::{CodecError, kernel::LANES};
 
@@ -42,6 +46,8 @@ pub(super) struct Params {
     /// Without: what is subtracted from every word.
     pub(super) origin: u64,
     pub(super) bins: usize,
+    /// The classes in which bins are the mantissa's instead of the exponent's, a bit each.
+    pub(super) mantissa_classes: u8,
     /// The runs that have classes, and the number of classes.
     pub(super) runs: Option<(Rows, usize)>,
     pub(super) buckets: usize,
@@ -88,21 +94,45 @@ impl Params {
         any.then(|| self.maps(|context| context.low_bits))
     }
 
+    /// The bins of the words of `range`, of which these are the predictions.
+    pub(super) fn bin(
+        &self,
+        isa: Isa,
+        word: Word,
+        classes: &[u8],
+        range: Range<usize>,
+        predictions: &[u8],
+        bins: &mut [u8],
+    ) {
+        kernel::bins(isa, word, Key::Exponent { first: self.first_key }, predictions, bins);
+        for (class, span) in self.spans(classes, range).filter(|_| self.mantissa_classes != 0) {
+            if self.mantissa_classes >> class & 1 == 1 {
+                let part = &predictions[span.start * word.bytes..span.end * word.bytes];
+                kernel::bins(isa, word, Key::Mantissa, part, &mut bins[span]);
+            }
+        }
+    }
+
+    /// The parts of `range` that have one class: the class, and the part, from the start of the range on.
+    fn spans(&self, classes: &[u8], range: Range<usize>) -> impl Iterator<Item = (u8, Range<usize>)> {
+        let one_class = Rows { len: u32::MAX, phase: 0 };
+        let rows = self.runs.map_or(one_class, |(rows, _)| rows);
+        let start = range.start;
+        rows.spans(range)
+            .map(move |(row, span)| (classes.get(row).copied().unwrap_or(0), span.start - start..span.end - start))
+    }
+
     /// Looks every word of `range` up; `bins` is empty where there is but one.
     pub(super) fn look_up(
         &self,
         isa: Isa,
         maps: &Maps,
         classes: &[u8],
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         bins: &[u8],
         out: &mut [u8],
     ) {
-        let one_class = Rows { len: u32::MAX, phase: 0 };
-        let rows = self.runs.map_or(one_class, |(rows, _)| rows);
-        for (row, span) in rows.spans(range.clone()) {
-            let span = span.start - range.start..span.end - range.start;
-            let class = classes.get(row).copied().unwrap_or(0);
+        for (class, span) in self.spans(classes, range) {
             let Some(map) = maps.get(usize::from(class)) else { return };
             match bins.get(span.clone()) {
                 Some(bins) => kernel::map_bins(isa, map, bins, &mut out[span]),
@@ -118,7 +148,7 @@ impl Params {
             LANES => 2,
             _ => 3,
         };
-        out.push(lanes | u8::from(self.runs.is_some()) << 2);
+        out.push(lanes | u8::from(self.runs.is_some()) << 2 | u8::from(self.mantissa_classes != 0) << 3);
         if predicted {
             put_varint(out, u64::from(self.first_key));
             out.push((self.bins - 1) as u8);
@@ -129,6 +159,9 @@ impl Params {
             out.push((classes - 2) as u8);
             put_varint(out, u64::from(rows.len));
             put_varint(out, u64::from(rows.phase));
+        }
+        if self.mantissa_classes != 0 {
+            out.push(self.mantissa_classes);
         }
         out.push((self.buckets - 1) as u8);
         let id_bits = (self.buckets as u32 - 1).checked_ilog2().map_or(0, |top| top + 1);
@@ -157,7 +190,7 @@ impl Params {
     pub(super) fn read(data: &[u8], word: Word, predicted: bool) -> Result<(Self, &[u8]), CodecError> {
         let mut reader = WireReader::new(data);
         let flags = reader.u8()?;
-        if flags > 7 {
+        if flags > 15 {
             return Err(body("a context block has unknown flags"));
         }
         let lanes = match flags & 3 {
@@ -185,6 +218,7 @@ impl Params {
             }
             runs = Some((Rows { len, phase }, classes));
         }
+        let mantissa_classes = if flags & 8 != 0 { reader.u8()? } else { 0 };
         let buckets = usize::from(reader.u8()?) + 1;
         if bins > BINS || buckets > MAX_BUCKETS {
             return Err(body("a context block has too many bins or buckets"));
@@ -214,6 +248,6 @@ impl Params {
         };
         take().ok_or(body("a context map is malformed"))?;
         let rest = bits.finish().ok_or(body("a context map is malformed"))?;
-        Ok((Self { lanes, first_key, origin, bins, runs, buckets, contexts }, rest))
+        Ok((Self { lanes, first_key, origin, bins, mantissa_classes, runs, buckets, contexts }, rest))
     }
 }

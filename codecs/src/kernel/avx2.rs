@@ -2,9 +2,11 @@
 
 use std::arch::x86_64::*;
 
+use super::buckets::Key;
 use super::scalar::{self, COARSE_BITS, DecodeTables, FINE_BITS};
-use super::{buckets, words};
+use super::{buckets, linear, words};
 use crate::chain::Word;
+use shard_core::FloatFormat;
 
 /// The word transforms compiled for a set of features.
 macro_rules! compile_words {
@@ -58,8 +60,8 @@ macro_rules! compile_words {
             words::offset_inverse(word, origin, residuals, words);
         }
         #[target_feature(enable = $features)]
-        pub(super) fn bins(word: Word, low: u32, words: &[u8], bins: &mut [u8]) {
-            words::bins(word, low, words, bins);
+        pub(super) fn bins(word: Word, key: Key, words: &[u8], bins: &mut [u8]) {
+            words::bins(word, key, words, bins);
         }
         #[target_feature(enable = $features)]
         pub(super) fn fold(word_bytes: usize, residuals: &[u8], tokens: &mut [u8]) {
@@ -76,6 +78,14 @@ macro_rules! compile_words {
         #[target_feature(enable = $features)]
         pub(super) fn movement(word_bytes: usize, typical: f32, bins: &[u8], residuals: &[u8]) -> (f32, f32) {
             words::movement(word_bytes, typical, bins, residuals)
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn scale(float: FloatFormat, factor: f64, words: &[u8], out: &mut [u8]) {
+            linear::scale(float, factor, words, out);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn load(float: FloatFormat, words: &[u8], values: &mut [f64]) {
+            linear::load(float, words, values);
         }
         #[target_feature(enable = $features)]
         pub(super) fn unpack(bits: u32, symbols: &[u8], tokens: &mut [u8]) {

@@ -2,10 +2,11 @@
 
 use std::arch::x86_64::*;
 
-use super::buckets::{BINS, Bits, Cursors, MAX_BUCKETS, SLACK};
+use super::buckets::{BINS, Bits, Cursors, Key, MAX_BUCKETS, SLACK};
 use super::scalar::{self, COARSE_BITS, DecodeTables, EncodeTables, FINE_BITS};
-use super::{buckets, words};
+use super::{buckets, linear, words};
 use crate::chain::Word;
+use shard_core::FloatFormat;
 
 super::avx2::compile_words!("avx2,bmi2,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2");
 

@@ -4,6 +4,18 @@
 pub(crate) const MAX_BUCKETS: usize = 32;
 /// Contexts of a class, one a bin.
 pub(crate) const BINS: usize = 64;
+/// What puts a word in a bin. The bin of a word that is no float is its top six bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// The exponent field, bin 0 being all up to `first`, bin 63 all from there on.
+    Exponent {
+        /// The exponent of bin 0.
+        first: u32,
+    },
+    /// The top six bits of the mantissa.
+    Mantissa,
+}
+
 /// The token that stands for a residual in a list of its own.
 pub(crate) const ESCAPE: u8 = 255;
 /// Bytes that a pool of tokens has beyond those in use, so that whole vectors can be read.

@@ -14,11 +14,14 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub(crate) mod buckets;
+pub(crate) mod linear;
 mod scalar;
 mod sha256;
 mod words;
 
 pub use sha256::sha256_pair;
+
+use shard_core::FloatFormat;
 
 use crate::chain::Word;
 use buckets::{BINS, Cursors, MAX_BUCKETS};
@@ -200,9 +203,9 @@ pub(crate) fn offset_inverse(isa: Isa, word: Word, origin: u64, residuals: &[u8]
     dispatch!(isa, words, offset_inverse(word, origin, residuals, words));
 }
 
-/// The key of each word less `low`, clamped to 0 to 63: of floats the exponent field, of others the top six bits.
-pub(crate) fn bins(isa: Isa, word: Word, low: u32, words: &[u8], bins: &mut [u8]) {
-    dispatch!(isa, words, bins(word, low, words, bins));
+/// The bin of each word, 0 to 63, by a key of it.
+pub(crate) fn bins(isa: Isa, word: Word, key: buckets::Key, words: &[u8], bins: &mut [u8]) {
+    dispatch!(isa, words, bins(word, key, words, bins));
 }
 
 /// Residuals (signed) folded to 0, 1, 2 … for 0, -1, 1 …; 255 for all from 255 on.
@@ -224,6 +227,16 @@ pub(crate) fn unfold(isa: Isa, word_bytes: usize, tokens: &[u8], residuals: &mut
 /// bin 63 has as its unit in the last place. Words whose unit is far above `typical` weigh little.
 pub(crate) fn movement(isa: Isa, word_bytes: usize, typical: f32, bins: &[u8], residuals: &[u8]) -> (f32, f32) {
     dispatch!(isa, words, movement(word_bytes, typical, bins, residuals))
+}
+
+/// Each float times `factor`, rounded to its type; the word itself where that or the product is not finite.
+pub(crate) fn scale(isa: Isa, float: FloatFormat, factor: f64, words: &[u8], out: &mut [u8]) {
+    dispatch!(isa, linear, scale(float, factor, words, out));
+}
+
+/// The values of floats; 0 for those that are not finite.
+pub(crate) fn load(isa: Isa, float: FloatFormat, words: &[u8], values: &mut [f64]) {
+    dispatch!(isa, linear, load(float, words, values));
 }
 
 /// Words as signed integers.

@@ -2,6 +2,7 @@
 //!
 //! Every function is `inline(always)` so that the modules for instruction sets compile it again with their features.
 
+use super::buckets::Key;
 use crate::chain::Word;
 
 /// The functions that depend on the width of a word, for one width.
@@ -334,13 +335,14 @@ pub(super) fn offset_inverse(word: Word, origin: u64, residuals: &[u8], words: &
 }
 
 #[inline(always)]
-pub(super) fn bins(word: Word, low: u32, words: &[u8], bins: &mut [u8]) {
+pub(super) fn bins(word: Word, key: Key, words: &[u8], bins: &mut [u8]) {
     let bits = 8 * word.bytes as u32;
-    let (drop_top, shift) = match word.float {
-        Some(float) => (u32::from(float.signed), bits - float.exponent),
-        None => (0, bits.saturating_sub(6)),
+    let (drop_top, shift, low) = match (key, word.float) {
+        (Key::Exponent { first }, Some(float)) => (u32::from(float.signed), bits - float.exponent, first),
+        (Key::Mantissa, Some(float)) => (bits - float.mantissa, bits - float.mantissa.clamp(1, 6), 0),
+        (_, None) => (0, bits.saturating_sub(6), 0),
     };
-    of_width!(word.bytes, bins(drop_top, shift, low, words, bins));
+    of_width!(word.bytes, bins(drop_top % bits, shift, low, words, bins));
 }
 
 #[inline(always)]

@@ -1,10 +1,36 @@
 //! Predictors: what a block's words should be, from what a reader already has.
 
+mod affine;
 mod parent;
 mod zero;
 
+pub use affine::Affine;
 pub use parent::Parent;
 pub use zero::Zero;
+
+use crate::chain::Word;
+use crate::context::Rows;
+use crate::kernel::Isa;
+
+/// Numbers that a predictor works with: the bits of a binary64 each, as they are in the header.
+pub type Factors = [u64; MAX_FACTORS];
+/// Most factors of a predictor.
+pub const MAX_FACTORS: usize = 1;
+
+/// What a predictor's factors are looked for on.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// The instruction set to use.
+    pub isa: Isa,
+    /// What the words are.
+    pub word: Word,
+    /// The words to be predicted: whole words.
+    pub words: &'a [u8],
+    /// As many words of the base.
+    pub base: &'a [u8],
+    /// How the tensor's rows lie in them.
+    pub rows: Option<Rows>,
+}
 
 /// A predictor.
 pub trait Predictor: Sync {
@@ -14,8 +40,22 @@ pub trait Predictor: Sync {
     fn name(&self) -> &'static str;
     /// The number of base references in the header.
     fn bases(&self) -> usize;
-    /// The predicted bytes, as many as the block has; `None` predicts zeros. `base` is there if [`Self::bases`] is 1.
-    fn predict<'a>(&self, base: Option<&'a [u8]>) -> Option<&'a [u8]>;
+    /// The number of factors in the header, at most [`MAX_FACTORS`].
+    fn factors(&self) -> usize;
+    /// Whether the predictor is for words of that kind.
+    fn fits(&self, word: Word) -> bool;
+    /// Factors that predict better than the simpler predictors do; `None` where there are none.
+    fn find(&self, known: Known<'_>) -> Option<Factors>;
+    /// The predicted words, as many as the block has; `None` predicts zeros. `base` is there if [`Self::bases`] is 1. What has
+    /// to be computed goes to `buffer`.
+    fn predict<'a>(
+        &self,
+        isa: Isa,
+        word: Word,
+        factors: &Factors,
+        base: Option<&'a [u8]>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Option<&'a [u8]>;
 }
 
 crate::chain::registered!(Predictor, "predictor", predictors);

@@ -1,4 +1,6 @@
-use super::Predictor;
+use super::{Factors, Known, Predictor};
+use crate::chain::Word;
+use crate::kernel::Isa;
 
 /// Predicts each word to be the base's word at the same place.
 pub struct Parent;
@@ -13,7 +15,23 @@ impl Predictor for Parent {
     fn bases(&self) -> usize {
         1
     }
-    fn predict<'a>(&self, base: Option<&'a [u8]>) -> Option<&'a [u8]> {
+    fn factors(&self) -> usize {
+        0
+    }
+    fn fits(&self, _word: Word) -> bool {
+        true
+    }
+    fn find(&self, _known: Known<'_>) -> Option<Factors> {
+        Some(Factors::default())
+    }
+    fn predict<'a>(
+        &self,
+        _isa: Isa,
+        _word: Word,
+        _factors: &Factors,
+        base: Option<&'a [u8]>,
+        _buffer: &'a mut Vec<u8>,
+    ) -> Option<&'a [u8]> {
         base
     }
 }

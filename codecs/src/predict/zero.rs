@@ -1,4 +1,6 @@
-use super::Predictor;
+use super::{Factors, Known, Predictor};
+use crate::chain::Word;
+use crate::kernel::Isa;
 
 /// Predicts nothing: the block stands alone.
 pub struct Zero;
@@ -13,7 +15,23 @@ impl Predictor for Zero {
     fn bases(&self) -> usize {
         0
     }
-    fn predict<'a>(&self, _base: Option<&'a [u8]>) -> Option<&'a [u8]> {
+    fn factors(&self) -> usize {
+        0
+    }
+    fn fits(&self, _word: Word) -> bool {
+        true
+    }
+    fn find(&self, _known: Known<'_>) -> Option<Factors> {
+        Some(Factors::default())
+    }
+    fn predict<'a>(
+        &self,
+        _isa: Isa,
+        _word: Word,
+        _factors: &Factors,
+        _base: Option<&'a [u8]>,
+        _buffer: &'a mut Vec<u8>,
+    ) -> Option<&'a [u8]> {
         None
     }
 }
