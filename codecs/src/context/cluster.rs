@@ -1,6 +1,8 @@
 //! Joining contexts that behave alike: the fewer tables, the less they cost.
 
+use crate::Level;
 use crate::entropy::{Counts, log2};
+use crate::kernel::buckets::MAX_BUCKETS;
 
 /// Contexts that share a bucket.
 pub(super) struct Group {
@@ -17,8 +19,12 @@ pub(super) struct Group {
 
 /// So many tokens tell their mean.
 const ENOUGH: u32 = 16;
+/// Buckets of a block. The time to decode grows with them.
+const MOST_BUCKETS: usize = 12;
 /// More groups than this are thinned out before pairs are weighed.
 const MOST_WEIGHED: u32 = 64;
+/// The same at [`Level::Max`].
+const MOST_WEIGHED_MAX: u32 = 512;
 
 /// How many words a sampled one stands for, as a fraction.
 #[derive(Clone, Copy)]
@@ -80,13 +86,17 @@ fn joint_cost(scale: Scale, a: &Group, b: &Group) -> u64 {
     cost(scale, a.total + b.total, a.counts.iter().zip(b.counts.iter()).take(most).map(|(a, b)| a + b))
 }
 
-/// Joins groups until each further one would cost, and there are at most `most`. Returns them in the order of their mean
+/// Joins groups until each further one would cost, and there are few enough. Returns them in the order of their mean
 /// tokens, and what they cost together.
-pub(super) fn cluster(groups: Vec<Group>, scale: Scale, most: usize) -> (Vec<Group>, u64) {
+pub(super) fn cluster(groups: Vec<Group>, scale: Scale, level: Level) -> (Vec<Group>, u64) {
     let mut single = groups;
     single.sort_by_key(|group| group.key);
     let all: u32 = single.iter().map(|group| group.total).sum();
-    let least = all / MOST_WEIGHED;
+    let (most, most_weighed) = match level {
+        Level::Max => (MAX_BUCKETS, MOST_WEIGHED_MAX),
+        _ => (MOST_BUCKETS, MOST_WEIGHED),
+    };
+    let least = all / most_weighed;
     let mut groups: Vec<Group> = Vec::with_capacity(single.len());
     for group in single {
         match groups.last_mut() {

@@ -17,8 +17,6 @@ const LEAST_FOR_CLASSES: usize = 2048;
 const PRIOR: f32 = 24.0;
 /// Residuals of a smaller mean magnitude than this are of words that were predicted nearly to the bit.
 const NEARLY_EXACT: u64 = 64;
-/// Buckets of a block.
-const MOST_BUCKETS: usize = 12;
 
 /// Sampled words, and counts of their tokens; kept for the next block.
 #[derive(Default)]
@@ -32,10 +30,8 @@ pub(crate) struct Sample {
     counts: Vec<Counts>,
     /// The context of each sampled word.
     places: Vec<u16>,
-    /// For each bin: its sampled words, and the sum of their residuals' magnitudes.
-    by_bin: Vec<(u32, u64)>,
-    last_bin: usize,
-    /// How far the words of each class move, in the unit of [`ulp_of`].
+    /// How far words move, and those of each class, in the unit of [`ulp_of`].
+    typical: f32,
     steps: [f32; MAX_CLASSES],
     /// What each run is classified by.
     scores: Vec<f32>,
@@ -82,7 +78,11 @@ impl Subject<'_> {
 
 /// Contexts, and what a block takes with them.
 struct Fit {
+    runs: Option<(Rows, usize)>,
+    mantissa_classes: u8,
     contexts: Vec<Context>,
+    /// The last bin that occurs.
+    last_bin: usize,
     buckets: usize,
     /// In units of 2^-16 bit.
     cost: u64,
@@ -187,36 +187,39 @@ fn mean_residual(by_bin: &[(u32, u64)]) -> f32 {
 pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u8>) -> (Params, u64) {
     sample.take(&subject);
     let bins = if subject.bins.is_empty() { 1 } else { BINS };
-    let mut mantissa_classes = sample.prefer_mantissas(&subject, 1);
     let mut best = sample.fit(&subject, 1, bins);
-    let mut runs_of_best = None;
     classes.clear();
-    if let Some(rows) = subject.rows.filter(|_| subject.level != Level::Fast && subject.given() >= LEAST_FOR_CLASSES) {
-        let rows = runs(rows);
-        let known = sample.classify(&subject, rows, classes);
-        if known > 1 {
-            sample.name_classes(&subject, rows, classes);
-            let preferring = sample.prefer_mantissas(&subject, known);
-            let mut fit = sample.fit(&subject, known, bins);
-            let mut counts = [0; 256];
-            classes.iter().for_each(|class| counts[usize::from(*class)] += 1);
-            fit.cost += super::segment::cost(&counts, classes.len()) + (64 << 16);
-            if fit.cost < best.cost {
-                best = fit;
-                runs_of_best = Some((rows, known));
-                mantissa_classes = preferring;
-            }
+    let rows = subject.rows.filter(|_| subject.level != Level::Fast && subject.given() >= LEAST_FOR_CLASSES);
+    let mut tried = Vec::new();
+    for rows in rows.into_iter().flat_map(|rows| candidate_runs(subject.level, rows)) {
+        let known = sample.classify(&subject, rows, &mut tried);
+        if known < 2 {
+            continue;
+        }
+        sample.name_classes(&subject, rows, &tried);
+        let mut fit = sample.fit(&subject, known, bins);
+        let mut counts = [0; 256];
+        tried.iter().for_each(|class| counts[usize::from(*class)] += 1);
+        fit.cost += super::segment::cost(&counts, tried.len()) + (64 << 16);
+        if fit.cost < best.cost {
+            best = Fit { runs: Some((rows, known)), ..fit };
+            classes.clone_from(&tried);
         }
     }
-    if runs_of_best.is_none() {
-        classes.clear();
-    }
     // Bins beyond the last that occurs need no telling.
-    let known = runs_of_best.map_or(1, |(_, known)| known);
-    let used = 1 + sample.last_bin.min(bins - 1);
-    let contexts = (0..known).flat_map(|class| best.contexts[class * bins..class * bins + used].to_vec()).collect();
-    let (runs, buckets) = (runs_of_best, best.buckets);
-    (Params { lanes: 1, first_key: 0, origin: 0, bins: used, mantissa_classes, runs, buckets, contexts }, best.cost)
+    let Fit { runs, mantissa_classes, buckets, cost, last_bin, .. } = best;
+    let used = 1 + last_bin;
+    let contexts = best.contexts.chunks(bins).flat_map(|contexts| contexts[..used].to_vec()).collect();
+    (Params { lanes: 1, first_key: 0, origin: 0, bins: used, mantissa_classes, runs, buckets, contexts }, cost)
+}
+
+/// The divisions into runs that are tried.
+fn candidate_runs(level: Level, rows: Rows) -> impl Iterator<Item = Rows> {
+    let usual = runs(rows);
+    let parts = [1, 2, 4].into_iter().filter(move |parts| usual.len.is_multiple_of(*parts) && usual.len / parts >= 64);
+    let finer = parts.map(move |parts| Rows { len: usual.len / parts, phase: usual.phase % (usual.len / parts) });
+    let coarser = Rows { len: 2 * usual.len, phase: usual.phase };
+    finer.chain([coarser]).take(if level == Level::Max { 4 } else { 1 })
 }
 
 impl Sample {
@@ -293,7 +296,10 @@ impl Sample {
     /// The contexts for the sample with its classes.
     fn fit(&mut self, subject: &Subject<'_>, classes: usize, bins: usize) -> Fit {
         let contexts = classes * bins;
+        let mantissa_classes = self.prefer_mantissas(subject, classes);
         let seen = self.seen(subject, classes, bins);
+        let used = seen.iter().enumerate().filter(|(_, seen)| seen.0 > 0);
+        let last_bin = used.map(|(index, _)| index % bins).max().unwrap_or(0);
         let most = Params::most_low_bits(subject.word) as u8;
         let mut found = vec![Context::default(); contexts];
         let mut keys = vec![0u64; contexts];
@@ -332,7 +338,7 @@ impl Sample {
         let seen_indices = (0..contexts).filter(|index| seen[*index].0 > 0);
         let groups = seen_indices.map(|index| Group::new(index as u16, &self.counts[index], keys[index])).collect();
         let scale = Scale { words: subject.words as u64, sampled: self.residuals.len() as u64 };
-        let (groups, mut cost) = cluster(groups, scale, MOST_BUCKETS);
+        let (groups, mut cost) = cluster(groups, scale, subject.level);
         for (bucket, group) in (0..).zip(&groups) {
             for member in &group.members {
                 found[usize::from(*member)].bucket = bucket;
@@ -348,8 +354,8 @@ impl Sample {
             context.bucket = nearest.map_or(0, |(bucket, _)| bucket);
         }
         // A bit or two tell a context that is like its neighbour.
-        cost += (2 * contexts.min(classes * (self.last_bin + 1)) as u64) << 16;
-        Fit { contexts: found, buckets: groups.len().max(1), cost }
+        cost += (2 * contexts.min(classes * (last_bin + 1)) as u64) << 16;
+        Fit { runs: None, mantissa_classes, contexts: found, last_bin, buckets: groups.len().max(1), cost }
     }
 
     /// How many sampled words each context has, and the sum of their residuals' magnitudes.
@@ -379,10 +385,8 @@ impl Sample {
         parts.truncate(contexts);
         let seen = parts;
         if classes == 1 {
-            let used = |(bin, seen): (usize, &(u32, u64))| (seen.0 > 0).then_some(bin);
-            self.last_bin = seen.iter().enumerate().filter_map(used).next_back().unwrap_or(0);
-            self.by_bin.clone_from(&seen);
-            self.steps = [typical_step(subject.word, &seen); MAX_CLASSES];
+            self.typical = typical_step(subject.word, &seen);
+            self.steps = [self.typical; MAX_CLASSES];
         }
         seen
     }
@@ -393,6 +397,7 @@ impl Sample {
         let bytes = subject.word.bytes;
         let spans = rows.spans(0..words);
         self.scores.clear();
+        classes.clear();
         if subject.bins.is_empty() {
             // Without a prediction the residual is the magnitude's bits themselves: their mean is a logarithm.
             let shift = subject.low_bits.unwrap_or(0);
@@ -409,7 +414,7 @@ impl Sample {
             let mean = self.scores.iter().sum::<f32>() / self.scores.len() as f32;
             classes.extend(self.scores.iter().map(|score| (2.0 * (score - mean) + 4.0).clamp(0.0, 7.0) as u8));
         } else {
-            let typical = self.steps[0];
+            let typical = self.typical;
             for (_, span) in spans {
                 let (bins, residuals) =
                     (&subject.bins[span.clone()], &subject.residuals[span.start * bytes..span.end * bytes]);
@@ -429,7 +434,7 @@ impl Sample {
             known += u8::from(count > 0);
             known.saturating_sub(1)
         });
-        let typical = self.steps[0];
+        let typical = self.typical;
         for ((sum, count), name) in sums.iter().zip(counts).zip(names).filter(|((_, count), _)| *count > 0) {
             self.steps[usize::from(name)] = typical * sum / count as f32;
         }
