@@ -11,7 +11,7 @@
 //! | residual | byte | wire id; its parameters follow (none so far) |
 //! | coding | byte | wire id of the filter or the context coder; its parameters follow: for escape and sparse the number of exceptional words (varint) |
 //! | bases | | one reference for each base that the predictor has (parent, affine: one). Short base: the digest of a block that is, whole, the base, 32 bytes. Otherwise the form of [`BaseRef::put`] |
-//! | streams | | for each stream of the filter, in its order: the entropy coder (byte, wire id) and, where the coder's output has no fixed length for its input, the stored length (varint). The context coder has one stream: its stored length (varint) |
+//! | streams | | for each stream of the filter, in its order: the entropy coder (byte, wire id) and, where the coder's output has no fixed length for its input, the stored length (varint). The context coder and mixing have one stream: its stored length (varint) |
 //!
 //! The body is the stored streams one after the other, then the bytes after the last whole word as they are. How many
 //! streams there are, and how long each is decoded, follows from the filter, the word, the raw length and the filter's
@@ -27,6 +27,7 @@
 //! | 3 | | step | escape | zstd |
 //! | 4 | | | sparse | |
 //! | 5 | | | context | |
+//! | 6 | | | mixing | |
 
 use shard_core::limits::{MAX_BLOCK, MAX_METADATA};
 use shard_core::wire::put_varint;
@@ -104,7 +105,7 @@ impl BlockHeader {
     #[must_use]
     pub fn body_len(&self) -> usize {
         let coded = match self.chain.coding() {
-            Coding::Context => self.stored[0] as usize,
+            Coding::Context | Coding::Mixing => self.stored[0] as usize,
             Coding::Filtered(_) => self.streams().map(|stream| stream.stored_len).sum(),
         };
         coded + self.raw_len as usize % self.word().bytes
@@ -156,7 +157,7 @@ impl BlockHeader {
             (Some(base), None) => base.put(out),
             (None, None) => {}
         }
-        if self.chain.coding() == Coding::Context {
+        if !self.chain.coding().is_filter() {
             put_varint(out, u64::from(self.stored[0]));
         }
         for stream in self.streams() {
@@ -222,7 +223,7 @@ impl BlockHeader {
                 None => reader.varint_up_to(*len as u64, "stored length")? as u32,
             };
         }
-        if coding == Coding::Context {
+        if !coding.is_filter() {
             stored[0] = reader.varint_up_to(raw_len.into(), "stored length")? as u32;
         }
         let coders = coders.get(..lengths.as_slice().len()).unwrap_or_default();

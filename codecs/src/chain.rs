@@ -46,11 +46,14 @@ pub enum Coding {
     Filtered(&'static dyn Filter),
     /// By the context coder.
     Context,
+    /// By context mixing.
+    Mixing,
 }
 
 impl Coding {
-    /// The context coder's place among the wire ids of filters.
+    /// The place of those that see the prediction among the wire ids of filters.
     const CONTEXT: u8 = 5;
+    const MIXING: u8 = 6;
 
     /// The stable number in block headers.
     #[must_use]
@@ -58,6 +61,7 @@ impl Coding {
         match self {
             Self::Filtered(filter) => filter.id(),
             Self::Context => Self::CONTEXT,
+            Self::Mixing => Self::MIXING,
         }
     }
 
@@ -67,6 +71,7 @@ impl Coding {
         match self {
             Self::Filtered(filter) => filter.name(),
             Self::Context => "context",
+            Self::Mixing => "mixing",
         }
     }
 
@@ -75,19 +80,29 @@ impl Coding {
     /// # Errors
     /// [`CodecError::Unsupported`] where there is none.
     pub fn from_wire_id(id: u8) -> Result<Self, CodecError> {
-        if id == Self::CONTEXT { Ok(Self::Context) } else { <dyn Filter>::from_wire_id(id).map(Self::Filtered) }
+        match id {
+            Self::CONTEXT => Ok(Self::Context),
+            Self::MIXING => Ok(Self::Mixing),
+            _ => <dyn Filter>::from_wire_id(id).map(Self::Filtered),
+        }
     }
 
     /// Every coding, in the order of wire ids.
     pub fn all() -> impl Iterator<Item = Self> {
-        CODECS.filters.iter().map(|filter| Self::Filtered(*filter)).chain([Self::Context])
+        CODECS.filters.iter().map(|filter| Self::Filtered(*filter)).chain([Self::Context, Self::Mixing])
+    }
+
+    /// Whether it takes residuals apart into streams that are stored each on its own.
+    #[must_use]
+    pub fn is_filter(self) -> bool {
+        matches!(self, Self::Filtered(_))
     }
 
     /// See [`Filter::most_exceptions`].
     pub(crate) fn most_exceptions(self, words: usize) -> Option<usize> {
         match self {
             Self::Filtered(filter) => filter.most_exceptions(words),
-            Self::Context => None,
+            Self::Context | Self::Mixing => None,
         }
     }
 
@@ -95,7 +110,7 @@ impl Coding {
     pub(crate) fn lengths(self, word_bytes: usize, words: usize, exceptions: usize) -> StreamLengths {
         match self {
             Self::Filtered(filter) => filter.lengths(word_bytes, words, exceptions),
-            Self::Context => StreamLengths::NONE,
+            Self::Context | Self::Mixing => StreamLengths::NONE,
         }
     }
 }
@@ -123,11 +138,12 @@ impl Shape {
         if !self.predictor.fits(word) {
             return Err(CodecError::Chain("the predictor does not fit the word"));
         }
-        if self.predictor.factors() > 0 && self.coding != Coding::Context {
+        if self.predictor.factors() > 0 && self.coding.is_filter() {
             return Err(CodecError::Chain("the predictor is for the context coder"));
         }
         let is_step = self.residual.id() == residual::STEP;
         match self.coding {
+            Coding::Mixing if !is_step => Err(CodecError::Chain("mixing is for the step residual")),
             Coding::Context if self.residual.needs_prediction() && !is_step => {
                 Err(CodecError::Chain("the context coder and the residual do not go together"))
             }
@@ -222,7 +238,7 @@ impl Chain {
 impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.shape)?;
-        if self.shape.coding == Coding::Context {
+        if !self.shape.coding.is_filter() {
             return Ok(());
         }
         f.write_str("[")?;

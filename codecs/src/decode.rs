@@ -3,12 +3,12 @@
 use shard_core::limits::MAX_BLOCK;
 
 use crate::block::BlockHeader;
-use crate::chain::MAX_STREAMS;
+use crate::chain::{Coding, MAX_STREAMS};
 use crate::context;
 use crate::entropy::Workspace;
 use crate::kernel::Isa;
 use crate::transform::{self, Piece, Streams, Transform};
-use crate::{CodecError, Level};
+use crate::{CodecError, Level, mixing};
 
 /// Decodes blocks. Keeps its tables and buffers (at most about a block) for the next one.
 pub struct Decoder {
@@ -88,6 +88,10 @@ impl Decoder {
             let base = base.map(|base| &base[..words.len()]);
             let isa = self.workspace.isa();
             let prediction = shape.predictor.predict(isa, word, &header.factors, base, &mut self.predicted);
+            if shape.coding == Coding::Mixing {
+                let prediction = prediction.ok_or(CodecError::BaseMissing)?;
+                return mixing::decode(isa, word, prediction, stored, words);
+            }
             return context::decode(&mut self.context, isa, word, prediction, stored, words);
         };
         self.streams.reset(header.lengths());

@@ -3,14 +3,14 @@
 use shard_core::limits::MAX_BLOCK;
 
 use crate::block::{BlockHeader, most_bytes};
-use crate::chain::{Chain, MAX_STREAMS, Shape, Word};
+use crate::chain::{Chain, Coding, MAX_STREAMS, Shape, Word};
 use crate::context;
 use crate::entropy::{self, EntropyCoder, Workspace};
 use crate::kernel::Isa;
 use crate::predict::{Factors, MAX_FACTORS};
 use crate::select::{Candidate, Selector, find_factors, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
-use crate::{Block, CodecError, Decoder, Level};
+use crate::{Block, CodecError, Decoder, Level, mixing};
 
 /// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
 /// whole: that costs little, and the sample holds too little of them.
@@ -208,8 +208,14 @@ impl Encoder {
                 let rows = block.rows;
                 let base = base.map(|base| &base[..words.len()]);
                 let prediction = shape.predictor.predict(isa, word, factors, base, predicted);
-                let input = context::Input { word, words, prediction, rows };
-                if !context::encode(context, isa, level, input, out) {
+                let done = match (shape.coding, prediction) {
+                    (Coding::Mixing, Some(prediction)) => mixing::encode(isa, word, words, prediction, rows, out),
+                    _ => {
+                        let input = context::Input { word, words, prediction, rows };
+                        context::encode(context, isa, level, input, out)
+                    }
+                };
+                if !done {
                     return Ok(false);
                 }
                 stored[0] = (out.len() - start) as u32;

@@ -21,6 +21,7 @@ pub mod entropy;
 mod error;
 pub mod filter;
 pub mod kernel;
+mod mixing;
 pub mod predict;
 pub mod residual;
 mod select;

@@ -82,6 +82,9 @@ pub(crate) fn find_factors(shape: Shape, isa: Isa, block: &Block<'_>, whole: usi
 /// Whether a shape is worth estimating for a block of `words` such words. Those left out are never, or hardly ever, the
 /// smallest.
 fn sensible(shape: Shape, word: Word, words: usize, level: Level) -> bool {
+    if shape.coding == Coding::Mixing {
+        return level == Level::Max;
+    }
     if shape.predictor.factors() > 0 && level != Level::Max {
         // What a factor tells is less than half a unit in the last place of a shorter word.
         return level == Level::Default && word.bytes >= 4 && words >= FEW_WORDS;
@@ -157,7 +160,9 @@ impl Selector {
                 None => continue,
             };
             let mut candidate = Candidate { shape, estimated: 0, repeats: [false; MAX_STREAMS], factors };
-            if shape.coding == Coding::Context && level != Level::Max && words >= FEW_WORDS {
+            if shape.coding == Coding::Mixing
+                || (shape.coding == Coding::Context && level != Level::Max && words >= FEW_WORDS)
+            {
                 self.guess(candidate);
                 continue;
             }
@@ -171,7 +176,7 @@ impl Selector {
         if level != Level::Fast && word.float.is_some() {
             for based in [false, true] {
                 let suits = |candidate: &Candidate| {
-                    (candidate.shape.predictor.bases() > 0) == based && candidate.shape.coding != Coding::Context
+                    (candidate.shape.predictor.bases() > 0) == based && candidate.shape.coding.is_filter()
                 };
                 let best = self.ranking.iter().position(suits);
                 let Some(index) = best else { continue };

@@ -215,7 +215,7 @@ fn some_tiles(word: Word, words: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The key for bin 0: the lowest that leaves next to no word above the last bin.
-fn first_key_of(word: Word, prediction: &[u8]) -> u32 {
+pub(crate) fn first_key_of(word: Word, prediction: &[u8]) -> u32 {
     let Some(float) = word.float else { return 0 };
     let mut counts = vec![0u32; 1 << float.exponent];
     let mask = counts.len() - 1;

@@ -3,7 +3,7 @@
 use crate::kernel::buckets::Bits;
 
 /// Appends bits.
-pub(super) struct LowBitWriter<'a> {
+pub(crate) struct LowBitWriter<'a> {
     out: &'a mut Vec<u8>,
     pending: u64,
     /// Below 8.
@@ -11,12 +11,12 @@ pub(super) struct LowBitWriter<'a> {
 }
 
 impl<'a> LowBitWriter<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+    pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
         Self { out, pending: 0, count: 0 }
     }
 
     /// Appends the low `widths[i]` bits (at most 56) of `values[i]`.
-    pub(super) fn put_all(&mut self, values: &[u64], widths: &[u8]) {
+    pub(crate) fn put_all(&mut self, values: &[u64], widths: &[u8]) {
         let mut at = self.out.len();
         // At most 7 bytes are added for each, and 8 are written.
         self.out.resize(at + 7 * values.len() + 8, 0);
@@ -33,7 +33,7 @@ impl<'a> LowBitWriter<'a> {
         self.out.truncate(at);
     }
 
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         if self.count > 0 {
             self.out.push(self.pending as u8);
         }
@@ -41,7 +41,7 @@ impl<'a> LowBitWriter<'a> {
 }
 
 /// Whether exactly all bytes were used, and the bits after the last one taken are zeros.
-pub(super) fn is_finished(mut bits: Bits<'_>) -> bool {
+pub(crate) fn is_finished(mut bits: Bits<'_>) -> bool {
     let left = (8 - bits.at % 8) % 8;
     bits.at.div_ceil(8) == bits.data.len() && bits.take(left as u32) == 0
 }

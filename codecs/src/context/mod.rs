@@ -35,7 +35,8 @@ use shard_core::DType;
 use crate::kernel::buckets::{Cursors, MAX_BUCKETS, SLACK};
 use crate::kernel::{self, DecodeTables, EncodeTables, MANY_LANES};
 pub(crate) use decode::decode;
-pub(crate) use encode::{Input, encode, estimate};
+pub(crate) use encode::{Input, encode, estimate, first_key_of};
+pub(crate) use low_bits::{LowBitWriter, is_finished};
 
 /// Words that are worked on at a time: a piece of each buffer that stays in the first-level cache.
 pub(crate) const TILE: usize = 2048;

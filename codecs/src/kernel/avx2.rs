@@ -101,6 +101,11 @@ pub(super) use compile_words;
 
 compile_words!("avx2,popcnt");
 
+#[target_feature(enable = "avx2,popcnt")]
+pub(super) fn compiled_for(work: impl super::Work) {
+    work.run();
+}
+
 /// For each set of states that need a word: the index of its word for each state that does.
 const WORD_INDEX: [u64; 256] = {
     let mut table = [0; 256];

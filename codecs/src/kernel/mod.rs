@@ -101,6 +101,22 @@ macro_rules! by_buckets {
     };
 }
 
+/// Safe code that is worth compiling again for vector instructions.
+pub(crate) trait Work {
+    /// Does it. To be `inline(always)`, as all that it calls: only what is inlined is compiled again.
+    fn run(self);
+}
+
+/// Does work with code compiled for the instruction set.
+pub(crate) fn compiled_for(isa: Isa, work: impl Work) {
+    match isa.0 {
+        Level::Scalar => work.run(),
+        // SAFETY: an `Isa` of that level exists only where its features were detected.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 | Level::Avx512 => unsafe { avx2::compiled_for(work) },
+    }
+}
+
 /// `out[i] = a[i] ^ b[i]`, for as many bytes as all have.
 pub(crate) fn xor(isa: Isa, a: &[u8], b: &[u8], out: &mut [u8]) {
     dispatch!(isa, words, xor(a, b, out));
