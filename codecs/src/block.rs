@@ -7,10 +7,10 @@
 //! | version and flags | byte | bits 0 to 3: version, 1; bit 4: short base; bits 5 to 7: 0 |
 //! | raw length | varint | decoded length in bytes, at most 4 MiB; for opaque bytes, which manifests and trees are too, 256 MiB |
 //! | data type | byte | its wire id, 0 for opaque bytes; it fixes the word: 1, 2, 4 or 8 bytes, float or not |
-//! | predictor | byte | wire id; its factors follow, a little-endian binary64 each (affine: one) |
+//! | predictor | byte | wire id; its factors follow, a little-endian binary64 each (affine: one; pair: two) |
 //! | residual | byte | wire id; its parameters follow (none so far) |
 //! | coding | byte | wire id of the filter or the context coder; its parameters follow: for escape and sparse the number of exceptional words (varint) |
-//! | bases | | one reference for each base that the predictor has (parent, affine: one). Short base: the digest of a block that is, whole, the base, 32 bytes. Otherwise the form of [`BaseRef::put`] |
+//! | bases | | one reference for each base that the predictor has (parent, affine: one; pair: one that stands for the newer version and the older, one after the other). Short base: the digest of a block that is, whole, the base, 32 bytes. Otherwise the form of [`BaseRef::put`] |
 //! | streams | | for each stream of the filter, in its order: the entropy coder (byte, wire id) and, where the coder's output has no fixed length for its input, the stored length (varint). The context coder and mixing have one stream: its stored length (varint) |
 //!
 //! The body is the stored streams one after the other, then the bytes after the last whole word as they are. How many
@@ -24,7 +24,7 @@
 //! | 0 | zero | none | whole | raw |
 //! | 1 | parent | xor | planes | constant |
 //! | 2 | affine | ulp | split | rans |
-//! | 3 | | step | escape | zstd |
+//! | 3 | pair | step | escape | zstd |
 //! | 4 | | | sparse | |
 //! | 5 | | | context | |
 //! | 6 | | | mixing | |
@@ -135,7 +135,11 @@ impl BlockHeader {
     pub fn put(&self, out: &mut Vec<u8>) {
         let short = match &self.base {
             Some(BaseRef { ranges, transpose: None }) => match ranges[..] {
-                [BaseRange { block: Some(digest), start: 0, len }] if len == self.raw_len => Some(digest),
+                [BaseRange { block: Some(digest), start: 0, len }]
+                    if len == self.raw_len && self.chain.predictor().bases() == 1 =>
+                {
+                    Some(digest)
+                }
                 _ => None,
             },
             _ => None,
@@ -208,8 +212,8 @@ impl BlockHeader {
         };
         let base = match (predictor.bases(), first & SHORT_BASE != 0) {
             (0, false) => None,
-            (0, true) => return Err(reader.invalid("block flags").into()),
-            (_, true) => Some(BaseRef::whole(reader.digest()?, raw_len)),
+            (0 | 2.., true) => return Err(reader.invalid("block flags").into()),
+            (1, true) => Some(BaseRef::whole(reader.digest()?, raw_len)),
             (_, false) => Some(BaseRef::read(&mut reader)?),
         };
         let lengths = coding.lengths(word.bytes, words, exceptions as usize);

@@ -7,6 +7,7 @@ use crate::chain::{Coding, MAX_STREAMS};
 use crate::context;
 use crate::entropy::Workspace;
 use crate::kernel::Isa;
+use crate::predict::MAX_BASES;
 use crate::transform::{self, Piece, Streams, Transform};
 use crate::{CodecError, Level, mixing};
 
@@ -44,7 +45,8 @@ impl Decoder {
         }
     }
 
-    /// Decodes a block: `header` as read, `body` all bytes after it, `base` the bytes that its base reference names. `out`
+    /// Decodes a block: `header` as read, `body` all bytes after it, `base` the bytes that its base reference names (as many as
+    /// the block has for each version that the predictor needs). `out`
     /// has the header's raw length; it holds anything after an error.
     ///
     /// That the bytes are the ones that were stored is for the caller to check, by their SHA-256.
@@ -65,11 +67,12 @@ impl Decoder {
         };
         check("the output", out.len(), raw_len)?;
         check("the body", body.len(), header.body_len())?;
-        let base = match (header.chain.predictor().bases(), base) {
+        let parents = header.chain.predictor().bases();
+        let base = match (parents, base) {
             (0, _) => None,
             (_, None) => return Err(CodecError::BaseMissing),
             (_, Some(base)) => {
-                check("the base", base.len(), raw_len)?;
+                check("the base", base.len(), parents * raw_len)?;
                 Some(base)
             }
         };
@@ -85,9 +88,10 @@ impl Decoder {
             return Ok(());
         }
         let Some(transform) = Transform::of(self.workspace.isa(), shape, word) else {
-            let base = base.map(|base| &base[..words.len()]);
             let isa = self.workspace.isa();
-            let prediction = shape.predictor.predict(isa, word, &header.factors, base, &mut self.predicted);
+            let (bases, count) = parents_of(base, raw_len, words.len());
+            let bases = &bases[..count];
+            let prediction = shape.predictor.predict(isa, word, &header.factors, bases, &mut self.predicted);
             if shape.coding == Coding::Mixing {
                 let prediction = prediction.ok_or(CodecError::BaseMissing)?;
                 return mixing::decode(isa, word, prediction, stored, words);
@@ -120,4 +124,15 @@ impl Decoder {
         }
         result
     }
+}
+
+/// The whole words of each earlier version in a base, and how many versions there are.
+pub(crate) fn parents_of(base: Option<&[u8]>, raw_len: usize, whole: usize) -> ([&[u8]; MAX_BASES], usize) {
+    let mut parents = [&[][..]; MAX_BASES];
+    let mut count = 0;
+    for (parent, part) in parents.iter_mut().zip(base.unwrap_or_default().chunks_exact(raw_len.max(1))) {
+        *parent = &part[..whole];
+        count += 1;
+    }
+    (parents, count)
 }

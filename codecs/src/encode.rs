@@ -5,12 +5,13 @@ use shard_core::limits::MAX_BLOCK;
 use crate::block::{BlockHeader, most_bytes};
 use crate::chain::{Chain, Coding, MAX_STREAMS, Shape, Word};
 use crate::context;
+use crate::decode::parents_of;
 use crate::entropy::{self, EntropyCoder, Workspace};
 use crate::kernel::Isa;
-use crate::predict::{Factors, MAX_FACTORS};
+use crate::predict::{Factors, MAX_BASES};
 use crate::select::{Candidate, Selector, find_factors, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
-use crate::{Block, CodecError, Decoder, Level, mixing};
+use crate::{Base, Block, CodecError, Decoder, Level, mixing};
 
 /// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
 /// whole: that costs little, and the sample holds too little of them.
@@ -102,7 +103,7 @@ impl Encoder {
     pub fn encode_with(&mut self, shape: Shape, block: &Block<'_>, out: &mut Vec<u8>) -> Result<Encoded, CodecError> {
         check(block)?;
         shape.check(Word::of(block.dtype))?;
-        if shape.predictor.bases() > 0 && block.base.is_none() {
+        if shape.predictor.bases() > parents(block) {
             return Err(CodecError::BaseMissing);
         }
         let start = out.len();
@@ -112,7 +113,7 @@ impl Encoder {
         // Where no factor predicts better than the base itself does, that is what is asked for all the same.
         let isa = self.bench.workspace.isa();
         let found = find_factors(shape, isa, block, block.data.len() / word * word);
-        let factors = found.unwrap_or([1f64.to_bits(); MAX_FACTORS]);
+        let factors = found.unwrap_or([1f64.to_bits(), 0]);
         let result = match self.put(shape, &repeats, &factors, block, out) {
             Ok(true) => self.verify(block, &out[start..]),
             Ok(false) => Err(CodecError::Chain("the block has no shorter form with these stages")),
@@ -175,7 +176,7 @@ impl Encoder {
     ) -> Result<bool, CodecError> {
         let word = Word::of(block.dtype);
         let (words, tail) = block.data.split_at(block.data.len() / word.bytes * word.bytes);
-        let base = block.base.map(|base| base.bytes);
+        let base = block.base.map(|base| &base.bytes[..block.data.len()]);
         let Workbench { workspace, streams, piece, context, predicted } = &mut self.bench;
         let mut coders: [&'static dyn EntropyCoder; MAX_STREAMS] = [&entropy::Raw; MAX_STREAMS];
         let mut stored = [0; MAX_STREAMS];
@@ -206,8 +207,9 @@ impl Encoder {
             }
             None => {
                 let rows = block.rows;
-                let base = base.map(|base| &base[..words.len()]);
-                let prediction = shape.predictor.predict(isa, word, factors, base, predicted);
+                let (bases, parents) = parents_of(block.base.map(|base| base.bytes), block.data.len(), words.len());
+                let bases = &bases[..parents.min(shape.predictor.bases())];
+                let prediction = shape.predictor.predict(isa, word, factors, bases, predicted);
                 let done = match (shape.coding, prediction) {
                     (Coding::Mixing, Some(prediction)) => mixing::encode(isa, word, words, prediction, rows, out),
                     _ => {
@@ -223,7 +225,8 @@ impl Encoder {
         }
         out.extend_from_slice(tail);
         let chain = Chain::new(shape, coders.get(..count).unwrap_or_default());
-        let base = block.base.filter(|_| shape.predictor.bases() > 0).map(|base| base.reference.clone());
+        let parents = shape.predictor.bases();
+        let base = block.base.filter(|_| parents > 0).map(|base| base.reference.first(parents * block.data.len()));
         let header = BlockHeader {
             raw_len: block.data.len() as u32,
             dtype: block.dtype,
@@ -252,10 +255,11 @@ impl Encoder {
             self.verified.resize(raw_len, 0);
         }
         let verified = &mut self.verified[..raw_len];
-        let base = block.base.map(|base| base.bytes);
+        let parents = header.chain.predictor().bases();
+        let base = block.base.filter(|_| parents > 0).map(|base| &base.bytes[..parents * raw_len]);
         self.verifier.decode(&header, &stored[header_len..], base, verified).map_err(|_| fault())?;
-        let expected = block.base.filter(|_| header.base.is_some()).map(|base| base.reference);
-        if verified != block.data || header.dtype != block.dtype || header.base.as_ref() != expected {
+        let expected = block.base.filter(|_| parents > 0).map(|base| base.reference.first(parents * raw_len));
+        if verified != block.data || header.dtype != block.dtype || header.base != expected {
             return Err(fault());
         }
         let used_base = header.base.is_some();
@@ -270,7 +274,16 @@ fn check(block: &Block<'_>) -> Result<(), CodecError> {
         return Err(CodecError::TooLarge(wanted));
     }
     match block.base.map(|base| base.bytes.len()) {
-        Some(got) if got != wanted => Err(CodecError::Length { what: "the base", got, wanted }),
+        Some(got) if got != wanted && got != MAX_BASES * wanted => {
+            Err(CodecError::Length { what: "the base", got, wanted })
+        }
         _ => Ok(()),
     }
+}
+
+/// The earlier versions that a block comes with.
+pub(crate) fn parents(block: &Block<'_>) -> usize {
+    // An empty block has as many as one likes.
+    let two = |base: Base<'_>| block.data.is_empty() || base.bytes.len() > block.data.len();
+    block.base.map_or(0, |base| if two(base) { MAX_BASES } else { 1 })
 }

@@ -2,7 +2,8 @@
 //!
 //! A block goes through a chain that is data, recorded in its header ([`block`]):
 //!
-//! 1. a *predictor* says what the words should be: zero, or the parent's words at the same place, or these scaled;
+//! 1. a *predictor* says what the words should be: zero, or the parent's words at the same place, or these scaled, or going on
+//!    as they went from the version before that;
 //! 2. a *residual* is what is left of each word: itself, the XOR, or the difference in units in the last place;
 //! 3. either the [`context`] coder stores the residuals, with what it knows from the predictions, or a *filter* takes
 //!    them apart into streams of bytes: none, byte planes, float split, escape, sparse;
@@ -52,7 +53,7 @@ pub struct Codecs {
 
 /// The registry. A stage's wire id never changes and is never used again.
 pub const CODECS: Codecs = Codecs {
-    predictors: &[&predict::Zero, &predict::Parent, &predict::Affine],
+    predictors: &[&predict::Zero, &predict::Parent, &predict::Affine, &predict::Pair],
     residuals: &[&residual::Itself, &residual::Xor, &residual::Ulp, &residual::Step],
     filters: &[&filter::Whole, &filter::BytePlanes, &filter::FloatSplit, &filter::Escape, &filter::Sparse],
     coders: &[&entropy::Raw, &entropy::Constant, &entropy::Rans, &entropy::Zstd],
@@ -88,6 +89,7 @@ pub struct Block<'a> {
 pub struct Base<'a> {
     /// Where a reader finds them.
     pub reference: &'a BaseRef,
-    /// The bytes: as many as the block has, byte `i` predicting byte `i`.
+    /// The bytes: as many as the block has, byte `i` predicting byte `i`; or twice as many, of the version before and the one
+    /// before that.
     pub bytes: &'a [u8],
 }

@@ -3,6 +3,8 @@
 use crate::block::BlockHeader;
 use crate::chain::{Coding, MAX_STREAMS, Shape, Word};
 use crate::context;
+use crate::decode::parents_of;
+use crate::encode::parents;
 use crate::entropy;
 use crate::kernel::Isa;
 use crate::predict::{Factors, Known};
@@ -63,6 +65,7 @@ impl Candidate {
 pub(crate) struct Selector {
     data: Vec<u8>,
     base: Vec<u8>,
+    older: Vec<u8>,
     scratch: Vec<u8>,
     ranking: Vec<Candidate>,
 }
@@ -70,13 +73,12 @@ pub(crate) struct Selector {
 /// The factors for a block of which the first `whole` bytes are words; `None` where the predictor has none for it.
 pub(crate) fn find_factors(shape: Shape, isa: Isa, block: &Block<'_>, whole: usize) -> Option<Factors> {
     let (words, rows) = (&block.data[..whole], block.rows);
-    match block.base.filter(|_| shape.predictor.factors() > 0) {
-        None => Some(Factors::default()),
-        Some(base) => {
-            let base = &base.bytes[..whole];
-            shape.predictor.find(Known { isa, word: Word::of(block.dtype), words, base, rows })
-        }
+    if shape.predictor.factors() == 0 {
+        return Some(Factors::default());
     }
+    let (bases, parents) = parents_of(block.base.map(|base| base.bytes), block.data.len(), whole);
+    let bases = &bases[..parents.min(shape.predictor.bases())];
+    shape.predictor.find(Known { isa, word: Word::of(block.dtype), words, bases, rows })
 }
 
 /// Whether a shape is worth estimating for a block of `words` such words. Those left out are never, or hardly ever, the
@@ -86,8 +88,9 @@ fn sensible(shape: Shape, word: Word, words: usize, level: Level) -> bool {
         return level == Level::Max;
     }
     if shape.predictor.factors() > 0 && level != Level::Max {
-        // What a factor tells is less than half a unit in the last place of a shorter word.
-        return level == Level::Default && word.bytes >= 4 && words >= FEW_WORDS;
+        // What decay tells is less than half a unit in the last place of a shorter word.
+        let tells = word.bytes >= 4 || shape.predictor.bases() > 1;
+        return level == Level::Default && shape.coding == Coding::Context && tells && words >= FEW_WORDS;
     }
     if shape.coding == Coding::Context {
         return true;
@@ -152,7 +155,7 @@ impl Selector {
         let words = whole / word.bytes;
         for shape in Shape::legal(word) {
             let based = shape.predictor.bases() > 0;
-            if (based && block.base.is_none()) || !sensible(shape, word, words, level) {
+            if shape.predictor.bases() > parents(block) || !sensible(shape, word, words, level) {
                 continue;
             }
             let factors = match find_factors(shape, bench.workspace.isa(), block, whole) {
@@ -195,14 +198,15 @@ impl Selector {
     /// as encoding.
     fn guess(&mut self, candidate: Candidate) {
         let bases = candidate.shape.predictor.bases();
-        let others = self.ranking.iter().filter(|other| other.shape.predictor.bases() == bases);
+        let others = self.ranking.iter().filter(|other| other.shape.predictor.bases().min(1) == bases.min(1));
         let Some(least) = others.map(|other| other.estimated).min() else { return };
         // With a prediction it is hardly ever larger, and smaller yet where there is a better one; without a prediction it is
         // hardly ever worth its time.
         let estimated = match (bases, candidate.shape.predictor.factors()) {
             (0, _) => least + least / 64,
             (_, 0) => least - least / 16,
-            _ => least - least / 12,
+            (1, _) => least - least / 12,
+            _ => least - least / 10,
         };
         self.ranking.push(Candidate { estimated, ..candidate });
     }
@@ -211,10 +215,14 @@ impl Selector {
     fn sample(&mut self, block: &Block<'_>, word: Word, whole: usize) {
         self.data.clear();
         self.base.clear();
+        self.older.clear();
         let mut take = |range: std::ops::Range<usize>| {
             self.data.extend_from_slice(&block.data[range.clone()]);
             if let Some(base) = block.base {
-                self.base.extend_from_slice(&base.bytes[range]);
+                self.base.extend_from_slice(&base.bytes[range.clone()]);
+                if let Some(older) = base.bytes.get(block.data.len()..) {
+                    self.older.extend_from_slice(older.get(range).unwrap_or_default());
+                }
             }
         };
         if whole <= WHOLE {
@@ -242,7 +250,9 @@ impl Selector {
         let Workbench { workspace, streams, piece, context, predicted } = bench;
         let Some(transform) = Transform::of(workspace.isa(), candidate.shape, word) else {
             let (isa, level, words) = (workspace.isa(), workspace.level(), &self.data[..]);
-            let prediction = candidate.shape.predictor.predict(isa, word, &candidate.factors, base, predicted);
+            let bases = [base.unwrap_or_default(), &self.older];
+            let bases = &bases[..candidate.shape.predictor.bases()];
+            let prediction = candidate.shape.predictor.predict(isa, word, &candidate.factors, bases, predicted);
             let input = context::Input { word, words, prediction, rows: None };
             return Ok(Some(context::estimate(context, isa, level, input, whole / word.bytes)));
         };

@@ -100,6 +100,15 @@ fn reference(len: usize) -> BaseRef {
     BaseRef::whole(sha256(b"base"), len as u32)
 }
 
+/// A base for a predictor that needs two versions: the one given, and one before it.
+fn with_older(base: &[u8], word: Word) -> (BaseRef, Vec<u8>) {
+    let len = base.len() as u32;
+    let range = |name: &[u8]| BaseRange { block: Some(sha256(name)), start: 0, len };
+    let (_, older) = content(Content::Steps, word, base.len(), 99);
+    let reference = BaseRef { ranges: vec![range(b"base"), range(b"older")], transpose: None };
+    (reference, [base, &older].concat())
+}
+
 #[test]
 fn every_chain_of_every_data_type_comes_back() {
     let mut encoders: Vec<Encoder> = Isa::available().map(|isa| Encoder::with_isa(Level::Default, isa)).collect();
@@ -110,7 +119,10 @@ fn every_chain_of_every_data_type_comes_back() {
             for (index, kind) in CONTENTS.into_iter().enumerate() {
                 for len in [0, 1, 2, 3, 7, 8, 9, 63, 64, 130, 1001, 8192 + 24, 20_011] {
                     let (data, base_bytes) = content(kind, word, len, 77 + index as u64);
-                    let reference = reference(len);
+                    let (reference, base_bytes) = match shape.predictor.bases() {
+                        2 => with_older(&base_bytes, word),
+                        _ => (reference(len), base_bytes),
+                    };
                     let base = Some(Base { reference: &reference, bytes: &base_bytes });
                     let block = Block { data: &data, dtype, rows: None, base };
                     let mut expected: Option<Vec<u8>> = None;
@@ -157,9 +169,14 @@ fn every_chain_of_every_data_type_comes_back() {
             assert!(seen.iter().any(|(shape, _)| *shape == name), "{name} was never used");
         }
     }
-    for name in
-        ["zero+context", "parent+step+context", "affine+step+context", "parent+step+mixing", "affine+step+mixing"]
-    {
+    for name in [
+        "zero+context",
+        "parent+step+context",
+        "affine+step+context",
+        "parent+step+mixing",
+        "affine+step+mixing",
+        "pair+step+context",
+    ] {
         assert!(seen.iter().any(|(shape, _)| *shape == name), "{name} was never used");
     }
     for coder in CODECS.coders {
@@ -342,11 +359,15 @@ proptest! {
         flips in proptest::collection::vec((any::<prop::sample::Index>(), 0u8..8), 1..8),
     ) {
         let word = Word::of(dtype);
-        let (data, base_bytes) = content(kind, word, len, seed);
-        let reference = reference(len);
-        let block = Block { data: &data, dtype, rows: None, base: Some(Base { reference: &reference, bytes: &base_bytes }) };
+        let (data, newer) = content(kind, word, len, seed);
         let mut encoder = Encoder::new(Level::Default);
         for shape in Shape::legal(word) {
+            let (reference, base_bytes) = match shape.predictor.bases() {
+                2 => with_older(&newer, word),
+                _ => (reference(len), newer.clone()),
+            };
+            let base = Some(Base { reference: &reference, bytes: &base_bytes });
+            let block = Block { data: &data, dtype, rows: None, base };
             let mut stored = Vec::new();
             if encoder.encode_with(shape, &block, &mut stored).is_err() {
                 continue;

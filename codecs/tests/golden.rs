@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use shard_codecs::kernel::Isa;
 use shard_codecs::{Base, Block, BlockHeader, CODECS, Decoder, Encoder, Level, Shape, Word};
-use shard_core::{BaseRef, DType, sha256};
+use shard_core::{BaseRange, BaseRef, DType, sha256};
 
 const FIXTURES: &str = include_str!("fixtures/blocks.txt");
 
@@ -35,6 +35,12 @@ fn content(name: &str, word: usize, len: usize) -> (Vec<u8>, Vec<u8>) {
     data.truncate(len);
     base.truncate(len);
     (data, base)
+}
+
+/// The base, and the one before it where there are two: of which every eighth byte differs in a bit.
+fn bases(base: Vec<u8>, count: usize) -> Vec<u8> {
+    let older: Vec<u8> = base.iter().enumerate().map(|(index, byte)| byte ^ u8::from(index % 8 == 0)).collect();
+    if count == 2 { [base, older].concat() } else { base }
 }
 
 /// What the fixtures cover: every legal shape for words of every size, short; streams long enough for 4 and 32 states.
@@ -65,7 +71,11 @@ fn cases() -> Vec<(Option<DType>, &'static str, usize, Shape)> {
 
 fn encode(dtype: Option<DType>, name: &str, len: usize, shape: Shape) -> Option<(String, Vec<u8>)> {
     let (data, base) = content(name, Word::of(dtype).bytes, len);
-    let reference = BaseRef::whole(sha256(b"golden"), len as u32);
+    let mut reference = BaseRef::whole(sha256(b"golden"), len as u32);
+    let base = bases(base, shape.predictor.bases());
+    if shape.predictor.bases() == 2 {
+        reference.ranges.push(BaseRange { block: Some(sha256(b"older")), ..reference.ranges[0] });
+    }
     let block = Block { data: &data, dtype, rows: None, base: Some(Base { reference: &reference, bytes: &base }) };
     let mut stored = Vec::new();
     let encoded = Encoder::new(Level::Default).encode_with(shape, &block, &mut stored).ok()?;
@@ -113,6 +123,7 @@ fn every_stored_block_decodes() {
             .collect();
         let (data, base) = content(name, Word::of(dtype).bytes, len.parse().unwrap());
         let (header, header_len) = BlockHeader::read(&stored).unwrap();
+        let base = bases(base, header.chain.predictor().bases());
         assert_eq!((header.dtype, header.chain.to_string()), (dtype, chain.to_owned()));
         assert_eq!(header.base.is_some(), !chain.starts_with("zero"));
         for isa in Isa::available() {

@@ -84,6 +84,10 @@ macro_rules! compile_words {
             linear::scale(float, factor, words, out);
         }
         #[target_feature(enable = $features)]
+        pub(super) fn combine(float: FloatFormat, factors: [f64; 2], bases: [&[u8]; 2], out: &mut [u8]) {
+            linear::combine(float, factors, bases, out);
+        }
+        #[target_feature(enable = $features)]
         pub(super) fn load(float: FloatFormat, words: &[u8], values: &mut [f64]) {
             linear::load(float, words, values);
         }

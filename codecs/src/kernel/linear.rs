@@ -105,6 +105,27 @@ pub(super) fn scale(float: FloatFormat, factor: f64, words: &[u8], out: &mut [u8
 }
 
 #[inline(always)]
+fn combine_as<const N: usize, W: Words<N>>(factors: [f64; 2], bases: [&[u8]; 2], out: &mut [u8]) {
+    let pairs = bases[0].as_chunks::<N>().0.iter().zip(bases[1].as_chunks::<N>().0);
+    for (out, (first, second)) in out.as_chunks_mut::<N>().0.iter_mut().zip(pairs) {
+        let ((a, a_finite), (b, b_finite)) = (W::load(*first), W::load(*second));
+        let (sum, fits) = W::store(a * factors[0] + b * factors[1]);
+        *out = if a_finite & b_finite & fits { sum } else { *first };
+    }
+}
+
+/// The sum of the words of both bases, each times its factor; the first base's word where one of them or the sum is not finite.
+#[inline(always)]
+pub(super) fn combine(float: FloatFormat, factors: [f64; 2], bases: [&[u8]; 2], out: &mut [u8]) {
+    match (float.exponent, float.mantissa) {
+        (5, _) => combine_as::<2, Half>(factors, bases, out),
+        (8, 7) => combine_as::<2, BFloat>(factors, bases, out),
+        (8, _) => combine_as::<4, Single>(factors, bases, out),
+        _ => combine_as::<8, Double>(factors, bases, out),
+    }
+}
+
+#[inline(always)]
 fn load_as<const N: usize, W: Words<N>>(words: &[u8], values: &mut [f64]) {
     for (value, word) in values.iter_mut().zip(words.as_chunks::<N>().0) {
         let (loaded, finite) = W::load(*word);

@@ -250,6 +250,12 @@ pub(crate) fn scale(isa: Isa, float: FloatFormat, factor: f64, words: &[u8], out
     dispatch!(isa, linear, scale(float, factor, words, out));
 }
 
+/// The sum of two bases' floats, each times its factor, rounded to their type; the first base's word where one of them or the
+/// sum is not finite.
+pub(crate) fn combine(isa: Isa, float: FloatFormat, factors: [f64; 2], bases: [&[u8]; 2], out: &mut [u8]) {
+    dispatch!(isa, linear, combine(float, factors, bases, out));
+}
+
 /// The values of floats; 0 for those that are not finite.
 pub(crate) fn load(isa: Isa, float: FloatFormat, words: &[u8], values: &mut [f64]) {
     dispatch!(isa, linear, load(float, words, values));

@@ -1,10 +1,13 @@
 //! Predictors: what a block's words should be, from what a reader already has.
 
 mod affine;
+mod pair;
 mod parent;
+mod search;
 mod zero;
 
 pub use affine::Affine;
+pub use pair::Pair;
 pub use parent::Parent;
 pub use zero::Zero;
 
@@ -15,7 +18,9 @@ use crate::kernel::Isa;
 /// Numbers that a predictor works with: the bits of a binary64 each, as they are in the header.
 pub type Factors = [u64; MAX_FACTORS];
 /// Most factors of a predictor.
-pub const MAX_FACTORS: usize = 1;
+pub const MAX_FACTORS: usize = 2;
+/// Most bases of a predictor.
+pub const MAX_BASES: usize = 2;
 
 /// What a predictor's factors are looked for on.
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +31,8 @@ pub struct Known<'a> {
     pub word: Word,
     /// The words to be predicted: whole words.
     pub words: &'a [u8],
-    /// As many words of the base.
-    pub base: &'a [u8],
+    /// As many words of each base, the nearest first.
+    pub bases: &'a [&'a [u8]],
     /// How the tensor's rows lie in them.
     pub rows: Option<Rows>,
 }
@@ -38,7 +43,7 @@ pub trait Predictor: Sync {
     fn id(&self) -> u8;
     /// The name in reports.
     fn name(&self) -> &'static str;
-    /// The number of base references in the header.
+    /// The number of earlier versions that it needs, at most [`MAX_BASES`]. The base reference stands for one after the other.
     fn bases(&self) -> usize;
     /// The number of factors in the header, at most [`MAX_FACTORS`].
     fn factors(&self) -> usize;
@@ -46,14 +51,14 @@ pub trait Predictor: Sync {
     fn fits(&self, word: Word) -> bool;
     /// Factors that predict better than the simpler predictors do; `None` where there are none.
     fn find(&self, known: Known<'_>) -> Option<Factors>;
-    /// The predicted words, as many as the block has; `None` predicts zeros. `base` is there if [`Self::bases`] is 1. What has
-    /// to be computed goes to `buffer`.
+    /// The predicted words, as many as the block has; `None` predicts zeros. `bases` are as many as
+    /// [`Self::bases`] says, as long as each other. What has to be computed goes to `buffer`.
     fn predict<'a>(
         &self,
         isa: Isa,
         word: Word,
         factors: &Factors,
-        base: Option<&'a [u8]>,
+        bases: &[&'a [u8]],
         buffer: &'a mut Vec<u8>,
     ) -> Option<&'a [u8]>;
 }

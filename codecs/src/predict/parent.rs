@@ -29,9 +29,9 @@ impl Predictor for Parent {
         _isa: Isa,
         _word: Word,
         _factors: &Factors,
-        base: Option<&'a [u8]>,
+        bases: &[&'a [u8]],
         _buffer: &'a mut Vec<u8>,
     ) -> Option<&'a [u8]> {
-        base
+        bases.first().copied()
     }
 }

@@ -29,7 +29,7 @@ impl Predictor for Zero {
         _isa: Isa,
         _word: Word,
         _factors: &Factors,
-        _base: Option<&'a [u8]>,
+        _bases: &[&'a [u8]],
         _buffer: &'a mut Vec<u8>,
     ) -> Option<&'a [u8]> {
         None

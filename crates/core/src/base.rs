@@ -129,6 +129,21 @@ impl BaseRef {
         Ok(Self { ranges, transpose })
     }
 
+    /// What the first `len` bytes of the base come from: whole ranges, cut where they go beyond that.
+    #[must_use]
+    pub fn first(&self, len: usize) -> Self {
+        let mut left = len as u64;
+        let mut ranges = Vec::with_capacity(self.ranges.len());
+        for range in self.ranges.iter().take_while(|_| self.transpose.is_none()) {
+            let part = u64::from(range.len).min(left);
+            if part > 0 {
+                ranges.push(BaseRange { len: part as u32, ..*range });
+            }
+            left -= part;
+        }
+        if self.transpose.is_some() { self.clone() } else { Self { ranges, transpose: None } }
+    }
+
     /// Fills `out`, a block's length, with the base's bytes. `fetch` puts the decoded bytes of a block into the buffer it
     /// is given; it is called once a range, and only one base block is held at a time.
     ///
