@@ -22,6 +22,8 @@ pub struct Encoder {
     selector: Selector,
     bench: Workbench,
     header: Vec<u8>,
+    /// Bytes that are left free for the next header.
+    room: usize,
     verifier: Decoder,
     verified: Vec<u8>,
 }
@@ -59,6 +61,7 @@ impl Encoder {
                 predicted: Vec::new(),
             },
             header: Vec::new(),
+            room: 0,
             verifier: Decoder::with_isa(isa),
             verified: Vec::new(),
         }
@@ -181,6 +184,9 @@ impl Encoder {
         let mut coders: [&'static dyn EntropyCoder; MAX_STREAMS] = [&entropy::Raw; MAX_STREAMS];
         let mut stored = [0; MAX_STREAMS];
         let start = out.len();
+        // Most headers are as long as the one before.
+        let body_at = start + self.room;
+        out.resize(body_at, 0);
         let mut exceptions = 0;
         let mut count = 0;
         let mut put_stream = |workspace: &mut Workspace, stream: &[u8], out: &mut Vec<u8>| {
@@ -199,7 +205,10 @@ impl Encoder {
             Some(transform) => {
                 match transform.forward(words, base, piece, streams) {
                     Some(met) => exceptions = met as u32,
-                    None => return Ok(false),
+                    None => {
+                        out.truncate(start);
+                        return Ok(false);
+                    }
                 }
                 for stream in streams.iter() {
                     put_stream(workspace, stream, out)?;
@@ -218,9 +227,10 @@ impl Encoder {
                     }
                 };
                 if !done {
+                    out.truncate(start);
                     return Ok(false);
                 }
-                stored[0] = (out.len() - start) as u32;
+                stored[0] = (out.len() - body_at) as u32;
             }
         }
         out.extend_from_slice(tail);
@@ -236,13 +246,10 @@ impl Encoder {
             exceptions,
             stored,
         };
-        // The header knows its length only now; the body moves up to make room.
         self.header.clear();
         header.put(&mut self.header);
-        let body = out.len() - start;
-        out.resize(out.len() + self.header.len(), 0);
-        out.copy_within(start..start + body, start + self.header.len());
-        out[start..start + self.header.len()].copy_from_slice(&self.header);
+        self.room = self.header.len();
+        out.splice(start..body_at, self.header.iter().copied());
         Ok(true)
     }
 

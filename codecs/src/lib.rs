@@ -62,12 +62,13 @@ pub const CODECS: Codecs = Codecs {
 /// How much time to spend on choosing and coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Level {
-    /// The usually best chains and rANS only; zstd (level 1) for opaque bytes.
+    /// The usually best chains and rANS only, rows not told apart; zstd (level 1) for opaque bytes.
     Fast,
-    /// Every sensible chain is estimated; zstd (level 3) where a sample shows repeats.
+    /// Every sensible chain is ranked by a sample; zstd (level 3) where a sample shows repeats.
     #[default]
     Default,
-    /// Several chains and coders are tried in full; zstd level 9, and 19 for opaque bytes.
+    /// Several chains and coders are tried in full, context mixing among them, which reads and writes tens of megabytes a
+    /// second; zstd level 9, and 19 for opaque bytes.
     Max,
 }
 

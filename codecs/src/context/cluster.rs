@@ -37,11 +37,9 @@ impl Group {
     /// A group of one context, of which `key` (in units of 2^-16) is expected to be the mean token where there are too few to
     /// tell.
     pub(super) fn new(member: u16, counts: &Counts, key: u64) -> Self {
-        let mut group = Self { members: vec![member], counts: Box::new(*counts), total: 0, key, most: 0, cost: 0 };
-        for (token, count) in (0..=255).zip(counts) {
-            group.total += count;
-            group.most = if *count > 0 { token } else { group.most };
-        }
+        let total = counts.iter().sum();
+        let most = counts.iter().rposition(|count| *count > 0).unwrap_or(0) as u8;
+        let mut group = Self { members: vec![member], counts: Box::new(*counts), total, key, most, cost: 0 };
         if group.total >= ENOUGH {
             group.key = group.mean();
         }
@@ -50,17 +48,17 @@ impl Group {
 
     /// The mean token, in units of 2^-16.
     pub(super) fn mean(&self) -> u64 {
-        let sum: u64 = self.used().zip(0u64..).map(|(count, token)| u64::from(*count) * token).sum();
+        let sum: u64 = self.used().iter().enumerate().map(|(token, count)| u64::from(*count) * token as u64).sum();
         (sum << 16) / u64::from(self.total.max(1))
     }
 
-    fn used(&self) -> impl Iterator<Item = &u32> {
-        self.counts.iter().take(usize::from(self.most) + 1)
+    fn used(&self) -> &[u32] {
+        &self.counts[..=usize::from(self.most)]
     }
 
-    fn join(&mut self, other: Self) {
-        self.members.extend(other.members);
-        for (count, added) in self.counts.iter_mut().zip(*other.counts) {
+    fn join(&mut self, other: &Self) {
+        self.members.extend_from_slice(&other.members);
+        for (count, added) in self.counts.iter_mut().zip(other.used()) {
             *count += added;
         }
         self.total += other.total;
@@ -101,12 +99,12 @@ pub(super) fn cluster(groups: Vec<Group>, scale: Scale, level: Level) -> (Vec<Gr
     for group in single {
         match groups.last_mut() {
             // Neighbours in this order that have few words are joined unseen.
-            Some(last) if last.total < least || (group.total < least && group.total < 32) => last.join(group),
+            Some(last) if last.total < least || (group.total < least && group.total < 32) => last.join(&group),
             _ => groups.push(group),
         }
     }
     for group in &mut groups {
-        group.cost = cost(scale, group.total, group.counts.iter().copied());
+        group.cost = cost(scale, group.total, group.used().iter().copied());
     }
     let mut joint: Vec<u64> = groups.windows(2).map(|pair| joint_cost(scale, &pair[0], &pair[1])).collect();
     loop {
@@ -117,7 +115,7 @@ pub(super) fn cluster(groups: Vec<Group>, scale: Scale, level: Level) -> (Vec<Gr
         }
         let right = groups.remove(best + 1);
         let cost = joint.remove(best);
-        groups[best].join(right);
+        groups[best].join(&right);
         groups[best].cost = cost;
         if best > 0 {
             joint[best - 1] = joint_cost(scale, &groups[best - 1], &groups[best]);

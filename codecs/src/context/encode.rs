@@ -102,7 +102,7 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
         let place = if packed.token_bits == 8 { place } else { at..at + packed.symbols };
         at += if packed.token_bits == 8 { 0 } else { packed.symbols };
         total += packed.symbols;
-        let segment = Segment::put(packed.token_bits, &packed.counts, packed.symbols, &mut heads);
+        let segment = Segment::put(level, packed.token_bits, &packed.counts, packed.symbols, &mut heads);
         segments.push((segment, place));
         if bucket + 1 < params.buckets {
             put_varint(&mut heads, len as u64);
@@ -131,11 +131,12 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
         }
     });
     let mut escape_head = Vec::new();
-    let escape_segment = Segment::put(8, &histogram(escapes), escapes.len(), &mut escape_head);
+    let escape_segment = Segment::put(level, 8, &histogram(escapes), escapes.len(), &mut escape_head);
     put_varint(&mut escape_head, escapes.len() as u64);
 
     let mut class_head = Vec::new();
-    let class_segment = params.runs.map(|_| Segment::put(8, &histogram(classes), classes.len(), &mut class_head));
+    let class_segment =
+        params.runs.map(|_| Segment::put(level, 8, &histogram(classes), classes.len(), &mut class_head));
     params.lanes = lanes(classes.len() + total + escapes.len());
     params.put(word, prediction.is_some(), out);
     out.extend_from_slice(&class_head);
@@ -263,36 +264,49 @@ struct Packed {
     counts: Counts,
 }
 
+/// Buckets of more tokens than this are judged by a part of them.
+const MANY: usize = 16 << 10;
+
+/// A part of a large bucket: 8 runs, spread evenly.
+fn some_of(tokens: &[u8]) -> Vec<u8> {
+    let run = tokens.len() / 64;
+    (0..8).flat_map(|index| &tokens[(tokens.len() - run) / 7 * index..][..run]).copied().collect()
+}
+
 /// Puts the tokens of a bucket into symbols, several in one, at the start of `symbols`, where that is no longer.
 fn pack_bucket(isa: Isa, level: Level, tokens: &[u8], symbols: &mut [u8]) -> Packed {
-    let counts = histogram(tokens);
-    let mut least = cost(&counts, tokens.len());
-    let mut best = Packed { token_bits: 8, symbols: tokens.len(), counts };
-    if tokens.len() < 64 {
-        return best;
+    let part = if tokens.len() > MANY { Some(some_of(tokens)) } else { None };
+    let token_bits = token_bits(isa, level, part.as_deref().unwrap_or(tokens), symbols);
+    if token_bits == 8 {
+        return Packed { token_bits, symbols: tokens.len(), counts: histogram(tokens) };
     }
+    let symbols = &mut symbols[..tokens.len().div_ceil((8 / token_bits) as usize)];
+    kernel::pack(isa, token_bits, tokens, symbols);
+    Packed { token_bits, symbols: symbols.len(), counts: histogram(symbols) }
+}
+
+/// The bits of a token with which a bucket like `tokens` is smallest. `scratch` is overwritten.
+fn token_bits(isa: Isa, level: Level, tokens: &[u8], scratch: &mut [u8]) -> u32 {
+    if tokens.len() < 64 {
+        return 8;
+    }
+    let counts = histogram(tokens);
+    let (mut best, mut least) = (8, cost(&counts, tokens.len()));
     for token_bits in [4u32, 2, 1] {
-        let per_symbol = 8 / token_bits as usize;
         let most = (1usize << token_bits) - 1;
         let escaped: u32 = counts[most..].iter().sum();
         // An escape costs its own code beside its symbol's.
         if escaped as usize * 32 > tokens.len() || level == Level::Fast && token_bits != 4 {
             break;
         }
-        let len = tokens.len().div_ceil(per_symbol);
-        kernel::pack(isa, token_bits, tokens, &mut symbols[..len]);
-        let counts = histogram(&symbols[..len]);
-        let found = cost(&counts, len) + ((u64::from(escaped) * 5) << 16);
+        let symbols = &mut scratch[..tokens.len().div_ceil((8 / token_bits) as usize)];
+        kernel::pack(isa, token_bits, tokens, symbols);
+        let found = cost(&histogram(symbols), symbols.len()) + ((u64::from(escaped) * 5) << 16);
         // Fewer symbols are decoded faster: worth half a percent.
         if found > least + least / 256 {
             break;
         }
-        least = found;
-        best = Packed { token_bits, symbols: len, counts };
-    }
-    // The last form tried may not be the best one.
-    if best.token_bits < 8 {
-        kernel::pack(isa, best.token_bits, tokens, &mut symbols[..best.symbols]);
+        (best, least) = (token_bits, found);
     }
     best
 }

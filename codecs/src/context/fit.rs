@@ -301,6 +301,9 @@ impl Sample {
         let used = seen.iter().enumerate().filter(|(_, seen)| seen.0 > 0);
         let last_bin = used.map(|(index, _)| index % bins).max().unwrap_or(0);
         let most = Params::most_low_bits(subject.word) as u8;
+        // What is left of a residual then has a mean of 8 to 16 either way, in which finer steps hide nothing. Short words seldom
+        // come that far: twice as much is let through for fewer of them to need low bits.
+        let kept_bits = if subject.word.bytes <= 2 { 4 } else { 3 };
         let mut found = vec![Context::default(); contexts];
         let mut keys = vec![0u64; contexts];
         for (((found, seen), keys), step) in
@@ -316,8 +319,7 @@ impl Sample {
                     let trust = 1.0 + PRIOR / *count as f32;
                     mean = mean.clamp(own / trust, own * trust);
                 }
-                // What is left then has a mean of 8 to 16 either way, in which finer steps hide nothing.
-                let low_bits = (mean as u64).checked_ilog2().map_or(0, |top| top.saturating_sub(3) as u8);
+                let low_bits = (mean as u64).checked_ilog2().map_or(0, |top| top.saturating_sub(kept_bits) as u8);
                 context.low_bits = subject.low_bits.unwrap_or(low_bits).min(most);
                 // Folding doubles it.
                 *key = ((131_072.0 * mean) as u64) >> context.low_bits;
@@ -329,11 +331,12 @@ impl Sample {
         for (counts, _) in self.counts.iter_mut().zip(&seen).filter(|(_, seen)| seen.0 > 0) {
             counts.fill(0);
         }
+        let counted = self.counts.as_flattened_mut();
         for (residual, place) in self.residuals.iter().zip(&self.places) {
             let place = usize::from(*place);
             let kept = residual >> found[place].low_bits;
             let token = (kept << 1 ^ kept >> 63) as u64;
-            self.counts[place][token.min(255) as usize] += 1;
+            counted[256 * place + token.min(255) as usize] += 1;
         }
         let seen_indices = (0..contexts).filter(|index| seen[*index].0 > 0);
         let groups = seen_indices.map(|index| Group::new(index as u16, &self.counts[index], keys[index])).collect();
@@ -361,22 +364,19 @@ impl Sample {
     /// How many sampled words each context has, and the sum of their residuals' magnitudes.
     fn seen(&mut self, subject: &Subject<'_>, classes: usize, bins: usize) -> Vec<(u32, u64)> {
         self.places.clear();
-        if classes == 1 {
-            self.places.extend(self.bins.iter().map(|bin| u16::from(*bin)));
-        } else {
-            let pairs = self.bins.iter().zip(&self.classes);
-            self.places.extend(pairs.map(|(bin, class)| u16::from(*class) * bins as u16 + u16::from(*bin)));
+        self.places.resize(self.bins.len(), 0);
+        let pairs = self.bins.iter().zip(&self.classes);
+        for (place, (bin, class)) in self.places.iter_mut().zip(pairs) {
+            *place = u16::from(*class) * bins as u16 + u16::from(*bin);
         }
         // In four parts, so that words of one context do not wait for one another.
         let contexts = classes * bins;
         let mut parts = vec![(0u32, 0u64); 4 * contexts];
-        for (residuals, places) in self.residuals.chunks(4).zip(self.places.chunks(4)) {
-            for ((part, residual), place) in parts.chunks_mut(contexts).zip(residuals).zip(places) {
-                let seen = &mut part[usize::from(*place)];
-                seen.0 += 1;
-                // Far outliers say nothing about the others.
-                seen.1 += residual.unsigned_abs().min(1 << 48);
-            }
+        for (index, (residual, place)) in self.residuals.iter().zip(&self.places).enumerate() {
+            let seen = &mut parts[index % 4 * contexts + usize::from(*place)];
+            seen.0 += 1;
+            // Far outliers say nothing about the others.
+            seen.1 += residual.unsigned_abs().min(1 << 48);
         }
         let (seen, others) = parts.split_at_mut(contexts);
         for other in others.chunks(contexts) {

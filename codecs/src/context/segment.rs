@@ -5,13 +5,13 @@
 //! whether all symbols are one, which then follows as a byte. Otherwise the table follows (see the `model` module of
 //! [`crate::entropy`]).
 
-use crate::CodecError;
 use crate::entropy::model::{MOST_PRECISION, Model};
 use crate::entropy::{self, Counts};
 use crate::kernel::{
     self, COARSE_BITS, DecodeTables, EncodeTables, FINE_BITS, Isa, LANES, MANY_LANES, STATE_LOW, rans_decode,
     rans_decode_wide, rans_encode, rans_encode_wide,
 };
+use crate::{CodecError, Level};
 
 /// Symbols that share their probabilities.
 pub(super) struct Segment {
@@ -36,7 +36,7 @@ impl Segment {
     }
 
     /// The segment for symbols with these counts (`len` in all), its head appended to `out`.
-    pub(super) fn put(token_bits: u32, counts: &Counts, len: usize, out: &mut Vec<u8>) -> Self {
+    pub(super) fn put(level: Level, token_bits: u32, counts: &Counts, len: usize, out: &mut Vec<u8>) -> Self {
         let packing = (8 / token_bits).ilog2() as u8;
         let mut values = (0..=255u8).filter(|value| counts[usize::from(*value)] > 0);
         let first = values.next().unwrap_or(0);
@@ -44,11 +44,12 @@ impl Segment {
             out.extend([packing << 5 | 1 << 7, first]);
             return Self { token_bits, coding: Coding::Constant(first) };
         }
-        let (mut model, mut precision) = Model::fit(counts, len, COARSE_BITS);
+        let fit = if level == Level::Max { Model::fit } else { Model::fit_fast };
+        let (mut model, mut precision) = fit(counts, len, COARSE_BITS);
         let most = counts.iter().max().map_or(0, |most| *most as usize);
         // Only where one value is very frequent do rare ones, with their least share, cost it much.
         if most > len - len / 8 {
-            let (fine, fine_precision) = Model::fit(counts, len, FINE_BITS);
+            let (fine, fine_precision) = fit(counts, len, FINE_BITS);
             let cost = model.cost(counts);
             let saved = cost.saturating_sub(fine.cost(counts));
             if saved > (16 << 16) && saved * 160 > cost {

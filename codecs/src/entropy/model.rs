@@ -60,6 +60,22 @@ impl Model {
             0x4000..0x4_0000 => &[2, 4, 6],
             _ => &[7],
         };
+        Self::fit_with(candidates, counts, len, bits)
+    }
+
+    /// As [`Self::fit`], by the precision that is best for most streams of that length.
+    pub(crate) fn fit_fast(counts: &Counts, len: usize, bits: u32) -> (Self, u32) {
+        let precision = match len {
+            0..0x400 => &[1],
+            0x400..0x2000 => &[2],
+            0x2000..0x1_0000 => &[3],
+            0x1_0000..0x4_0000 => &[4],
+            _ => &[6],
+        };
+        Self::fit_with(precision, counts, len, bits)
+    }
+
+    fn fit_with(candidates: &[u32], counts: &Counts, len: usize, bits: u32) -> (Self, u32) {
         let fit = |precision: u32| {
             let weight = |value| match counts[usize::from(value)] {
                 0 => None,
@@ -69,6 +85,9 @@ impl Model {
         };
         // The part of the table's size that depends on precision is about its bits for each value.
         let values = counts.iter().filter(|count| **count > 0).count() as u64;
+        if let [precision] = candidates {
+            return fit(*precision);
+        }
         let cost = |(model, precision): &(Self, u32)| model.cost(counts) + (values << 16) * u64::from(*precision);
         let (first, others) = candidates.split_first().map_or((7, candidates), |(first, others)| (*first, others));
         let mut best = fit(first);

@@ -141,7 +141,10 @@ impl EncodeTables {
         self.bits = bits;
         let mut start = 0;
         for ((entry, symbol), frequency) in self.entries.iter_mut().zip(&mut self.symbols).zip(frequencies) {
-            *entry = EncodeEntry::new(bits, *frequency, start);
+            // Divisions are slow, and most symbols do not occur.
+            if *frequency > 0 {
+                *entry = EncodeEntry::new(bits, *frequency, start);
+            }
             *symbol = u32::from(*frequency) | u32::from(start) << 16;
             start += frequency;
         }
