@@ -199,16 +199,29 @@ impl BaseRef {
 
 /// Puts the words at bytes `at..at + len` of the base, zeros where `bytes` is `None`, where the transpose has them.
 fn scatter(t: &Transpose, at: usize, len: usize, bytes: Option<&[u8]>, out: &mut [u8]) {
-    let word = usize::from(t.word);
-    let words = (out.len() / word) as u64;
-    for index in 0..len / word {
-        let source = (at / word + index) as u64;
-        let target = (source % t.column) * t.row + source / t.column;
-        let Some(target) = target.checked_sub(t.phase).filter(|target| *target < words) else { continue };
-        let target = target as usize * word;
-        match bytes {
-            Some(bytes) => out[target..target + word].copy_from_slice(&bytes[index * word..(index + 1) * word]),
-            None => out[target..target + word].fill(0),
+    match t.word {
+        1 => scatter_words::<1>(t, at, len, bytes, out),
+        2 => scatter_words::<2>(t, at, len, bytes, out),
+        4 => scatter_words::<4>(t, at, len, bytes, out),
+        _ => scatter_words::<8>(t, at, len, bytes, out),
+    }
+}
+
+/// [`scatter`] for words of `WORD` bytes. Row by row of the base, and of each row only the columns that are rows of the block:
+/// the bases of a tensor's blocks are put together in the time that its words take, not its words times its blocks.
+fn scatter_words<const WORD: usize>(t: &Transpose, at: usize, len: usize, bytes: Option<&[u8]>, out: &mut [u8]) {
+    let (from, to) = ((at / WORD) as u64, ((at + len) / WORD) as u64);
+    let end = t.phase + (out.len() / WORD) as u64;
+    let (words, _) = out.as_chunks_mut::<WORD>();
+    let sources = bytes.map(|bytes| bytes.as_chunks::<WORD>().0);
+    for row in from / t.column..to.div_ceil(t.column) {
+        let start = row * t.column;
+        // Word `column * t.row + row` of the transpose has to lie in the block.
+        let first = t.phase.saturating_sub(row).div_ceil(t.row).max(from.saturating_sub(start));
+        let last = end.saturating_sub(row).div_ceil(t.row).min(t.column).min(to - start);
+        for column in first..last {
+            let target = (column * t.row + row - t.phase) as usize;
+            words[target] = sources.map_or([0; WORD], |words| words[(start + column - from) as usize]);
         }
     }
 }

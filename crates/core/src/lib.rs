@@ -10,7 +10,7 @@ pub mod limits;
 pub mod progress;
 pub mod wire;
 
-pub use base::{BaseRange, BaseRef};
+pub use base::{BaseRange, BaseRef, Transpose};
 pub use digest::{Digest, Sha256, sha256};
 pub use dtype::{DType, FloatFormat};
 pub use layout::{Layout, LayoutError, Segment, TensorView};
