@@ -13,7 +13,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use shard_codecs::{Base, Block, Encoder, Level};
 use shard_core::limits::{Cut, MAX_DEPTH};
-use shard_core::{BaseRef, Digest, Layout, NoProgress, Progress, Sha256, TensorView, sha256};
+use shard_core::{BaseRange, BaseRef, Digest, Layout, NoProgress, Progress, Sha256, TensorView, sha256};
 use shard_formats::Source;
 use shard_formats::cut::Cutter;
 use shard_manifest::{BlockSpan, ContentManifest, ManifestSegment};
@@ -21,7 +21,7 @@ use shard_store::{EntryKey, EntryKind, EntrySink};
 
 use crate::blocks::{BlockReader, block_key};
 use crate::error::{RepoError, Result};
-use crate::parent::BasePlan;
+use crate::parent::{BasePlan, MAX_WORK, Sketches};
 
 /// Files up to this size, in bytes, are not worth starting threads for.
 const INLINE: u64 = 1 << 20;
@@ -67,17 +67,18 @@ pub(crate) struct Kept {
 }
 
 /// Parses, cuts, encodes and stores a file and its manifest. `earlier` gives the manifests of files that may predict it,
-/// likeliest first.
+/// likeliest first; `sketches` are those of the files before, if several are kept in one go.
 pub(crate) fn keep_file(
     source: &dyn Source,
     path: &Path,
     earlier: impl FnOnce(&Layout) -> Result<Vec<Arc<ContentManifest>>>,
+    sketches: &mut Sketches,
     sink: &dyn EntrySink,
     options: SnapshotOptions,
     progress: &dyn Progress,
 ) -> Result<Kept> {
     let parsed = shard_formats::parse(source).map_err(RepoError::io("cannot read", path))?;
-    let plan = BasePlan::new(&parsed.layout, &earlier(&parsed.layout)?);
+    let plan = BasePlan::new(&parsed.layout, &earlier(&parsed.layout)?, source, path, sink, sketches)?;
     let (mut manifest, mut cost) = snapshot(source, path, &parsed.layout, &plan, sink, options, progress)?;
     let mut note = parsed.note.map(|note| note.to_string());
     let (id, bytes) = match manifest.encode() {
@@ -243,7 +244,13 @@ struct BlockJob<'a> {
 
 impl<'a> BlockJob<'a> {
     fn worker(&'a self) -> Worker<'a> {
-        Worker { job: self, encoder: Encoder::new(self.level), reader: BlockReader::new(self.sink), base: Vec::new() }
+        Worker {
+            job: self,
+            encoder: Encoder::new(self.level),
+            reader: BlockReader::new(self.sink),
+            base: Vec::new(),
+            works: HashMap::new(),
+        }
     }
 }
 
@@ -252,6 +259,8 @@ struct Worker<'a> {
     encoder: Encoder,
     reader: BlockReader<'a>,
     base: Vec<u8>,
+    /// How many blocks have to be decoded before an earlier one, as far as that was looked up.
+    works: HashMap<Digest, u32>,
 }
 
 impl Worker<'_> {
@@ -309,29 +318,74 @@ impl Worker<'_> {
         Ok(Some(reference))
     }
 
-    /// The planned base, moved towards its keyframe where the chain would become too long.
+    /// The planned base, moved towards its keyframes where it would take too many blocks to read.
     fn find_base(&mut self, slot: &Slot) -> Result<Option<BaseRef>> {
         let Some(mut reference) = self.job.plan.base(slot.segment, slot.offset, slot.data.len()) else {
             return Ok(None);
         };
         for range in &mut reference.ranges {
-            let Some(mut id) = range.block else { continue };
-            if self.depth(id)? >= MAX_DEPTH {
-                while self.depth(id)? > 0 {
-                    let (header, _) = self.reader.header(&block_key(id))?;
-                    // Only a base that lies under the block byte for byte can stand in for it.
-                    let whole = header.base.filter(|base| base.transpose.is_none() && base.ranges.len() == 1);
-                    let Some(below) = whole.and_then(|base| base.ranges.first().copied()) else { return Ok(None) };
-                    let (Some(next), true) = (below.block, below.len >= range.start + range.len) else {
-                        return Ok(None);
-                    };
-                    range.start += below.start;
-                    id = next;
+            let Some(id) = range.block else { continue };
+            if self.depth(id)? >= MAX_DEPTH && !self.move_to_keyframe(range)? {
+                return Ok(None);
+            }
+        }
+        // A run of one block takes as many as its chain is deep.
+        if reference.ranges.len() > 1 && self.work(&reference, MAX_WORK)? > MAX_WORK {
+            for range in &mut reference.ranges {
+                if !self.move_to_keyframe(range)? {
+                    return Ok(None);
                 }
-                range.block = Some(id);
+            }
+            if self.work(&reference, MAX_WORK)? > MAX_WORK {
+                return Ok(None);
             }
         }
         Ok(Some(reference))
+    }
+
+    /// Follows the chain of a run's block down to the keyframe, and puts that in its place; false where it is no chain.
+    fn move_to_keyframe(&mut self, range: &mut BaseRange) -> Result<bool> {
+        let Some(mut id) = range.block else { return Ok(true) };
+        while self.depth(id)? > 0 {
+            let (header, _) = self.reader.header(&block_key(id))?;
+            // Only a base that lies under the block byte for byte can stand in for it.
+            let whole = header.base.filter(|base| base.transpose.is_none() && base.ranges.len() == 1);
+            let Some(below) = whole.and_then(|base| base.ranges.first().copied()) else { return Ok(false) };
+            let (Some(next), true) = (below.block, below.len >= range.start + range.len) else { return Ok(false) };
+            range.start += below.start;
+            id = next;
+        }
+        range.block = Some(id);
+        Ok(true)
+    }
+
+    /// How many blocks have to be decoded for a base, or a number above `most`.
+    fn work(&mut self, reference: &BaseRef, most: u32) -> Result<u32> {
+        let mut work = 0;
+        for id in reference.ranges.iter().filter_map(|range| range.block) {
+            work += 1 + self.work_below(id, most.saturating_sub(work))?;
+            if work > most {
+                break;
+            }
+        }
+        Ok(work)
+    }
+
+    /// How many blocks have to be decoded before this one, or a number above `most`.
+    fn work_below(&mut self, id: Digest, most: u32) -> Result<u32> {
+        if self.depth(id)? == 0 {
+            return Ok(0);
+        }
+        if let Some(known) = self.works.get(&id) {
+            return Ok(*known);
+        }
+        let (header, _) = self.reader.header(&block_key(id))?;
+        let Some(base) = header.base else { return Ok(0) };
+        let work = self.work(&base, most)?;
+        if work <= most {
+            self.works.insert(id, work);
+        }
+        Ok(work)
     }
 
     fn depth(&self, id: Digest) -> Result<u32> {

@@ -16,7 +16,7 @@ use shard_store::{EntryKind, FileStat, Nonce, RefState, RefUpdate, StatEntry, Ta
 
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
-use crate::parent::{MAX_CANDIDATES, by_nearness};
+use crate::parent::{MAX_CANDIDATES, Sketches, by_nearness};
 use crate::repository::{Repository, STAGE};
 use crate::snapshot::{Kept, SnapshotCost, keep_file, put_object};
 use crate::worktree::{Found, tree_mode};
@@ -98,6 +98,7 @@ impl Repository {
             objects: Objects::new(&transaction),
             began,
             staged: BTreeMap::new(),
+            sketches: Sketches::default(),
         };
         for file in found.into_values() {
             let (entry, added) = adder.add(&file, &tree, progress)?;
@@ -184,6 +185,7 @@ struct Adder<'a> {
     began: i64,
     /// What this call staged so far: base candidates for what follows.
     staged: BTreeMap<String, (FileEntry, StatEntry)>,
+    sketches: Sketches,
 }
 
 impl Adder<'_> {
@@ -226,8 +228,10 @@ impl Adder<'_> {
             &file
         };
         let (transaction, options) = (self.transaction, self.repository.snapshot_options());
+        let mut sketches = std::mem::take(&mut self.sketches);
         let earlier = |layout: &Layout| self.earlier(&found.path, tree, !layout.tensors.is_empty());
-        let kept = keep_file(source, &place, earlier, transaction, options, progress)?;
+        let kept = keep_file(source, &place, earlier, &mut sketches, transaction, options, progress)?;
+        self.sketches = sketches;
         if !found.metadata.is_symlink() {
             let now = fs::metadata(&place).map_err(read)?;
             if FileStat::new(&now) != FileStat::new(&found.metadata) || now.len() != kept.manifest.size {

@@ -1,26 +1,98 @@
 //! Base search: which stored bytes are likely to predict a new file's tensors.
 //!
-//! A tensor's base is the tensor of the same name and element type in an earlier file: the file whose tensors match best (among
-//! equals the previous version of the same path, then its nearest predecessor), then any other, so that renamed files and
-//! re-sharded sets find theirs. Shapes are equal, or differ only in the first dimension (rows were appended or dropped). Equal content under
-//! another name needs no base: it is the same block.
+//! First by [`name`]: that costs a look at manifests only, and is right nearly always. What is left is sought by [`content`]:
+//! other names, transposed matrices, rows that moved to other tensors. Equal content needs no base: it is the same block.
+
+mod content;
+mod name;
+mod rows;
+mod sketch;
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use shard_codecs::Rows;
 use shard_core::limits::MAX_BASE_RANGES;
-use shard_core::{BaseRange, BaseRef, DType, Layout, Segment, TensorView};
+use shard_core::{BaseRange, BaseRef, DType, Layout, Segment, TensorView, Transpose};
+use shard_formats::Source;
 use shard_history::natural_cmp;
 use shard_manifest::{BlockSpan, ContentManifest};
+use shard_store::EntrySource;
+
+use crate::error::Result;
+
+pub(crate) use sketch::Sketches;
 
 /// Most earlier files that are looked at for one new file.
 pub(crate) const MAX_CANDIDATES: usize = 32;
 
-/// For each segment of a new file, the segment of an earlier one that predicts it.
+/// Most blocks that are decoded to read one whose base is more than one run of bytes: twice a chain of whole blocks. A transposed
+/// block needs its whole base, so this is also the most blocks that a tensor has which is looked at as a transposed base.
+pub(crate) const MAX_WORK: u32 = 16;
+
+/// A segment of an earlier file that is one tensor.
+#[derive(Clone)]
+struct Earlier {
+    manifest: Arc<ContentManifest>,
+    segment: usize,
+}
+
+impl Earlier {
+    fn len(&self) -> u64 {
+        self.manifest.segments.get(self.segment).map_or(0, |segment| segment.len)
+    }
+
+    fn blocks(&self) -> &[BlockSpan] {
+        self.manifest.segments.get(self.segment).map_or(&[], |segment| &segment.blocks)
+    }
+
+    /// Appends the runs of blocks that bytes `start..start + len` lie in.
+    fn put_ranges(&self, mut start: u64, mut len: u64, ranges: &mut Vec<BaseRange>) {
+        let blocks = self.blocks();
+        let Some(cut) = blocks.first().map(|block| u64::from(block.len)).filter(|cut| *cut > 0) else { return };
+        let mut index = usize::try_from(start / cut).unwrap_or(usize::MAX);
+        start %= cut;
+        while len > 0 {
+            let Some(block) = blocks.get(index).filter(|block| u64::from(block.len) > start) else { return };
+            let run = (u64::from(block.len) - start).min(len);
+            ranges.push(BaseRange { block: Some(block.id), start: start as u32, len: run as u32 });
+            len -= run;
+            start = 0;
+            index += 1;
+        }
+    }
+}
+
+/// A run of bytes of an earlier tensor, or of nothing.
+#[derive(Clone)]
+struct Piece {
+    from: Option<Earlier>,
+    /// Where it starts in the earlier tensor, in bytes.
+    start: u64,
+    /// Its length in bytes.
+    len: u64,
+}
+
+/// What predicts a tensor.
+#[derive(Clone)]
+enum Prediction {
+    /// Pieces laid end to end, and zeros beyond them.
+    Pieces(Vec<Piece>),
+    /// The transpose of a matrix: its number of rows and of columns, and the bytes of a word.
+    Transposed { of: Earlier, rows: u64, columns: u64, word: u8 },
+}
+
+impl Prediction {
+    fn whole(earlier: Earlier) -> Self {
+        let len = earlier.len();
+        Self::Pieces(vec![Piece { from: Some(earlier), start: 0, len }])
+    }
+}
+
+/// For each segment of a new file, what predicts it.
 pub(crate) struct BasePlan {
-    segments: Vec<Option<(Arc<ContentManifest>, usize)>>,
+    segments: Vec<Option<Prediction>>,
     /// For each segment that is one tensor, its type and shape.
     tensors: Vec<Option<(DType, Vec<u64>)>>,
 }
@@ -31,20 +103,32 @@ impl BasePlan {
         Self { segments: vec![None; segments], tensors: vec![None; segments] }
     }
 
-    /// Plans the bases of a file from earlier ones, best first. Ties between equally good files go to the earlier in the
-    /// list.
-    pub(crate) fn new(layout: &Layout, earlier: &[Arc<ContentManifest>]) -> Self {
-        let mut indexes: Vec<NameIndex> = earlier.iter().map(NameIndex::new).collect();
-        // Stable: equal scores keep the caller's order.
-        indexes.sort_by_key(|index| std::cmp::Reverse(index.score(layout)));
+    /// Plans the bases of a file, whose bytes are `source`, from earlier ones, best first. Ties between equally good files go
+    /// to the earlier in the list. Blocks of earlier files are read from `store` only for tensors that no earlier file has
+    /// under their name; those that are damaged are no candidates.
+    ///
+    /// # Errors
+    /// What reading the file or the store says, other than that stored data is damaged.
+    pub(crate) fn new(
+        layout: &Layout,
+        earlier: &[Arc<ContentManifest>],
+        source: &dyn Source,
+        path: &Path,
+        store: &dyn EntrySource,
+        sketches: &mut Sketches,
+    ) -> Result<Self> {
         let mut plan = Self::none(layout.segments.len());
         for tensor in whole_tensors(layout) {
-            let exact = indexes.iter().find_map(|index| index.find(tensor, true));
             plan.tensors[tensor.segment] = Some((tensor.dtype, tensor.shape.clone()));
-            plan.segments[tensor.segment] =
-                exact.or_else(|| indexes.iter().find_map(|index| index.find(tensor, false)));
         }
-        plan
+        let named = name::find(layout, earlier);
+        for (segment, found) in &named.found {
+            plan.segments[*segment] = Some(Prediction::whole(found.earlier.clone()));
+        }
+        for (segment, prediction) in content::find(layout, &named, source, path, store, sketches)? {
+            plan.segments[segment] = Some(prediction);
+        }
+        Ok(plan)
     }
 
     /// How the rows of a segment's tensor lie from `offset` bytes on.
@@ -53,34 +137,48 @@ impl BasePlan {
         Rows::of(*dtype, shape, offset)
     }
 
-    /// The bytes that predict the `len` bytes at `offset` of a segment: the same range of the earlier tensor, and zeros
-    /// where that is shorter.
+    /// The bytes that predict the `len` bytes at `offset` of a segment: those that lie there in the prediction, and zeros where
+    /// it has none.
     pub(crate) fn base(&self, segment: usize, offset: u64, len: usize) -> Option<BaseRef> {
-        let (manifest, earlier) = self.segments.get(segment)?.as_ref()?;
-        let blocks = &manifest.segments.get(*earlier)?.blocks;
-        let cut = u64::from(blocks.first()?.len);
-        let mut index = usize::try_from(offset / cut.max(1)).ok()?;
-        let mut start = offset - index as u64 * cut;
         let mut ranges = Vec::with_capacity(1);
-        let mut left = len as u64;
-        while left > 0 {
-            let Some(BlockSpan { id, len: block_len }) = blocks.get(index).filter(|span| u64::from(span.len) > start)
-            else {
-                break;
-            };
-            let run = (u64::from(*block_len) - start).min(left);
-            ranges.push(BaseRange { block: Some(*id), start: start as u32, len: run as u32 });
-            left -= run;
-            start = 0;
-            index += 1;
+        let transpose = match self.segments.get(segment)?.as_ref()? {
+            Prediction::Pieces(pieces) => {
+                put_pieces(pieces, offset, len as u64, &mut ranges);
+                None
+            }
+            Prediction::Transposed { of, rows, columns, word } => {
+                of.put_ranges(0, of.len(), &mut ranges);
+                Some(Transpose { word: *word, row: *rows, column: *columns, phase: offset / u64::from(*word) })
+            }
+        };
+        let is_something = ranges.iter().any(|range| range.block.is_some());
+        (is_something && ranges.len() <= MAX_BASE_RANGES).then_some(BaseRef { ranges, transpose })
+    }
+}
+
+/// Appends the runs that lie under the `len` bytes at `offset`; holes where there is nothing.
+fn put_pieces(pieces: &[Piece], offset: u64, len: u64, ranges: &mut Vec<BaseRange>) {
+    let end = offset + len;
+    let mut at = 0u64;
+    let mut filled = offset;
+    for piece in pieces {
+        let (from, to) = (at.max(offset), (at + piece.len).min(end));
+        if let Some(earlier) = piece.from.as_ref().filter(|_| from < to) {
+            put_hole(from - filled, ranges);
+            let before: u64 = ranges.iter().map(|range| u64::from(range.len)).sum();
+            earlier.put_ranges(piece.start + (from - at), to - from, ranges);
+            let now: u64 = ranges.iter().map(|range| u64::from(range.len)).sum();
+            filled = from + (now - before);
         }
-        if ranges.is_empty() || ranges.len() >= MAX_BASE_RANGES {
-            return None;
-        }
-        if left > 0 {
-            ranges.push(BaseRange { block: None, start: 0, len: left as u32 });
-        }
-        Some(BaseRef { ranges, transpose: None })
+        at += piece.len;
+    }
+    put_hole(end - filled, ranges);
+}
+
+fn put_hole(len: u64, ranges: &mut Vec<BaseRange>) {
+    if len > 0 {
+        // No longer than a block.
+        ranges.push(BaseRange { block: None, start: 0, len: len as u32 });
     }
 }
 
@@ -97,49 +195,13 @@ fn is_whole(tensor: &TensorView, segment: impl Fn(usize) -> Option<Segment>) -> 
         && segment.dtype == Some(tensor.dtype)
 }
 
-/// An earlier file's tensors by name.
-struct NameIndex {
-    manifest: Arc<ContentManifest>,
-    by_name: HashMap<String, usize>,
-}
-
-impl NameIndex {
-    fn new(manifest: &Arc<ContentManifest>) -> Self {
-        let segment = |index: usize| {
-            let segment = manifest.segments.get(index)?;
-            Some(Segment { len: segment.len, dtype: segment.dtype })
-        };
-        let by_name = manifest
-            .tensors
-            .iter()
-            .enumerate()
-            .filter(|(_, tensor)| is_whole(tensor, segment))
-            .map(|(index, tensor)| (tensor.name.clone(), index))
-            .collect();
-        Self { manifest: Arc::clone(manifest), by_name }
-    }
-
-    /// Bytes of the new file that this one predicts.
-    fn score(&self, layout: &Layout) -> u64 {
-        whole_tensors(layout)
-            .filter(|tensor| self.find(tensor, true).is_some())
-            .filter_map(TensorView::byte_len)
-            .fold(0, u64::saturating_add)
-    }
-
-    fn find(&self, tensor: &TensorView, exact: bool) -> Option<(Arc<ContentManifest>, usize)> {
-        let earlier = &self.manifest.tensors[*self.by_name.get(&tensor.name)?];
-        let fits = earlier.dtype == tensor.dtype && shapes_fit(tensor.dtype, &earlier.shape, &tensor.shape, exact);
-        fits.then(|| (Arc::clone(&self.manifest), earlier.segment))
-    }
-}
-
-fn shapes_fit(dtype: DType, earlier: &[u64], new: &[u64], exact: bool) -> bool {
-    if exact {
-        return earlier == new;
-    }
-    let rows_differ = earlier.len() == new.len() && !new.is_empty() && earlier[1..] == new[1..];
-    rows_differ && dtype.storage_unit().0 == 1
+/// The tensors of an earlier file that have a segment of their own, by index.
+fn earlier_tensors(manifest: &ContentManifest) -> impl Iterator<Item = (usize, &TensorView)> {
+    let segment = |index: usize| {
+        let segment = manifest.segments.get(index)?;
+        Some(Segment { len: segment.len, dtype: segment.dtype })
+    };
+    manifest.tensors.iter().enumerate().filter(move |(_, tensor)| is_whole(tensor, segment))
 }
 
 /// Orders the paths of earlier files by how likely they are the parent of a new file at `path`: its nearest predecessor
@@ -152,3 +214,6 @@ pub(crate) fn by_nearness<'a>(path: &str, earlier: impl Iterator<Item = &'a str>
     before.extend(after);
     before
 }
+
+#[cfg(test)]
+mod tests;
