@@ -11,6 +11,7 @@ use shard_datasets::real::{Recorded, pairs, recorded, shard_data};
 use shard_tests::bitx::bitx;
 use shard_tests::payload::payload;
 use shard_tests::process::{Shard, exit, sum_in};
+use shard_tests::rewrite::{Tensor, read, write};
 use shard_tests::tree::{digests, sizes};
 use tempfile::TempDir;
 
@@ -151,6 +152,83 @@ fn the_next_checkpoint_of_a_series_is_a_tenth_smaller_than_bitx() {
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// What changes the tensors of a model.
+type Change = fn(Vec<Tensor>) -> Vec<Tensor>;
+
+fn under_other_names(tensors: Vec<Tensor>) -> Vec<Tensor> {
+    tensors.into_iter().map(|tensor| Tensor { name: format!("model.{}", tensor.name), ..tensor }).collect()
+}
+
+/// Under names that say nothing.
+fn numbered(tensors: Vec<Tensor>) -> Vec<Tensor> {
+    tensors.into_iter().enumerate().map(|(number, tensor)| tensor.named(format!("{:03}", number * 37 % 101))).collect()
+}
+
+/// The square matrices and those that are wider than high transposed.
+fn transposed(tensors: Vec<Tensor>) -> Vec<Tensor> {
+    let turn = |tensor: Tensor| match tensor.shape[..] {
+        [rows, columns] if rows > 2 && rows <= columns => tensor.transposed(),
+        _ => tensor,
+    };
+    under_other_names(tensors).into_iter().map(turn).collect()
+}
+
+/// Query, key and value as one; the first layer of an MLP, or all three where they are one, in halves.
+fn cut_anew(tensors: Vec<Tensor>) -> Vec<Tensor> {
+    let all = under_other_names(tensors);
+    let find = |name: &str| all.iter().find(|tensor| tensor.name == name).cloned();
+    let mut new = Vec::new();
+    for tensor in &all {
+        let name = |from: &str, to: &str| tensor.name.replace(from, to);
+        if tensor.shape.len() == 2 && tensor.name.contains(".query.") {
+            let parts = ["query", "key", "value"].map(|part| find(&name("query", part)).unwrap());
+            new.push(Tensor::stacked(&parts).named(name("query", "qkv")));
+        } else if tensor.shape.len() == 2 && ["intermediate", "c_fc", "c_attn"].iter().any(|p| tensor.name.contains(p))
+        {
+            let half = tensor.shape[0] / 2;
+            new.push(tensor.rows(0..half).named(name("weight", "0.weight")));
+            new.push(tensor.rows(half..2 * half).named(name("weight", "1.weight")));
+        } else if tensor.shape.len() != 2 || !(tensor.name.contains(".key.") || tensor.name.contains(".value.")) {
+            new.push(tensor.clone());
+        }
+    }
+    new
+}
+
+#[test]
+fn a_real_checkpoint_under_other_names_or_in_other_cuts_costs_what_it_costs_under_its_own() {
+    let series = data().join("series");
+    let folder = TempDir::new().unwrap();
+    let changes: [(&str, Change); 4] = [
+        ("other names", under_other_names),
+        ("names that say nothing", numbered),
+        ("transposed", transposed),
+        ("cut anew", cut_anew),
+    ];
+    for (from, to) in [("finetune-bf16/base", "finetune-bf16/step0100"), ("gpt-bf16/step0350", "gpt-bf16/step0420")] {
+        let place = |name: &str| series.join(format!("{name}.safetensors"));
+        let (first, second) = (folder.path().join("first.safetensors"), folder.path().join("second.safetensors"));
+        fs::copy(place(from), &first).unwrap();
+        let grown = |tensors: &[Tensor]| {
+            fs::write(&second, write(tensors)).unwrap();
+            let names = [Path::new("first.safetensors"), Path::new("second.safetensors")];
+            packed(folder.path(), &names) - packed(folder.path(), &names[..1])
+        };
+        let tensors = read(&fs::read(place(to)).unwrap());
+        let named = grown(&tensors);
+        let mut failures = Vec::new();
+        for (what, change) in changes {
+            let found = grown(&change(tensors.clone()));
+            let share = 100.0 * (found as f64 / named as f64 - 1.0);
+            println!("{to}, {what}: {found} bytes, {share:+.2}% of {named}");
+            if share >= 3.0 {
+                failures.push(format!("{to}, {what}: {found} bytes, expected {named} within 3%"));
+            }
+        }
+        assert!(failures.is_empty(), "{failures:#?}");
+    }
 }
 
 #[test]
