@@ -11,7 +11,7 @@
 //! | residual | byte | wire id; its parameters follow (none so far) |
 //! | coding | byte | wire id of the filter or the context coder; its parameters follow: for escape and sparse the number of exceptional words (varint) |
 //! | bases | | one reference for each base that the predictor has (parent, affine: one; pair: one that stands for the newer version and the older, one after the other). Short base: the digest of a block that is, whole, the base, 32 bytes. Otherwise the form of [`BaseRef::put`] |
-//! | streams | | for each stream of the filter, in its order: the entropy coder (byte, wire id) and, where the coder's output has no fixed length for its input, the stored length (varint). The context coder and mixing have one stream: its stored length (varint) |
+//! | streams | | for each stream of the filter, in its order: the entropy coder (byte, wire id) and, where the coder's output has no fixed length for its input, the stored length (varint). The context coder and mixing, which are for blocks of at most 4 MiB, have one stream: its stored length (varint) |
 //!
 //! The body is the stored streams one after the other, then the bytes after the last whole word as they are. How many
 //! streams there are, and how long each is decoded, follows from the filter, the word, the raw length and the filter's
@@ -228,6 +228,9 @@ impl BlockHeader {
             };
         }
         if !coding.is_filter() {
+            if raw_len as usize > MAX_BLOCK {
+                return Err(CodecError::Chain("context coders are for shorter blocks"));
+            }
             stored[0] = reader.varint_up_to(raw_len.into(), "stored length")? as u32;
         }
         let coders = coders.get(..lengths.as_slice().len()).unwrap_or_default();

@@ -214,6 +214,8 @@ impl Encoder {
                     put_stream(workspace, stream, out)?;
                 }
             }
+            // A reader holds several buffers of the block's length at once.
+            None if block.data.len() > MAX_BLOCK => return Ok(false),
             None => {
                 let rows = block.rows;
                 let (bases, parents) = parents_of(block.base.map(|base| base.bytes), block.data.len(), words.len());

@@ -4,10 +4,12 @@
 //!
 //! - a byte: bits 0 and 1 the number of rANS states (0: 1, 1: 4, 2: 32, 3: 64), bit 2 whether runs have classes, bit 3 whether
 //!   bins are the mantissa's in some class;
-//! - with a prediction: the key that bin 0 starts at (varint), and the number of bins less 1 (byte, below 64). Without: the origin
-//!   (a word), and there is one bin;
-//! - with classes: their number less 2 (byte, below 7), words of a run and words of the first run before the block (varints);
-//! - where bins are the mantissa's: a byte, bit `c` of which says so for class `c`;
+//! - with a prediction: the key that bin 0 starts at (varint, no larger than a key can be; 0 where words are no floats), and the
+//!   number of bins less 1 (byte, below 64). Without: the origin (a word), and there is one bin;
+//! - with classes: their number less 2 (byte, below 7), words of a run (at least [`LEAST_RUN`]) and words of the first run before
+//!   the block (varints);
+//! - where bins are the mantissa's (which takes a prediction, and signed floats): a byte, not 0, bit `c` of which says so for
+//!   class `c`;
 //! - the number of buckets less 1 (byte, below 32);
 //! - bits, least significant first: for each class and each bin the number of low bits, as the gamma code of one more than the
 //!   zigzag of its difference to what is expected (one less than the bin before, not below 0; for a class's first bin
@@ -28,6 +30,9 @@ use crate::{CodecError, kernel::LANES};
 
 /// Most classes of runs.
 pub(super) const MAX_CLASSES: usize = 8;
+
+/// Fewest words of a run: naming the classes of shorter ones costs a reader more than it tells.
+const LEAST_RUN: u32 = 16;
 
 /// What follows from a context.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -201,7 +206,8 @@ impl Params {
         };
         let (mut first_key, mut origin, mut bins) = (0, 0, 1);
         if predicted {
-            first_key = reader.varint_up_to(u64::from(u16::MAX), "first key")? as u32;
+            let most = word.float.map_or(0, |float| (1 << float.exponent) - 1);
+            first_key = reader.varint_up_to(most, "first key")? as u32;
             bins = usize::from(reader.u8()?) + 1;
         } else {
             for index in 0..word.bytes {
@@ -213,17 +219,24 @@ impl Params {
             let classes = usize::from(reader.u8()?) + 2;
             let len = reader.varint_up_to(u64::from(u32::MAX), "words of a run")? as u32;
             let phase = reader.varint_up_to(u64::from(u32::MAX), "words before the block")? as u32;
-            if classes > MAX_CLASSES || phase >= len {
+            if classes > MAX_CLASSES || len < LEAST_RUN || phase >= len {
                 return Err(body("a context block has impossible runs"));
             }
             runs = Some((Rows { len, phase }, classes));
         }
-        let mantissa_classes = if flags & 8 != 0 { reader.u8()? } else { 0 };
+        let classes = runs.map_or(1, |(_, classes)| classes);
+        let mut mantissa_classes = 0;
+        if flags & 8 != 0 {
+            mantissa_classes = reader.u8()?;
+            let known = mantissa_classes > 0 && u32::from(mantissa_classes) < 1 << classes;
+            if !known || !predicted || !word.sign_magnitude() {
+                return Err(body("a context block has mantissa bins for no class"));
+            }
+        }
         let buckets = usize::from(reader.u8()?) + 1;
         if bins > BINS || buckets > MAX_BUCKETS {
             return Err(body("a context block has too many bins or buckets"));
         }
-        let classes = runs.map_or(1, |(_, classes)| classes);
         let id_bits = (buckets as u32 - 1).checked_ilog2().map_or(0, |top| top + 1);
         let most = Self::most_low_bits(word) as i32;
         let mut bits = BitReader::new(data.get(reader.position()..).unwrap_or_default());
