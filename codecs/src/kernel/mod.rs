@@ -343,4 +343,6 @@ pub(crate) fn unpack(isa: Isa, bits: u32, symbols: &[u8], tokens: &mut [u8]) {
 }
 
 #[cfg(test)]
+mod context_tests;
+#[cfg(test)]
 mod tests;

@@ -8,19 +8,19 @@ fn words(bytes: usize) -> Vec<Word> {
     all.filter(|word| word.bytes == bytes).collect()
 }
 
-/// A stream's tables and its words for 32 states.
-struct Coded {
+/// A stream's tables and its words for `N` states.
+struct Coded<const N: usize> {
     tables: Box<DecodeTables>,
-    states: [u32; LANES],
+    states: [u32; N],
     words: Vec<u8>,
 }
 
 /// Encodes with plain division, as the format is defined, to check the reciprocals against.
-fn encode_by_division(bits: u32, frequencies: &[u16; 256], data: &[u8]) -> ([u32; LANES], Vec<u8>) {
-    let mut states = [STATE_LOW; LANES];
+fn encode_by_division<const N: usize>(bits: u32, frequencies: &[u16; 256], data: &[u8]) -> ([u32; N], Vec<u8>) {
+    let mut states = [STATE_LOW; N];
     let mut words = Vec::new();
     for (index, symbol) in data.iter().enumerate().rev() {
-        let state = &mut states[index % LANES];
+        let state = &mut states[index % N];
         let frequency = u32::from(frequencies[usize::from(*symbol)]);
         let start: u32 = frequencies[..usize::from(*symbol)].iter().map(|f| u32::from(*f)).sum();
         if u64::from(*state) >= u64::from(frequency) << (32 - bits) {
@@ -32,7 +32,7 @@ fn encode_by_division(bits: u32, frequencies: &[u16; 256], data: &[u8]) -> ([u32
     (states, words.iter().flat_map(|word| word.to_le_bytes()).collect())
 }
 
-fn code(fine: bool, data: &[u8]) -> Coded {
+fn frequencies_of(fine: bool, data: &[u8]) -> [u16; 256] {
     let bits = if fine { FINE_BITS } else { COARSE_BITS };
     let most = (3u64 << bits) / 4;
     let mut frequencies = histogram(data).map(|count| match count {
@@ -41,17 +41,31 @@ fn code(fine: bool, data: &[u8]) -> Coded {
     });
     let rest = (1 << bits) - frequencies.iter().sum::<u16>();
     *frequencies.iter_mut().max().unwrap() += rest;
+    frequencies
+}
+
+/// Encodes with 64 states and so much room for words; the states and words.
+fn run_encoder(isa: Isa, tables: &EncodeTables, data: &[u8], room: usize) -> Option<([u32; MANY_LANES], Vec<u8>)> {
+    let mut words = vec![0; room];
+    let mut states = [STATE_LOW; MANY_LANES];
+    let first = rans_encode_wide(isa, tables, &mut states, data, &mut words, room)?;
+    Some((states, words.split_off(first)))
+}
+
+fn code<const N: usize>(fine: bool, data: &[u8]) -> Coded<N> {
+    let bits = if fine { FINE_BITS } else { COARSE_BITS };
+    let frequencies = frequencies_of(fine, data);
     let mut encode_tables = EncodeTables::new();
     encode_tables.fill(bits, &frequencies);
     let mut tables = Box::new(DecodeTables::new());
     tables.fill(fine, &frequencies);
     let (expected_states, mut expected_words) = encode_by_division(bits, &frequencies, data);
     expected_words.as_chunks_mut::<2>().0.reverse();
-    let end = 2 * data.len() + 2 * LANES;
+    let end = 2 * data.len() + 2 * N;
     let mut words = vec![0; end];
-    let mut states = [STATE_LOW; LANES];
+    let mut states = [STATE_LOW; N];
     for isa in Isa::available() {
-        states = [STATE_LOW; LANES];
+        states = [STATE_LOW; N];
         let first = rans_encode_wide(isa, &encode_tables, &mut states, data, &mut words, end).unwrap();
         assert_eq!((states, &words[first..]), (expected_states, &expected_words[..]), "{isa:?}");
     }
@@ -59,13 +73,13 @@ fn code(fine: bool, data: &[u8]) -> Coded {
     Coded { tables, states, words }
 }
 
-fn decode(isa: Isa, fine: bool, coded: &Coded, len: usize) -> Option<(usize, [u32; LANES], Vec<u8>)> {
+fn decode<const N: usize>(isa: Isa, fine: bool, coded: &Coded<N>, len: usize) -> Option<(usize, [u32; N], Vec<u8>)> {
     let mut states = coded.states;
     let mut out = vec![0; len];
     let used = if fine {
-        rans_decode_wide::<true, LANES>(isa, &coded.tables, &mut states, &coded.words, &mut out)
+        rans_decode_wide::<true, N>(isa, &coded.tables, &mut states, &coded.words, &mut out)
     } else {
-        rans_decode_wide::<false, LANES>(isa, &coded.tables, &mut states, &coded.words, &mut out)
+        rans_decode_wide::<false, N>(isa, &coded.tables, &mut states, &coded.words, &mut out)
     };
     used.map(|used| (used, states, out))
 }
@@ -88,16 +102,44 @@ fn symbols() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+fn check_rans<const N: usize>(data: &[u8], fine: bool) -> Result<(), TestCaseError> {
+    let coded = code::<N>(fine, data);
+    for isa in Isa::available() {
+        let expected = (coded.words.len(), [STATE_LOW; N], data.to_vec());
+        prop_assert_eq!(decode(isa, fine, &coded, data.len()), Some(expected), "{:?}", isa);
+    }
+    Ok(())
+}
+
+fn check_forged_words<const N: usize>(
+    data: &[u8],
+    fine: bool,
+    flips: &[(usize, u8)],
+    cut: usize,
+) -> Result<(), TestCaseError> {
+    let mut coded = code::<N>(fine, data);
+    for (at, bits) in flips {
+        coded.states[at % N] ^= u32::from(*bits) << (at % 25);
+        let len = coded.words.len().max(1);
+        if let Some(byte) = coded.words.get_mut(at % len) {
+            *byte ^= bits;
+        }
+    }
+    coded.words.truncate(cut % (2 * coded.words.len() + 1));
+    let expected = decode(Isa::SCALAR, fine, &coded, data.len());
+    for isa in Isa::available() {
+        prop_assert_eq!(&decode(isa, fine, &coded, data.len()), &expected, "{:?}", isa);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn rans_is_the_same_everywhere(data in symbols(), fine: bool) {
-        let coded = code(fine, &data);
-        for isa in Isa::available() {
-            let expected = (coded.words.len(), [STATE_LOW; LANES], data.clone());
-            prop_assert_eq!(decode(isa, fine, &coded, data.len()), Some(expected), "{:?}", isa);
-        }
+        check_rans::<LANES>(&data, fine)?;
+        check_rans::<MANY_LANES>(&data, fine)?;
     }
 
     #[test]
@@ -107,18 +149,23 @@ proptest! {
         flips in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..20),
         cut in any::<usize>(),
     ) {
-        let mut coded = code(fine, &data);
-        for (at, bits) in &flips {
-            coded.states[at % LANES] ^= u32::from(*bits) << (at % 25);
-            let len = coded.words.len().max(1);
-            if let Some(byte) = coded.words.get_mut(at % len) {
-                *byte ^= bits;
-            }
-        }
-        coded.words.truncate(cut % (2 * coded.words.len() + 1));
-        let expected = decode(Isa::SCALAR, fine, &coded, data.len());
+        check_forged_words::<LANES>(&data, fine, &flips, cut)?;
+        check_forged_words::<MANY_LANES>(&data, fine, &flips, cut)?;
+    }
+
+    #[test]
+    fn words_that_do_not_fit_are_told_of_everywhere(data in symbols(), fine: bool, room in any::<usize>()) {
+        let coded = code::<MANY_LANES>(fine, &data);
+        let room = room % (coded.words.len() + 1);
+        // Whole groups want room for a word a state, whether they use it or not.
+        let tight = room < coded.words.len();
+        let bits = if fine { FINE_BITS } else { COARSE_BITS };
+        let mut tables = EncodeTables::new();
+        tables.fill(bits, &frequencies_of(fine, &data));
+        let scalar = run_encoder(Isa::SCALAR, &tables, &data, room);
+        prop_assert!(!tight || scalar.is_none());
         for isa in Isa::available() {
-            prop_assert_eq!(&decode(isa, fine, &coded, data.len()), &expected, "{:?}", isa);
+            prop_assert_eq!(run_encoder(isa, &tables, &data, room), scalar.clone(), "{:?}", isa);
         }
     }
 
