@@ -7,10 +7,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use shard_codecs::kernel::Isa;
-use shard_codecs::{Base, Block, BlockHeader, CODECS, Decoder, Encoder, Level, Shape, Word};
+use shard_codecs::{Base, Block, BlockHeader, CODECS, Decoder, Encoder, Level, Rows, Shape, Word};
 use shard_core::{BaseRange, BaseRef, DType, sha256};
 
 const FIXTURES: &str = include_str!("fixtures/blocks.txt");
+
+/// Words of a row, where the content has rows.
+const ROW: u64 = 96;
 
 /// A block of `len` bytes and its base. Word `i` of the base is `i * 0x9e3779b97f4a7c15`; the block's is near it.
 fn content(name: &str, word: usize, len: usize) -> (Vec<u8>, Vec<u8>) {
@@ -25,6 +28,10 @@ fn content(name: &str, word: usize, len: usize) -> (Vec<u8>, Vec<u8>) {
             "zeros" if draw % 4 != 0 => 0,
             "small" if (draw >> 3) % 32 != 0 => draw % 9,
             "tail" if draw % 400 == 0 => before ^ ((draw >> 9) % 120),
+            // Rows that move by more than others, and words by less the larger they are; rows that move by their mantissa.
+            "rows" => before.wrapping_add(draw % 16 >> (before >> 12 & 3) << (index / ROW % 3 * 2)),
+            "mantissas" if index / ROW % 3 > 0 => before.wrapping_add((before >> 17 & 63) * 3 >> 4),
+            "mantissas" => before.wrapping_add(draw % 4096),
             "jumps" if draw % 16 == 0 => before ^ 0xfff,
             "text" => u64::from(b"{\"weight\": [1, 2]}, "[index as usize % 20]),
             _ => before,
@@ -65,6 +72,16 @@ fn cases() -> Vec<(Option<DType>, &'static str, usize, Shape)> {
     // Many rare values beside a very frequent one: what fine probabilities are for.
     let skewed = Shape::legal(Word::of(Some(DType::I8))).find(|shape| shape.to_string() == "parent+ulp");
     cases.push((Some(DType::I8), "tail", 60_000, skewed.unwrap()));
+    let of = |dtype, name| Shape::legal(Word::of(Some(dtype))).find(|shape| shape.to_string() == name).unwrap();
+    // Classes of runs, several buckets, mantissa bins, fine probabilities, several tokens in a symbol, 64 states.
+    for (dtype, name, len) in [
+        (DType::BF16, "rows", 7_001),
+        (DType::F32, "mantissas", 14_003),
+        (DType::I8, "tail", 60_000),
+        (DType::BF16, "rare", 1_600_001),
+    ] {
+        cases.push((Some(dtype), name, len, of(dtype, "parent+step+context")));
+    }
     cases.push((None, "text", 400, Shape::legal(Word::of(None)).next().unwrap()));
     cases
 }
@@ -76,7 +93,8 @@ fn encode(dtype: Option<DType>, name: &str, len: usize, shape: Shape) -> Option<
     if shape.predictor.bases() == 2 {
         reference.ranges.push(BaseRange { block: Some(sha256(b"older")), ..reference.ranges[0] });
     }
-    let block = Block { data: &data, dtype, rows: None, base: Some(Base { reference: &reference, bytes: &base }) };
+    let rows = matches!(name, "rows" | "mantissas").then_some(Rows { len: ROW as u32, phase: 0 });
+    let block = Block { data: &data, dtype, rows, base: Some(Base { reference: &reference, bytes: &base }) };
     let mut stored = Vec::new();
     let encoded = Encoder::new(Level::Default).encode_with(shape, &block, &mut stored).ok()?;
     Some((encoded.chain.to_string(), stored))
