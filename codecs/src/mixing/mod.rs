@@ -48,7 +48,7 @@ pub(crate) fn encode(
     let mut low_bits = Vec::new();
     let mut noise = WrittenNoise { writer: LowBitWriter::new(&mut low_bits), values: Vec::new(), widths: Vec::new() };
     let mut encoder = BitEncoder::new(&mut code);
-    let mut model = Model::new(word, rows);
+    let mut model = Model::new(word, rows, words.len() / word.bytes);
     let mut tile = Tile::new();
     let size = TILE * word.bytes;
     for (words, prediction) in words.chunks(size).zip(prediction.chunks(size)) {
@@ -88,7 +88,8 @@ pub(crate) fn decode(
     let mut reader = WireReader::new(stored);
     let len = reader.varint_up_to(u64::from(u32::MAX), "words of a row")? as u32;
     let phase = reader.varint_up_to(u64::from(u32::MAX), "words before the block")? as u32;
-    let first_key = reader.varint_up_to(u64::from(u16::MAX), "first key")? as u32;
+    let most = word.float.map_or(0, |float| (1 << float.exponent) - 1);
+    let first_key = reader.varint_up_to(most, "first key")? as u32;
     let code_len = reader.varint_up_to(stored.len() as u64, "length of the arithmetic code")? as usize;
     if phase > 0 && phase >= len {
         return Err(body("rows are impossible"));
@@ -98,7 +99,7 @@ pub(crate) fn decode(
     let (code, low) = rest.split_at_checked(code_len).ok_or(body("the arithmetic code is cut short"))?;
     let mut decoder = BitDecoder::new(code);
     let mut noise = Bits { data: low, at: 0 };
-    let mut model = Model::new(word, rows);
+    let mut model = Model::new(word, rows, words.len() / word.bytes);
     let mut tile = Tile::new();
     let size = TILE * word.bytes;
     for (words, prediction) in words.chunks_mut(size).zip(prediction.chunks(size)) {

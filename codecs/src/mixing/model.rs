@@ -97,10 +97,11 @@ fn relative(scale: Log, bin: u8) -> usize {
 }
 
 impl Model {
-    pub(super) fn new(word: Word, rows: Option<Rows>) -> Self {
-        // Very long rows tell little by their columns, and would need memory.
+    /// For `words` words.
+    pub(super) fn new(word: Word, rows: Option<Rows>, words: usize) -> Self {
+        // Very long rows tell little by their columns, and would need memory; columns that do not come again tell nothing.
         let width = rows.map_or(1, |rows| rows.len as usize);
-        let columns = if (2..=1 << 20).contains(&width) { width } else { 1 };
+        let columns = if (2..=words.min(1 << 20)).contains(&width) { width } else { 1 };
         // Classes 1 to 2^depth are the leaves of a tree of 2^depth - 1 nodes; node 0 is the bit for class 0.
         let depth = (8 * word.bytes).ilog2();
         let table = |contexts: usize| vec![Estimate::EVEN; contexts << depth];
