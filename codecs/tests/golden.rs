@@ -29,8 +29,8 @@ fn content(name: &str, word: usize, len: usize) -> (Vec<u8>, Vec<u8>) {
             "small" if (draw >> 3) % 32 != 0 => draw % 9,
             "tail" if draw % 400 == 0 => before ^ ((draw >> 9) % 120),
             // Rows that move by more than others, and words by less the larger they are; rows that move by their mantissa.
-            "rows" => before.wrapping_add(draw % 16 >> (before >> 12 & 3) << (index / ROW % 3 * 2)),
-            "mantissas" if index / ROW % 3 > 0 => before.wrapping_add((before >> 17 & 63) * 3 >> 4),
+            "rows" => before.wrapping_add(((draw % 16) >> (before >> 12 & 3)) << (index / ROW % 3 * 2)),
+            "mantissas" if !(index / ROW).is_multiple_of(3) => before.wrapping_add(((before >> 17 & 63) * 3) >> 4),
             "mantissas" => before.wrapping_add(draw % 4096),
             "jumps" if draw % 16 == 0 => before ^ 0xfff,
             "text" => u64::from(b"{\"weight\": [1, 2]}, "[index as usize % 20]),

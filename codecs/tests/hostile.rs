@@ -509,7 +509,7 @@ fn a_measured_process() {
     let mut out = vec![0xee; MAX_BLOCK];
     let base = vec![0x11; MAX_BLOCK];
     let mut run = |bytes: &[u8]| -> Result<(), CodecError> {
-        let (header, len) = BlockHeader::read(&bytes)?;
+        let (header, len) = BlockHeader::read(bytes)?;
         let raw_len = header.raw_len as usize;
         let base = &base[..raw_len * header.chain.predictor().bases()];
         decoder.decode(&header, &bytes[len..], Some(base), &mut out[..raw_len])
