@@ -18,7 +18,7 @@ const LEAST_COMMIT: f64 = 0.5;
 /// A checkout has at least this share of the speed of `zstd -d`.
 const LEAST_CHECKOUT: f64 = 1.0;
 /// No command takes more memory, in bytes.
-const MOST_MEMORY: u64 = 512 << 20;
+pub(crate) const MOST_MEMORY: u64 = 512 << 20;
 
 const MODEL: &str = "model.safetensors";
 const VERSIONS: [&str; 2] = ["first version", "second version"];

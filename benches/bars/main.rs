@@ -1,12 +1,14 @@
 //! The project's performance bars: what `shard` does against a yardstick, in the same run and on the same machine, so that
 //! the numbers hold anywhere. Exits with 1 where a bar is missed and with 2 where it could not be measured.
 //!
-//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|history] [--slack 1] [--dir DIR]`
+//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|history|codec] [--slack 1] [--dir DIR]`
 //!
 //! Without `--bench` among the arguments (which `cargo bench` adds and `cargo test` does not) nothing is measured.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(unix), allow(dead_code, reason = "what measures memory and syncs is written for Unix alone"))]
 
+#[cfg(unix)]
+mod codec;
 #[cfg(unix)]
 mod history;
 #[cfg(unix)]
@@ -23,6 +25,12 @@ use clap::{Parser, ValueEnum};
 /// What any step may fail with.
 type Failure = Box<dyn std::error::Error>;
 
+/// How often is measured where nothing is said.
+const LARGE_ROUNDS: u32 = 3;
+const CODEC_ROUNDS: u32 = 9;
+/// The codec's memory shows in a pair of files of this size together, in bytes.
+const CODEC_SIZE: u64 = 1 << 30;
+
 /// Measures shard's performance bars.
 #[derive(Debug, Parser)]
 #[command(name = "bars")]
@@ -30,9 +38,9 @@ struct Options {
     /// Size of each of the two large files: bytes, or a number with KiB, MiB or GiB.
     #[arg(long, default_value = "3GiB", value_parser = parse_size)]
     size: u64,
-    /// How often the large files are measured.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
+    /// How often the large files (default: 3) and the blocks of the codec (default: 9) are measured.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
     /// How often each command on a long history is measured.
     #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -60,6 +68,8 @@ enum Part {
     Large,
     /// `status` and `log` on a long history, against git.
     History,
+    /// The codec on recorded checkpoints, against the best peers and SHA-256.
+    Codec,
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
@@ -104,13 +114,20 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<Vec<table::Row>, Failure> {
     std::fs::create_dir_all(&options.dir)?;
     let mut rows = Vec::new();
-    if options.only != Some(Part::History) {
-        let dir = tempfile::Builder::new().prefix("bars-large-").tempdir_in(&options.dir)?;
-        rows.extend(large::measure(dir.path(), options.size, options.rounds)?);
+    let asked = |part| options.only.is_none_or(|only| only == part);
+    let folder = |prefix| tempfile::Builder::new().prefix(prefix).tempdir_in(&options.dir);
+    if asked(Part::Large) {
+        let dir = folder("bars-large-")?;
+        rows.extend(large::measure(dir.path(), options.size, options.rounds.unwrap_or(LARGE_ROUNDS))?);
     }
-    if options.only != Some(Part::Large) {
-        let dir = tempfile::Builder::new().prefix("bars-history-").tempdir_in(&options.dir)?;
+    if asked(Part::History) {
+        let dir = folder("bars-history-")?;
         rows.extend(history::measure(dir.path(), options.commits, options.runs)?);
+    }
+    if asked(Part::Codec) {
+        let dir = folder("bars-codec-")?;
+        let size = options.size.min(CODEC_SIZE);
+        rows.extend(codec::measure(dir.path(), size, options.rounds.unwrap_or(CODEC_ROUNDS))?);
     }
     Ok(rows)
 }

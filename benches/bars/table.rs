@@ -74,6 +74,68 @@ impl Row {
         }
     }
 
+    /// shard's ratio of raw to stored bytes must be at least `least` times the best peer's.
+    pub(crate) fn ratio(bar: &str, peer: f64, ours: f64, least: f64) -> Self {
+        Self {
+            yardstick: format!("{peer:.3}"),
+            ours: format!("{ours:.3}"),
+            ..Self::mean(bar, ours / peer, Some(least))
+        }
+    }
+
+    /// The mean of such ratios by the best peers' must be at least `least`, where that is given.
+    pub(crate) fn mean(bar: &str, mean: f64, least: Option<f64>) -> Self {
+        Self {
+            bar: bar.to_owned(),
+            yardstick: String::new(),
+            ours: String::new(),
+            ratio: format!("{mean:.3}x the ratio"),
+            limit: least.map(|least| format!(">= {least}x")).unwrap_or_default(),
+            passed: least.map(|least| mean >= least),
+            margin: None,
+        }
+    }
+
+    /// shard's ratio of raw to stored bytes must be at least `least`.
+    pub(crate) fn reached(bar: &str, ours: f64, least: f64) -> Self {
+        Self {
+            bar: bar.to_owned(),
+            yardstick: String::new(),
+            ours: format!("{ours:.3}"),
+            ratio: String::new(),
+            limit: format!(">= {least}"),
+            passed: Some(ours >= least),
+            margin: None,
+        }
+    }
+
+    /// shard must store less than `most` percent of the raw bytes.
+    pub(crate) fn share(bar: &str, raw: u64, ours: u64, most: f64) -> Self {
+        let percent = ours as f64 / raw as f64 * 100.0;
+        Self {
+            bar: bar.to_owned(),
+            yardstick: mebibytes(raw),
+            ours: mebibytes(ours),
+            ratio: format!("{percent:.2}% of raw"),
+            limit: format!("< {most}%"),
+            passed: Some(percent < most),
+            margin: None,
+        }
+    }
+
+    /// What a second thread gains must be at least `least` of two threads' worth, or of what it gains the yardstick.
+    pub(crate) fn scaling(bar: &str, yardstick: f64, ours: f64, share: f64, least: f64) -> Self {
+        Self {
+            bar: bar.to_owned(),
+            yardstick: format!("{yardstick:.2}x"),
+            ours: format!("{ours:.2}x"),
+            ratio: format!("{share:.2} of it"),
+            limit: format!(">= {least}"),
+            passed: Some(share >= least),
+            margin: Some(share / least),
+        }
+    }
+
     /// Bytes stored, without a limit.
     pub(crate) fn size(bar: &str, yardstick: u64, ours: u64) -> Self {
         Self {
