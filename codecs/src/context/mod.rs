@@ -2,7 +2,7 @@
 //!
 //! Training moves a weight by about the same amount whatever its size, so the number of units in the last place that it
 //! moves depends on its exponent, which a reader knows from the prediction; and some rows move more than others. Each word
-//! therefore has a *context*: the exponent of its prediction ([`kernel::bins`]) and the class of its run (a row of the tensor,
+//! therefore has a *context*: the exponent of its prediction (`kernel::bins`) and the class of its run (a row of the tensor,
 //! say). A map joins contexts that behave alike into at most 32 *buckets*, and each bucket has its own probabilities. All
 //! contexts are known before decoding starts, so each bucket is decoded at full speed on its own (as in PivCo,
 //! arXiv:2606.05765), and the tokens are put back into the order of words with vector instructions.
@@ -14,8 +14,8 @@
 //!
 //! Stored form:
 //!
-//! 1. parameters ([`params`]);
-//! 2. the heads of the segments ([`segment`]): the classes of runs where there are some, each bucket, the escapes. After the
+//! 1. parameters (`params`);
+//! 2. the heads of the segments (`segment`): the classes of runs where there are some, each bucket, the escapes. After the
 //!    head of each bucket but the last, and that of the escapes, the number of its tokens (varint);
 //! 3. rANS states and words as in [`crate::entropy::Rans`], one set of states for all segments: each segment starts with
 //!    the first state. A constant segment takes none;

@@ -6,7 +6,7 @@ use crate::kernel::{self, Isa, linear};
 /// Predicts each float to be the base's at the same place times a factor: weight decay shrinks all weights alike, and rows that
 /// nothing else touched (tokens that did not occur, under AdamW) are predicted nearly to the bit. Moving averages shrink too.
 ///
-/// The product is rounded as [`linear`] says.
+/// The product is rounded as `kernel::linear` says.
 pub struct Affine;
 
 impl Predictor for Affine {

@@ -6,7 +6,7 @@ use crate::kernel::{self, Isa, linear};
 /// Predicts each float from two earlier versions, a factor each: what moved a weight from the older to the newer goes on moving it,
 /// since optimizers have momentum, and gradients change slowly.
 ///
-/// The sum is rounded as [`linear`] says.
+/// The sum is rounded as `kernel::linear` says.
 pub struct Pair;
 
 impl Predictor for Pair {
