@@ -312,6 +312,33 @@ proptest! {
             prop_assert!(is_nearest(float, product, to) || (to == from && !fits(float, product)), "{from:x} {to:x}");
         }
     }
+
+    #[test]
+    fn floats_are_combined(
+        dtype in prop::sample::select(vec![DType::F16, DType::BF16, DType::F32, DType::F64]),
+        words in bytes(1200),
+        others in vec(any::<u8>(), 1200),
+        factors in prop_oneof![any::<[u64; 2]>().prop_map(|bits| bits.map(f64::from_bits)), (0.5f64..2.0).prop_map(|f| [f, 1.0 - f])],
+    ) {
+        let word = Word::of(Some(dtype));
+        let float = word.float.unwrap();
+        let len = words.len() / word.bytes * word.bytes;
+        let (words, others) = (&words[..len], &others[..len]);
+        let mut expected: Option<Vec<u8>> = None;
+        for isa in Isa::available() {
+            let mut out = vec![0xee; len];
+            combine(isa, float, factors, [words, others], &mut out);
+            prop_assert_eq!(&*expected.get_or_insert_with(|| out.clone()), &out, "{:?}", isa);
+        }
+        let combined = expected.unwrap_or_default();
+        for index in 0..len / word.bytes {
+            let (newer, to) = (get(words, word.bytes, index), get(&combined, word.bytes, index));
+            let value = |bits| value_of(float, bits).unwrap_or(f64::NAN);
+            let sum = value(newer) * factors[0] + value(get(others, word.bytes, index)) * factors[1];
+            let sum = if float.mantissa == 52 { sum } else { f64::from(sum as f32) };
+            prop_assert!(is_nearest(float, sum, to) || (to == newer && !fits(float, sum)), "{newer:x} {to:x}");
+        }
+    }
 }
 
 /// The value of a float by its definition; `None` where it is not finite.
