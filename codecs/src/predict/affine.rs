@@ -9,6 +9,9 @@ use crate::kernel::{self, Isa, linear};
 /// The product is rounded as `kernel::linear` says.
 pub struct Affine;
 
+/// What a factor has to save, in bits for 256 words: the context coder makes up for less by itself.
+const WORTHWHILE: u64 = 32;
+
 impl Predictor for Affine {
     fn id(&self) -> u8 {
         2
@@ -46,7 +49,7 @@ impl Predictor for Affine {
         let narrowest = windows.min_by(|(_, a), (_, b)| a.total_cmp(b));
         let densest = narrowest.map(|(window, _)| window.iter().sum::<f64>() / window.len() as f64);
         let candidates = densest.into_iter().chain([products / squares]).filter(|factor| *factor != 1.0);
-        search.best(self, candidates.map(|factor| [factor, 0.0]))
+        search.best(self, WORTHWHILE, candidates.map(|factor| [factor, 0.0]))
     }
     fn predict<'a>(
         &self,

@@ -9,6 +9,9 @@ use crate::kernel::{self, Isa, linear};
 /// The sum is rounded as `kernel::linear` says.
 pub struct Pair;
 
+/// What two factors have to save, in bits for 256 words.
+const WORTHWHILE: u64 = 6;
+
 impl Predictor for Pair {
     fn id(&self) -> u8 {
         3
@@ -39,7 +42,11 @@ impl Predictor for Pair {
             }
         });
         let momentum = products / squares;
-        search.best(self, [momentum, momentum / 2.0].into_iter().map(|momentum| [1.0 + momentum, -momentum]))
+        search.best(
+            self,
+            WORTHWHILE,
+            [momentum, momentum / 2.0].into_iter().map(|momentum| [1.0 + momentum, -momentum]),
+        )
     }
     fn predict<'a>(
         &self,

@@ -10,8 +10,6 @@ const ROW: usize = 256;
 const ROWS: usize = 128;
 /// A factor is that of the densest so many rows in 8, and of no fewer than this.
 pub(super) const LEAST: usize = 4;
-/// What a factor has to save, in bits for 256 words.
-const WORTHWHILE: u64 = 6;
 
 /// Looks for a factor on some rows.
 pub(super) struct Search<'a> {
@@ -55,15 +53,16 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The factors that save most over the first base as it is, if any save enough.
+    /// The factors that save most over the first base as it is, if any save `worthwhile` bits for 256 words.
     pub(super) fn best(
         &self,
         predictor: &dyn Predictor,
+        worthwhile: u64,
         candidates: impl Iterator<Item = [f64; MAX_FACTORS]>,
     ) -> Option<Factors> {
         let words: u64 = self.rows.iter().map(|row| row.len() as u64).sum();
         let mut best = None;
-        let mut least = self.cost(None)?.checked_sub(WORTHWHILE * words / 256)?;
+        let mut least = self.cost(None)?.checked_sub(worthwhile * words / 256)?;
         for factors in candidates.filter(|factors| factors.iter().all(|factor| factor.is_finite())) {
             let factors = factors.map(f64::to_bits);
             let cost = self.cost(Some((predictor, &factors)))?;
