@@ -46,11 +46,17 @@ pub trait Predictor: Sync {
     /// The number of earlier versions that it needs, at most [`MAX_BASES`]. The base reference stands for one after the other.
     fn bases(&self) -> usize;
     /// The number of factors in the header, at most [`MAX_FACTORS`].
-    fn factors(&self) -> usize;
+    fn factors(&self) -> usize {
+        0
+    }
     /// Whether the predictor is for words of that kind.
-    fn fits(&self, word: Word) -> bool;
+    fn fits(&self, _word: Word) -> bool {
+        true
+    }
     /// Factors that predict better than the simpler predictors do; `None` where there are none.
-    fn find(&self, known: Known<'_>) -> Option<Factors>;
+    fn find(&self, _known: Known<'_>) -> Option<Factors> {
+        Some(Factors::default())
+    }
     /// The predicted words, as many as the block has; `None` predicts zeros. `bases` are as many as
     /// [`Self::bases`] says, as long as each other. What has to be computed goes to `buffer`.
     fn predict<'a>(

@@ -1,4 +1,4 @@
-use super::{Factors, Known, Predictor};
+use super::{Factors, Predictor};
 use crate::chain::Word;
 use crate::kernel::Isa;
 
@@ -14,15 +14,6 @@ impl Predictor for Zero {
     }
     fn bases(&self) -> usize {
         0
-    }
-    fn factors(&self) -> usize {
-        0
-    }
-    fn fits(&self, _word: Word) -> bool {
-        true
-    }
-    fn find(&self, _known: Known<'_>) -> Option<Factors> {
-        Some(Factors::default())
     }
     fn predict<'a>(
         &self,
