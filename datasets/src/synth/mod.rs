@@ -7,6 +7,7 @@
 //! in common (the scale of a row or column) is lost, and a codec that uses it does better on the real pair.
 
 mod pool;
+mod walk;
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -19,6 +20,7 @@ use thiserror::Error;
 
 use crate::rng::Rng;
 use pool::{Kind, Pools};
+pub use walk::{Walk, WalkOptions};
 
 /// Bytes of each file that are made at a time.
 const CHUNK: usize = 1 << 20;
