@@ -10,7 +10,7 @@ use shard_core::NoProgress;
 use shard_core::limits::Cut;
 use shard_datasets::cases::Versions;
 use shard_datasets::rng::Rng;
-use shard_repo::{Archive, CheckoutOptions, CommitOptions, Repository, Settings, SnapshotCost, pack};
+use shard_repo::{Archive, CheckoutOptions, CommitOptions, PackOptions, Repository, Settings, SnapshotCost, pack};
 use shard_tests::rewrite::{Tensor, read, write};
 use shard_tests::tree::files_ending;
 use tempfile::TempDir;
@@ -218,7 +218,7 @@ fn fault_09_a_damaged_candidate_is_none() {
 /// Packs a series into an archive with so many threads, and gives its bytes.
 fn packed(folder: &Path, files: &[PathBuf], threads: usize) -> Vec<u8> {
     let out = folder.join(format!("{threads}.shard"));
-    pack(files, &out, false, Settings { threads, ..Settings::default() }, &NoProgress).unwrap();
+    pack(files, &out, &PackOptions::default(), Settings { threads, ..Settings::default() }, &NoProgress).unwrap();
     fs::read(&out).unwrap()
 }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use shard_core::limits::Cut;
 use shard_core::{DType, NoProgress};
 use shard_datasets::rng::Rng;
-use shard_repo::{Archive, CheckoutOptions, CommitOptions, Repository, Settings, pack};
+use shard_repo::{Archive, CheckoutOptions, CommitOptions, PackOptions, Repository, Settings, pack};
 use shard_tests::odd_files::safetensors;
 
 /// A tensor of a model: its name, type, shape and bytes.
@@ -280,7 +280,7 @@ fn through_an_archive(files: &[Vec<u8>]) {
         fs::write(place, bytes).unwrap();
     }
     let archive = folder.path().join("all.shard");
-    let report = pack(&places, &archive, false, settings(), &NoProgress).unwrap();
+    let report = pack(&places, &archive, &PackOptions::default(), settings(), &NoProgress).unwrap();
     assert_eq!(report.size, fs::metadata(&archive).unwrap().len());
     let out = folder.path().join("out");
     let opened = Archive::open(&archive).unwrap();

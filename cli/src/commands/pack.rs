@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use shard_repo::{PackReport, RepoError, pack};
+use shard_repo::{PackOptions, PackReport, RepoError, pack};
 
 use crate::Context;
 use crate::commands::add::cost_json;
@@ -30,8 +30,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let progress = context.ui.progress();
+    let options = PackOptions { force: args.force, ..PackOptions::default() };
     let report =
-        pack(&args.files, &args.output, args.force, context.settings, progress.as_ref()).map_err(
+        pack(&args.files, &args.output, &options, context.settings, progress.as_ref()).map_err(
             |error| match error {
                 RepoError::WouldOverwrite { .. } => {
                     Failure::from(error).next("choose another name, or --force to replace it")

@@ -7,13 +7,15 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use shard_codecs::Level;
 use shard_core::Progress;
-use shard_core::limits::Cut;
+use shard_core::limits::{Cut, MAX_DEPTH};
 use shard_formats::FileSource;
 use shard_history::{FileEntry, FileMode, natural_cmp, validate_path};
 use shard_manifest::{ArchiveFile, ArchiveRoot, ContentManifest, StorageManifest};
 use shard_store::{ArchiveReader, ArchiveWriter, EntryKey, EntryKind, FileStat};
 
+use crate::base_chain::ChainLimits;
 use crate::checkout::{place_all, prepare_all};
 use crate::error::{RepoError, Result};
 use crate::inspect::storage_manifest;
@@ -23,6 +25,28 @@ use crate::repository::Settings;
 use crate::snapshot::{Kept, SnapshotCost, SnapshotOptions, keep_file, put_object};
 use crate::verify::{VerifyReport, verify_source};
 use crate::worktree::{REPOSITORY_DIR, UNFINISHED, is_unfinished, tree_mode};
+
+/// How to pack.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PackOptions {
+    /// Whether an archive that is there is replaced.
+    pub force: bool,
+    /// The most bases that a block may have on its way to a keyframe, 0 to 8, whatever it takes to decode them. `None` is the
+    /// default rule: any version restores in about three times a keyframe's time at most, or at the highest level 8.
+    pub depth: Option<u32>,
+}
+
+impl PackOptions {
+    pub(crate) fn chains(&self, level: Level) -> Result<ChainLimits> {
+        match self.depth {
+            None => Ok(ChainLimits::of_level(level)),
+            Some(depth) if depth <= MAX_DEPTH => Ok(ChainLimits::of_depth(depth)),
+            Some(depth) => {
+                Err(RepoError::Argument(format!("chains of {depth} bases: readers follow {MAX_DEPTH} at most")))
+            }
+        }
+    }
+}
 
 /// A file that was packed.
 #[derive(Debug, Clone)]
@@ -56,36 +80,24 @@ pub struct PackReport {
 pub fn pack(
     files: &[PathBuf],
     out: &Path,
-    force: bool,
+    options: &PackOptions,
     settings: Settings,
     progress: &dyn Progress,
 ) -> Result<PackReport> {
+    let (force, chains) = (options.force, options.chains(settings.level)?);
     if !force && fs::symlink_metadata(out).is_ok() {
         let paths = vec![out.display().to_string()];
         return Err(RepoError::WouldOverwrite { what: "there is a file already", paths });
-    }
-    let mut inputs = Vec::new();
-    for given in files {
-        collect(given, &archive_path(given)?, out, &mut inputs)?;
     }
     if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         let source = std::io::ErrorKind::NotFound.into();
         return Err(RepoError::Io { path: folder.to_owned(), doing: "there is no such folder", source });
     }
-    if let Some((_, place)) = inputs.iter().find(|(_, place)| same_place(place, out)) {
-        return Err(RepoError::Argument(format!("{} cannot be packed into itself", place.display())));
-    }
-    if inputs.is_empty() {
-        return Err(RepoError::NothingToDo("there is no file to pack".to_owned()));
-    }
-    let mut names = BTreeSet::new();
-    if let Some((path, _)) = inputs.iter().find(|(path, _)| !names.insert(path.clone())) {
-        return Err(RepoError::Argument(format!("two files would be {path:?} in the archive")));
-    }
+    let inputs = inputs(files, Some(out))?;
     let total = inputs.iter().filter_map(|(_, place)| fs::metadata(place).ok()).map(|metadata| metadata.len()).sum();
     progress.begin("packing", Some(total));
     let writer = ArchiveWriter::create(out)?;
-    let options = SnapshotOptions { cut: Cut::V1, level: settings.level, threads: settings.workers() };
+    let options = SnapshotOptions { cut: Cut::V1, level: settings.level, threads: settings.workers(), chains };
     let mut root = ArchiveRoot::default();
     let mut report = Vec::new();
     let mut series: Vec<Arc<ContentManifest>> = Vec::new();
@@ -210,6 +222,25 @@ impl Archive {
     }
 }
 
+/// The files that would be in an archive at `out`, in its order: their paths in it, and their places.
+pub(crate) fn inputs(files: &[PathBuf], out: Option<&Path>) -> Result<Vec<(String, PathBuf)>> {
+    let mut inputs = Vec::new();
+    for given in files {
+        collect(given, &archive_path(given)?, out, &mut inputs)?;
+    }
+    if let Some((_, place)) = inputs.iter().find(|(_, place)| is_output(place, out)) {
+        return Err(RepoError::Argument(format!("{} cannot be packed into itself", place.display())));
+    }
+    if inputs.is_empty() {
+        return Err(RepoError::NothingToDo("there is no file to pack".to_owned()));
+    }
+    let mut names = BTreeSet::new();
+    if let Some((path, _)) = inputs.iter().find(|(path, _)| !names.insert(path.clone())) {
+        return Err(RepoError::Argument(format!("two files would be {path:?} in the archive")));
+    }
+    Ok(inputs)
+}
+
 /// The path that a file given by a user has in an archive: as given where it is relative and stays below the current
 /// folder, else its last part.
 fn archive_path(given: &Path) -> Result<String> {
@@ -230,7 +261,7 @@ fn archive_path(given: &Path) -> Result<String> {
 }
 
 /// Adds a file, or every file of a folder, to the list of what is to be packed.
-fn collect(place: &Path, path: &str, out: &Path, inputs: &mut Vec<(String, PathBuf)>) -> Result<()> {
+fn collect(place: &Path, path: &str, out: Option<&Path>, inputs: &mut Vec<(String, PathBuf)>) -> Result<()> {
     let metadata = fs::metadata(place).map_err(RepoError::io("cannot read", place))?;
     if !metadata.is_dir() {
         validate_path(path).map_err(|error| RepoError::Path { path: place.to_owned(), why: error.to_string() })?;
@@ -244,7 +275,7 @@ fn collect(place: &Path, path: &str, out: &Path, inputs: &mut Vec<(String, PathB
             .file_name()
             .into_string()
             .map_err(|_| RepoError::Path { path: entry.path(), why: "is not valid UTF-8".to_owned() })?;
-        let is_output = same_place(&entry.path(), out);
+        let is_output = is_output(&entry.path(), out);
         // A link to a folder may lead back to where it is.
         let is_linked_folder = entry.path().is_symlink() && entry.path().is_dir();
         if !is_output && !is_linked_folder && name != REPOSITORY_DIR && name != ".git" && !is_unfinished(&name) {
@@ -259,6 +290,6 @@ fn collect(place: &Path, path: &str, out: &Path, inputs: &mut Vec<(String, PathB
     Ok(())
 }
 
-fn same_place(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+fn is_output(place: &Path, out: Option<&Path>) -> bool {
+    out.is_some_and(|out| matches!((place.canonicalize(), out.canonicalize()), (Ok(a), Ok(b)) if a == b))
 }

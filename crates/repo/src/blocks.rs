@@ -7,6 +7,7 @@ use shard_core::limits::{MAX_BLOCK, MAX_DEPTH, MAX_METADATA};
 use shard_core::{BaseRef, Digest, sha256};
 use shard_store::{EntryKey, EntryKind, EntrySource, Location, StoreError};
 
+use crate::base_chain::link_work;
 use crate::error::{RepoError, Result};
 
 /// Decodes entries of one source. A reader keeps its buffers, so make one a thread.
@@ -17,10 +18,19 @@ pub(crate) struct BlockReader<'a> {
     /// Entries that may still be fetched for the one that is being read: bases of many ranges could otherwise lead to more than
     /// any reader has time for.
     fetches: u32,
+    /// The work of decoding what was read last from its keyframes up, and that of the last link of it.
+    work: u32,
+    link: u32,
 }
 
 /// Most entries that are fetched to read one. A chain takes two for each of its blocks, a base of many ranges one for each.
 const MAX_FETCHES: u32 = 1024;
+
+/// Stored bytes of a chain that are kept on the way down, so that they are not fetched again on the way up.
+const KEPT: usize = 2 * MAX_BLOCK;
+
+/// Is shown each block of a chain, the keyframe first: its id, the work of decoding it, and its bytes, which are not proven.
+pub(crate) type Visit<'v> = dyn FnMut(Digest, u32, &[u8]) -> Result<()> + 'v;
 
 /// An entry as it is stored.
 struct Fetched {
@@ -30,15 +40,27 @@ struct Fetched {
     location: Location,
 }
 
+/// An entry that was fetched, and its stored bytes.
+type Kept = (Fetched, Vec<u8>);
+
 impl<'a> BlockReader<'a> {
     pub(crate) fn new(source: &'a dyn EntrySource) -> Self {
-        Self { source, decoder: Decoder::new(), spare: Vec::new(), fetches: MAX_FETCHES }
+        Self { source, decoder: Decoder::new(), spare: Vec::new(), fetches: MAX_FETCHES, work: 0, link: 0 }
     }
 
     /// The decoded bytes of an entry, proven by its id.
     pub(crate) fn read(&mut self, key: &EntryKey, out: &mut Vec<u8>) -> Result<()> {
+        self.begin();
+        self.read_proven(key, out)
+    }
+
+    fn begin(&mut self) {
+        (self.fetches, self.work, self.link) = (MAX_FETCHES, 0, 0);
+    }
+
+    fn read_proven(&mut self, key: &EntryKey, out: &mut Vec<u8>) -> Result<()> {
         self.fetches = MAX_FETCHES;
-        self.read_within(key, out, MAX_DEPTH)?;
+        self.read_within(key, out, MAX_DEPTH, None)?;
         let found = sha256(out);
         if found == key.id { Ok(()) } else { Err(RepoError::WrongBytes { key: *key, found }) }
     }
@@ -47,8 +69,8 @@ impl<'a> BlockReader<'a> {
     pub(crate) fn read_pair(&mut self, keys: [&EntryKey; 2], outs: [&mut Vec<u8>; 2]) -> Result<()> {
         let [first, second] = outs;
         for (key, out) in [(keys[0], &mut *first), (keys[1], &mut *second)] {
-            self.fetches = MAX_FETCHES;
-            self.read_within(key, out, MAX_DEPTH)?;
+            self.begin();
+            self.read_within(key, out, MAX_DEPTH, None)?;
         }
         for (key, found) in keys.into_iter().zip(sha256_pair(first, second)) {
             if found != key.id {
@@ -58,30 +80,52 @@ impl<'a> BlockReader<'a> {
         Ok(())
     }
 
-    /// Follows a chain of whole blocks down by its headers, and decodes it upwards with two buffers, so that a deep chain takes
-    /// no more memory than a shallow one.
-    fn read_within(&mut self, key: &EntryKey, out: &mut Vec<u8>, depth_left: u32) -> Result<()> {
+    /// Shows every block of the chain that an entry is the end of, as long as each leans on one other, whole.
+    pub(crate) fn visit(&mut self, key: &EntryKey, visit: &mut Visit<'_>) -> Result<()> {
+        self.begin();
+        let mut out = self.buffer();
+        self.read_within(key, &mut out, MAX_DEPTH, Some(visit))?;
+        self.spare.push(out);
+        Ok(())
+    }
+
+    /// The work of decoding what was read last from its keyframes up, and that of the last link of it.
+    pub(crate) fn work(&self) -> (u32, u32) {
+        (self.work, self.link)
+    }
+
+    /// Follows a chain of whole blocks down by its headers, and decodes it upwards, keyframe to end, in two buffers that take
+    /// turns as base and output. So nothing in between is written anywhere or hashed, what was decoded last is in the cache when
+    /// it is leant on, and a deep chain takes hardly more memory than a shallow one.
+    fn read_within(
+        &mut self,
+        key: &EntryKey,
+        out: &mut Vec<u8>,
+        depth_left: u32,
+        mut visit: Option<&mut Visit<'_>>,
+    ) -> Result<()> {
         let mut stored = self.buffer();
         let mut fetched = self.fetch(key, &mut stored)?;
-        // The first of a chain is kept as it was fetched, the others are fetched again on the way up.
-        let mut first = None;
-        let mut above: Vec<EntryKey> = Vec::new();
+        let mut above: Vec<(EntryKey, Option<Kept>)> = Vec::new();
+        let mut room = KEPT;
         let mut at = *key;
         // Down, as long as each block leans on one other, whole.
         while let Some(below) = whole(&fetched.header) {
             if above.len() as u32 >= depth_left {
                 return Err(RepoError::TooDeep { key: *key });
             }
-            above.push(at);
-            at = block_key(below);
-            if first.is_none() {
+            let below = block_key(below);
+            let kept = if let Some(left) = room.checked_sub(stored.len()) {
+                room = left;
                 let other = self.buffer();
                 let bytes = std::mem::replace(&mut stored, other);
-                let below = self.fetch(&at, &mut stored)?;
-                first = Some((std::mem::replace(&mut fetched, below), bytes));
+                let next = self.fetch(&below, &mut stored)?;
+                Some((std::mem::replace(&mut fetched, next), bytes))
             } else {
-                fetched = self.fetch(&at, &mut stored)?;
-            }
+                fetched = self.fetch(&below, &mut stored)?;
+                None
+            };
+            above.push((std::mem::replace(&mut at, below), kept));
         }
         let mut base = self.buffer();
         let has_base = match &fetched.header.base {
@@ -94,9 +138,12 @@ impl<'a> BlockReader<'a> {
         };
         self.decode(&at, &fetched, &stored, has_base.then_some(&base[..]), out)?;
         // Up again: what was decoded last is the base of the next.
-        while let Some(key) = above.pop() {
+        while let Some((key, kept)) = above.pop() {
+            if let Some(visit) = visit.as_deref_mut() {
+                visit(at.id, self.work, out)?;
+            }
             std::mem::swap(out, &mut base);
-            let fetched = match first.take_if(|_| above.is_empty()) {
+            let fetched = match kept {
                 Some((fetched, bytes)) => {
                     self.spare.push(std::mem::replace(&mut stored, bytes));
                     fetched
@@ -106,6 +153,9 @@ impl<'a> BlockReader<'a> {
             let bytes = base.get(..fetched.header.raw_len as usize).ok_or(RepoError::BadBase { block: at.id })?;
             self.decode(&key, &fetched, &stored, Some(bytes), out)?;
             at = key;
+        }
+        if let Some(visit) = visit {
+            visit(at.id, self.work, out)?;
         }
         self.spare.push(stored);
         self.spare.push(base);
@@ -137,6 +187,8 @@ impl<'a> BlockReader<'a> {
         out: &mut Vec<u8>,
     ) -> Result<()> {
         out.resize(fetched.header.raw_len as usize, 0);
+        self.link = link_work(&fetched.header);
+        self.work = self.work.saturating_add(self.link);
         self.decoder
             .decode(&fetched.header, stored.get(fetched.len..).unwrap_or_default(), base, out)
             .map_err(|source| RepoError::Decode { key: *key, pack: fetched.location.pack, source })
@@ -145,15 +197,16 @@ impl<'a> BlockReader<'a> {
     /// Puts the `len` bytes that a base reference stands for into `out`.
     fn read_base(&mut self, reference: &BaseRef, len: usize, out: &mut Vec<u8>, depth_left: u32) -> Result<()> {
         out.resize(len, 0);
-        let read = |id: &Digest, buffer: &mut Vec<u8>| self.read_within(&block_key(*id), buffer, depth_left);
+        let read = |id: &Digest, buffer: &mut Vec<u8>| self.read_within(&block_key(*id), buffer, depth_left, None);
         reference.assemble(out, read).map_err(|error| base_error(reference, error))
     }
 
     /// The bytes that would predict a block of `len` bytes, for an encoder. They are proven by their blocks' ids: a delta made
     /// on wrong bytes would be verified with the same wrong bytes, and never be decoded again.
     pub(crate) fn base_bytes(&mut self, reference: &BaseRef, len: usize, out: &mut Vec<u8>) -> Result<()> {
+        self.begin();
         if let Some(id) = whole_base(reference, len as u32) {
-            self.read(&block_key(id), out)?;
+            self.read_proven(&block_key(id), out)?;
             if out.len() < len {
                 return Err(RepoError::BadBase { block: id });
             }
@@ -162,7 +215,7 @@ impl<'a> BlockReader<'a> {
             return Ok(());
         }
         out.resize(len, 0);
-        let read = |id: &Digest, buffer: &mut Vec<u8>| self.read(&block_key(*id), buffer);
+        let read = |id: &Digest, buffer: &mut Vec<u8>| self.read_proven(&block_key(*id), buffer);
         reference.assemble(out, read).map_err(|error| base_error(reference, error))
     }
 
@@ -192,7 +245,7 @@ fn whole(header: &BlockHeader) -> Option<Digest> {
 }
 
 /// The block that a base is the start of, of at least `len` bytes.
-fn whole_base(base: &BaseRef, len: u32) -> Option<Digest> {
+pub(crate) fn whole_base(base: &BaseRef, len: u32) -> Option<Digest> {
     match (&base.ranges[..], &base.transpose) {
         ([range], None) if range.start == 0 && range.len == len => range.block,
         _ => None,
@@ -207,3 +260,6 @@ fn base_error(reference: &BaseRef, error: BaseError<RepoError>) -> RepoError {
         BaseError::Fetch(error) => error,
     }
 }
+
+#[cfg(test)]
+mod tests;

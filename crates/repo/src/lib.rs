@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod base_chain;
 mod blocks;
 mod checkout;
 mod commit;
@@ -20,7 +21,7 @@ mod status;
 mod verify;
 mod worktree;
 
-pub use archive::{Archive, PackReport, Packed, pack};
+pub use archive::{Archive, PackOptions, PackReport, Packed, pack};
 pub use checkout::{CheckoutOptions, CheckoutReport};
 pub use commit::{CommitOptions, CommitReport};
 pub use compare::{Comparison, Side, TensorDiff, compare_sides};

@@ -11,6 +11,7 @@ use shard_history::revision::{RefKind, ResolveError, Resolver};
 use shard_history::{Revision, RevisionError};
 use shard_store::{EntryKey, EntryKind, Nonce, RefState, Store, StoreError, Target, ref_name};
 
+use crate::base_chain::ChainLimits;
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
 use crate::snapshot::SnapshotOptions;
@@ -157,7 +158,12 @@ impl Repository {
     }
 
     pub(crate) fn snapshot_options(&self) -> SnapshotOptions {
-        SnapshotOptions { cut: self.cut(), level: self.settings.level, threads: self.settings.workers() }
+        SnapshotOptions {
+            cut: self.cut(),
+            level: self.settings.level,
+            threads: self.settings.workers(),
+            chains: ChainLimits::of_level(self.settings.level),
+        }
     }
 
     pub(crate) fn objects(&self) -> Objects<'_> {

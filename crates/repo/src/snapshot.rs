@@ -12,14 +12,15 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use shard_codecs::{Base, Block, Encoder, Level};
-use shard_core::limits::{Cut, MAX_DEPTH};
+use shard_core::limits::Cut;
 use shard_core::{BaseRange, BaseRef, Digest, Layout, NoProgress, Progress, Sha256, TensorView, sha256};
 use shard_formats::Source;
 use shard_formats::cut::Cutter;
 use shard_manifest::{BlockSpan, ContentManifest, ManifestSegment};
 use shard_store::{EntryKey, EntryKind, EntrySink};
 
-use crate::blocks::{BlockReader, block_key};
+use crate::base_chain::{ChainLimits, Height, estimate, expected};
+use crate::blocks::{BlockReader, block_key, whole_base};
 use crate::error::{RepoError, Result};
 use crate::parent::{BasePlan, MAX_WORK, Sketches};
 
@@ -32,6 +33,7 @@ pub(crate) struct SnapshotOptions {
     pub(crate) cut: Cut,
     pub(crate) level: Level,
     pub(crate) threads: usize,
+    pub(crate) chains: ChainLimits,
 }
 
 /// What a snapshot of a file cost.
@@ -124,7 +126,7 @@ fn snapshot(
     progress: &dyn Progress,
 ) -> Result<(ContentManifest, SnapshotCost)> {
     let claimed = Mutex::new(HashMap::new());
-    let job = BlockJob { sink, path, layout, plan, claimed: &claimed, level: options.level };
+    let job = BlockJob { sink, path, layout, plan, claimed: &claimed, options };
     let mut cutter = Cutter::new(source, layout, options.cut);
     let mut builder = Builder::new(source.len(), layout, options.cut, Some(sink));
     let changed = |error: std::io::Error| match error.kind() {
@@ -239,14 +241,14 @@ struct BlockJob<'a> {
     /// The first place in the file of each id, as far as workers have seen it: equal blocks are encoded once, and always
     /// with the base of the first, whichever worker was faster.
     claimed: &'a Mutex<HashMap<Digest, u64>>,
-    level: Level,
+    options: SnapshotOptions,
 }
 
 impl<'a> BlockJob<'a> {
     fn worker(&'a self) -> Worker<'a> {
         Worker {
             job: self,
-            encoder: Encoder::new(self.level),
+            encoder: Encoder::new(self.options.level),
             reader: BlockReader::new(self.sink),
             base: Vec::new(),
             works: HashMap::new(),
@@ -311,42 +313,74 @@ impl Worker<'_> {
         }
     }
 
-    /// The base of a block, its bytes in `self.base`.
+    /// The base of a block, its bytes in `self.base`: the planned one, or where its chain is at a limit, one further back.
     fn base(&mut self, slot: &Slot) -> Result<Option<BaseRef>> {
-        let Some(reference) = self.find_base(slot)? else { return Ok(None) };
-        self.reader.base_bytes(&reference, slot.data.len(), &mut self.base)?;
-        Ok(Some(reference))
+        let limits = self.job.options.chains;
+        let len = slot.data.len();
+        let planned = self.job.plan.base(slot.segment, slot.offset, len);
+        let Some(planned) = planned.filter(|_| limits.depth() > 0) else { return Ok(None) };
+        let last = whole_base(&planned, len as u32);
+        let depth = self.depth_of(&planned)?;
+        if depth < limits.depth() && (last.is_some() || self.is_readable(&planned)?) {
+            self.reader.base_bytes(&planned, len, &mut self.base)?;
+            let (work, link) = self.reader.work();
+            if limits.allow(Height { depth, work }, expected(link)) {
+                return Ok(Some(planned));
+            }
+        }
+        let found = match last {
+            Some(last) => self.further_back(slot, last)?,
+            None => self.on_keyframes(planned)?,
+        };
+        if let Some(reference) = &found {
+            self.reader.base_bytes(reference, len, &mut self.base)?;
+        }
+        Ok(found)
     }
 
-    /// The planned base, moved towards its keyframes where it would take too many blocks to read.
-    fn find_base(&mut self, slot: &Slot) -> Result<Option<BaseRef>> {
-        let Some(mut reference) = self.job.plan.base(slot.segment, slot.offset, slot.data.len()) else {
-            return Ok(None);
-        };
+    /// The best base in the chain that `last` is the end of; `None` where a new keyframe is better.
+    fn further_back(&mut self, slot: &Slot, last: Digest) -> Result<Option<BaseRef>> {
+        let Self { job, encoder, reader, .. } = self;
+        let limits = job.options.chains;
+        let len = slot.data.len();
+        let dtype = job.layout.segments.get(slot.segment).and_then(|segment| segment.dtype);
+        let rows = job.plan.rows(slot.segment, slot.offset);
+        let mut bases: Vec<(Digest, Height, u64)> = Vec::new();
+        let (mut near, mut alone, mut link) = (0, len as u64, 0);
+        reader.visit(&block_key(last), &mut |id, work, bytes| {
+            let Some(bytes) = bytes.get(..len) else { return Ok(()) };
+            let reference = BaseRef::whole(id, len as u32);
+            let block = Block { data: &slot.data, dtype, rows, base: Some(Base { reference: &reference, bytes }) };
+            (alone, near) =
+                estimate(encoder, &block).map_err(|source| RepoError::Encode { path: job.path.to_owned(), source })?;
+            link = work - bases.last().map_or(0, |(_, height, _)| height.work);
+            bases.push((id, Height { depth: depth(job.sink, id)?, work }, near));
+            Ok(())
+        })?;
+        let costs: Vec<(Height, u64)> = bases.iter().map(|(_, height, bytes)| (*height, *bytes)).collect();
+        let chosen = limits.choose(expected(link), near, alone, &costs).and_then(|index| bases.get(index));
+        Ok(chosen.map(|(id, ..)| BaseRef::whole(*id, len as u32)))
+    }
+
+    /// The planned base with each of its runs moved down to its keyframe.
+    fn on_keyframes(&mut self, mut reference: BaseRef) -> Result<Option<BaseRef>> {
         for range in &mut reference.ranges {
-            let Some(id) = range.block else { continue };
-            if self.depth(id)? >= MAX_DEPTH && !self.move_to_keyframe(range)? {
+            if !self.move_to_keyframe(range)? {
                 return Ok(None);
             }
         }
-        // A run of one block takes as many as its chain is deep.
-        if reference.ranges.len() > 1 && self.work(&reference, MAX_WORK)? > MAX_WORK {
-            for range in &mut reference.ranges {
-                if !self.move_to_keyframe(range)? {
-                    return Ok(None);
-                }
-            }
-            if self.work(&reference, MAX_WORK)? > MAX_WORK {
-                return Ok(None);
-            }
-        }
-        Ok(Some(reference))
+        Ok(if self.is_readable(&reference)? { Some(reference) } else { None })
+    }
+
+    /// Whether a base takes few enough blocks to read. A run of one block takes as many as its chain is deep.
+    fn is_readable(&mut self, reference: &BaseRef) -> Result<bool> {
+        Ok(reference.ranges.len() == 1 || self.work(reference, MAX_WORK)? <= MAX_WORK)
     }
 
     /// Follows the chain of a run's block down to the keyframe, and puts that in its place; false where it is no chain.
     fn move_to_keyframe(&mut self, range: &mut BaseRange) -> Result<bool> {
         let Some(mut id) = range.block else { return Ok(true) };
-        while self.depth(id)? > 0 {
+        while depth(self.job.sink, id)? > 0 {
             let (header, _) = self.reader.header(&block_key(id))?;
             // Only a base that lies under the block byte for byte can stand in for it.
             let whole = header.base.filter(|base| base.transpose.is_none() && base.ranges.len() == 1);
@@ -373,7 +407,7 @@ impl Worker<'_> {
 
     /// How many blocks have to be decoded before this one, or a number above `most`.
     fn work_below(&mut self, id: Digest, most: u32) -> Result<u32> {
-        if self.depth(id)? == 0 {
+        if depth(self.job.sink, id)? == 0 {
             return Ok(0);
         }
         if let Some(known) = self.works.get(&id) {
@@ -388,10 +422,16 @@ impl Worker<'_> {
         Ok(work)
     }
 
-    fn depth(&self, id: Digest) -> Result<u32> {
-        let key = block_key(id);
-        Ok(self.job.sink.locate(&key)?.ok_or(RepoError::Missing { key })?.depth)
+    /// The depth of the deepest block that a base names.
+    fn depth_of(&self, reference: &BaseRef) -> Result<u32> {
+        let ids = reference.ranges.iter().filter_map(|range| range.block);
+        ids.map(|id| depth(self.job.sink, id)).try_fold(0, |deepest, depth| Ok(deepest.max(depth?)))
     }
+}
+
+fn depth(sink: &dyn EntrySink, id: Digest) -> Result<u32> {
+    let key = block_key(id);
+    Ok(sink.locate(&key)?.ok_or(RepoError::Missing { key })?.depth)
 }
 
 /// Collects block spans into a manifest, storing what is new.
