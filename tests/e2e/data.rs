@@ -232,6 +232,23 @@ fn a_real_checkpoint_under_other_names_or_in_other_cuts_costs_what_it_costs_unde
 }
 
 #[test]
+fn plans_of_the_real_series_come_true() {
+    for name in ["gpt-bf16", "finetune-bf16"] {
+        let series = data().join("series").join(name);
+        let mut files: Vec<PathBuf> = fs::read_dir(&series).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let files: Vec<&Path> = files.iter().map(|file| file.strip_prefix(&series).unwrap()).collect();
+        let mut args = vec!["pack", "--dry-run"];
+        args.extend(files.iter().map(|file| file.to_str().unwrap()));
+        let plan = Shard::new(SHARD, &series).json(&args);
+        let (planned, packed) = (plan["total"]["stored"].as_u64().unwrap(), packed(&series, &files));
+        println!("{name}: planned {planned}, packed {packed}, by {} sampled bytes", plan["sampled"]);
+        let off = planned as f64 / packed as f64 - 1.0;
+        assert!(off.abs() < 0.1, "{name}: expected {planned} bytes, got {packed}");
+    }
+}
+
+#[test]
 fn a_real_file_kept_twice_costs_no_payload() {
     let folder = TempDir::new().unwrap();
     let shard = Shard::new(SHARD, folder.path());

@@ -2,7 +2,9 @@
 
 use std::fs;
 
+use serde_json::Value;
 use shard_datasets::cases::every_change;
+use shard_datasets::synth::{Walk, WalkOptions};
 
 use crate::place::{Place, hex};
 
@@ -79,6 +81,90 @@ fn pack_and_unpack_without_a_repository() {
     place.fails(&["unpack", "none.shard"], 3, &["none.shard"]);
     place.fails(&["pack", "none.bin", "-o", "n.shard"], 3, &["none.bin"]);
     assert!(!place.path().join("n.shard").exists());
+}
+
+/// A place with eight checkpoints of a series, and their names.
+fn series() -> (Place, Vec<String>) {
+    let place = Place::new();
+    let mut walk = Walk::new(WalkOptions::pre_training(512 << 10, 8)).unwrap();
+    let names: Vec<String> = (0..8).map(|number| format!("step{number}.safetensors")).collect();
+    for name in &names {
+        walk.write_next(&place.path().join(name)).unwrap();
+    }
+    (place, names)
+}
+
+#[test]
+fn a_dry_run_plans_an_archive_and_writes_nothing() {
+    let (place, names) = series();
+    let with = |more: &[&'static str]| {
+        let mut args = vec!["pack"];
+        args.extend(names.iter().map(String::as_str));
+        args.extend(more);
+        args
+    };
+    let before = fs::read_dir(place.path()).unwrap().count();
+    let args = with(&["--dry-run"]);
+    let out = place.ok(&args);
+    for said in ["leans on", "--depth", "slowest restore", "this plan", "default", "nothing was written"] {
+        assert!(out.contains(said), "{said:?} in {out}");
+    }
+    assert!(
+        out.lines().any(|line| line.starts_with("step1.safetensors") && line.contains("step0.safetensors")),
+        "{out}"
+    );
+    let args = with(&["-n", "--depth", "1", "-o", "planned.shard"]);
+    let json = place.json(&args);
+    assert_eq!((&json["dry_run"], json["files"].as_array().unwrap().len()), (&true.into(), 8));
+    assert!(json["files"].as_array().unwrap().iter().all(|file| file["depth"].as_u64() <= Some(1)), "{json}");
+    assert_eq!((&json["files"][7]["base"], &json["files"][0]["base"]), (&"step0.safetensors".into(), &Value::Null));
+    let depths: Vec<Option<u64>> =
+        json["chains"].as_array().unwrap().iter().map(|chains| chains["depth"].as_u64()).collect();
+    assert_eq!(depths, [Some(0), Some(1), Some(2), Some(4), Some(8), None]);
+    assert_eq!((&json["chains"][1]["chosen"], &json["chains"][5]["chosen"]), (&true.into(), &false.into()));
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), before, "nothing is written");
+
+    let args = with(&["--depth", "1", "-o", "shallow.shard"]);
+    let made = place.json(&args);
+    let (planned, packed) = (json["total"]["stored"].as_f64().unwrap(), made["total"]["stored"].as_f64().unwrap());
+    assert!((planned / packed - 1.0).abs() < 0.1, "planned {planned}, packed {packed}");
+    place.ok(&["verify", "shallow.shard"]);
+    let storage = place.json(&["show", "shallow.shard", "--storage"]);
+    let depths = numbers(&storage, "depth");
+    assert_eq!(depths.iter().max(), Some(&1), "{storage}");
+    place.ok(&["unpack", "shallow.shard", "-o", "back"]);
+    for name in &names {
+        assert_eq!(place.read(&format!("back/{name}")), place.read(name), "{name}");
+    }
+}
+
+/// All numbers of that name, at any depth.
+fn numbers(value: &Value, name: &str) -> Vec<u64> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(|item| numbers(item, name)).collect(),
+        Value::Object(members) => {
+            let of = |(key, member): (&String, &Value)| match member.as_u64() {
+                Some(number) if key == name => vec![number],
+                _ => numbers(member, name),
+            };
+            members.iter().flat_map(of).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn depths_that_no_reader_follows_are_refused() {
+    let (place, _) = series();
+    for depth in ["9", "-1", "deep"] {
+        let depth = format!("--depth={depth}");
+        let run = place.run(&["pack", "step0.safetensors", "-o", "x.shard", &depth]);
+        assert!(run.code == 2 && run.err.contains("--depth"), "{depth}: {}", run.err);
+    }
+    let run = place.run(&["pack", "step0.safetensors"]);
+    assert!(run.code == 2 && run.err.contains("--output"), "{}", run.err);
+    place.fails(&["pack", "none.safetensors", "--dry-run"], 3, &["none.safetensors"]);
+    assert!(!place.path().join("x.shard").exists());
 }
 
 #[test]

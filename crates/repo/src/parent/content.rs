@@ -225,7 +225,7 @@ impl<'a> Search<'a> {
 
     /// Reads a block, and says whether it could be: what is damaged is no candidate.
     fn read(&mut self, id: Digest) -> Result<bool> {
-        match self.reader.read(&block_key(id), &mut self.block) {
+        match self.reader.look_at(&block_key(id), &mut self.block) {
             Ok(()) => Ok(true),
             Err(error) if error.is_damage() => Ok(false),
             Err(error) => Err(error),
