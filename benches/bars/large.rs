@@ -1,7 +1,6 @@
 //! Commit and checkout of a large file and of its next version, half of whose words have moved, against zstd.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use shard_datasets::real;
 use shard_datasets::synth::{SynthOptions, synthesise_pair};
 
 use crate::Failure;
-use crate::measure::{run, same, shard, size, sync, timed_to_disk, warm};
+use crate::measure::{clear, run, same, shard, size, timed_to_disk, warm};
 use crate::table::{Pair, Row, mebibytes, seconds};
 
 /// A commit has at least this share of the speed of `zstd -3 -T2`.
@@ -135,11 +134,11 @@ impl Large<'_> {
         let restored = self.output.join(MODEL);
         warm(&self.compressed[version])?;
         warm(&self.repository.join(".shard"))?;
-        self.clear_output(version)?;
+        clear(&self.output, size(&self.inputs[version])?, self.dir)?;
         let decompress = || run(zstd(&["-d"]).arg(&self.compressed[version]).arg("-o").arg(&restored));
         let (time, zstd) = timed_to_disk(self.dir, decompress)?;
         let zstd = Cost { time, cpu: zstd.cpu };
-        self.clear_output(version)?;
+        clear(&self.output, size(&self.inputs[version])?, self.dir)?;
         let checkout = || run(shard(&self.repository).args(["-q", "checkout", revision, "-o"]).arg(&self.output));
         let (time, ours) = timed_to_disk(self.dir, checkout)?;
         if compare {
@@ -148,29 +147,6 @@ impl Large<'_> {
         fs::remove_dir_all(&self.output)?;
         memory.checkout = memory.checkout.max(ours.memory);
         Ok((zstd, Cost { time, cpu: ours.cpu }))
-    }
-
-    /// Makes the folder for what is restored anew, with the room of what was there free again, in memory too: as much was just
-    /// written and removed. On a virtual machine memory that was not used for a while has to come from the host first, at several
-    /// times the cost of the write itself; without this, chance says which side pays.
-    fn clear_output(&self, version: usize) -> Result<(), Failure> {
-        if self.output.exists() {
-            fs::remove_dir_all(&self.output)?;
-        }
-        fs::create_dir(&self.output)?;
-        let room = self.output.join("room");
-        let mut left = size(&self.inputs[version])?;
-        let zeros = vec![0; 128 << 10];
-        let mut file = File::create(&room)?;
-        while left > 0 {
-            let len = left.min(zeros.len() as u64);
-            file.write_all(&zeros[..len as usize])?;
-            left -= len;
-        }
-        drop(file);
-        sync(self.dir)?;
-        fs::remove_file(&room)?;
-        sync(self.dir)
     }
 }
 

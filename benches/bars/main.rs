@@ -1,7 +1,8 @@
 //! The project's performance bars: what `shard` does against a yardstick, in the same run and on the same machine, so that
 //! the numbers hold anywhere. Exits with 1 where a bar is missed and with 2 where it could not be measured.
 //!
-//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|history|codec] [--slack 1] [--dir DIR]`
+//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|history|codec|series] [--slack 1]
+//! [--dir DIR]`
 //!
 //! Without `--bench` among the arguments (which `cargo bench` adds and `cargo test` does not) nothing is measured.
 #![forbid(unsafe_code)]
@@ -15,6 +16,8 @@ mod history;
 mod large;
 #[cfg(unix)]
 mod measure;
+#[cfg(unix)]
+mod series;
 mod table;
 
 use std::path::PathBuf;
@@ -47,6 +50,15 @@ struct Options {
     /// Number of commits of the long history.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(21..))]
     commits: u32,
+    /// Size of each checkpoint of the long series.
+    #[arg(long, default_value = "64MiB", value_parser = parse_size)]
+    series_size: u64,
+    /// Number of checkpoints of the long series.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..))]
+    checkpoints: u32,
+    /// How often the restores of the long series are measured.
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
+    restores: u32,
     /// Measure only this.
     #[arg(long)]
     only: Option<Part>,
@@ -70,6 +82,8 @@ enum Part {
     History,
     /// The codec on recorded checkpoints, against the best peers and SHA-256.
     Codec,
+    /// Restore of the slowest version of a long series, against its keyframe.
+    Series,
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
@@ -128,6 +142,10 @@ fn run(options: &Options) -> Result<Vec<table::Row>, Failure> {
         let dir = folder("bars-codec-")?;
         let size = options.size.min(CODEC_SIZE);
         rows.extend(codec::measure(dir.path(), size, options.rounds.unwrap_or(CODEC_ROUNDS))?);
+    }
+    if asked(Part::Series) {
+        let dir = folder("bars-series-")?;
+        rows.extend(series::measure(dir.path(), options.series_size, options.checkpoints, options.restores)?);
     }
     Ok(rows)
 }

@@ -1,7 +1,7 @@
 //! Running programs and measuring them.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -84,6 +84,29 @@ pub(crate) fn timed_to_disk<T>(
     let result = work()?;
     sync(dir)?;
     Ok((start.elapsed(), result))
+}
+
+/// Makes a folder for what is restored anew, with the room of `bytes` bytes free again, in memory too: as much was just written
+/// and removed. On a virtual machine memory that was not used for a while has to come from the host first, at several times
+/// the cost of the write itself; without this, chance says which side pays.
+pub(crate) fn clear(folder: &Path, bytes: u64, dir: &Path) -> Result<(), Failure> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir(folder)?;
+    let room = folder.join("room");
+    let mut left = bytes;
+    let zeros = vec![0; 128 << 10];
+    let mut file = File::create(&room)?;
+    while left > 0 {
+        let len = left.min(zeros.len() as u64);
+        file.write_all(&zeros[..len as usize])?;
+        left -= len;
+    }
+    drop(file);
+    sync(dir)?;
+    fs::remove_file(&room)?;
+    sync(dir)
 }
 
 /// Every file at or below `path`.
