@@ -18,8 +18,8 @@ const PAIR: [&str; 2] = ["series/gpt-bf16/step0385.safetensors", "series/gpt-bf1
 /// Two threads have at least this share of the speed of as many processors as there are: of two, so 1.8 times that of one
 /// thread, or of what the machine has free of them.
 const LEAST: f64 = 0.9;
-/// How long one thread works on a task in a turn, about, and the number of turns in a round: short turns, so that what else
-/// the machine does hits all alike.
+/// How long threads work on a task in a turn, and the number of turns in a round: short turns, so that what else the machine
+/// does hits all alike.
 const TURN: Duration = Duration::from_millis(200);
 const TURNS: u32 = 5;
 /// More rounds than this are not needed: each is long.
@@ -50,36 +50,30 @@ const TASKS: [(&str, Task); 3] = [
 /// Measures.
 pub(crate) fn measure(data: &Path, rounds: u32) -> Result<Vec<Row>, Failure> {
     let [base, file] = PAIR.map(|name| data.join(name));
-    let mut pieces = Tensors::of_pair(&base, &file)?.pieces;
-    // The last blocks of a queue decide how evenly it is shared: those are small.
-    pieces.sort_by_key(|piece| std::cmp::Reverse(piece.data.len()));
+    let pieces = Tensors::of_pair(&base, &file)?.pieces;
     let stored = Coder::new(Level::Default).encode_all(&pieces)?;
     let blocks: Vec<(&Piece, &[u8])> = pieces.iter().zip(&stored).map(|(piece, stored)| (piece, &stored[..])).collect();
     let mut workers =
         [(); 2].map(|()| Worker { coder: Coder::new(Level::Default), encoded: Vec::new(), decoded: Vec::new() });
 
-    // How often all blocks are done in a turn; which also makes each thread's tables and buffers.
-    let mut repeats = [1; TASKS.len()];
-    for ((_, task), repeats) in TASKS.iter().zip(&mut repeats) {
-        for worker in &mut workers {
-            work(std::slice::from_mut(worker), *task, &blocks, 1)?;
-            let once = work(std::slice::from_mut(worker), *task, &blocks, 1)?;
-            *repeats = (TURN.as_secs_f64() / once.as_secs_f64()).ceil() as usize;
-        }
+    let queues = TASKS.map(|(_, task)| Queue { task, blocks: &blocks, next: AtomicUsize::new(0) });
+    // Which makes each thread's tables and buffers.
+    for queue in &queues {
+        queue.work(&mut workers)?;
     }
     // For each task, what a second thread made of its speed, in each round.
     let mut gains = [(); TASKS.len()].map(|()| Vec::new());
     for round in 1..=rounds.min(MOST_ROUNDS) {
-        let mut times = [[Duration::ZERO; 2]; TASKS.len()];
+        let mut speeds = [[0.0; 2]; TASKS.len()];
         for _ in 0..TURNS {
             for threads in 1..=workers.len() {
-                for (((_, task), repeats), times) in TASKS.iter().zip(repeats).zip(&mut times) {
-                    times[threads - 1] += work(&mut workers[..threads], *task, &blocks, repeats)?;
+                for (queue, speeds) in queues.iter().zip(&mut speeds) {
+                    speeds[threads - 1] += queue.work(&mut workers[..threads])?;
                 }
             }
         }
-        for (((name, _), [one, two]), gains) in TASKS.iter().zip(times).zip(&mut gains) {
-            let gain = one.as_secs_f64() / two.as_secs_f64();
+        for (((name, _), [one, two]), gains) in TASKS.iter().zip(speeds).zip(&mut gains) {
+            let gain = two / one;
             eprintln!("codec: round {round}, {name}: two threads have {gain:.2}x the speed of one");
             gains.push(gain);
         }
@@ -93,27 +87,35 @@ pub(crate) fn measure(data: &Path, rounds: u32) -> Result<Vec<Row>, Failure> {
     Ok(rows.collect())
 }
 
-/// How long these workers take for all blocks, `repeats` times, from one queue.
-fn work(workers: &mut [Worker], task: Task, blocks: &[(&Piece, &[u8])], repeats: usize) -> Result<Duration, Failure> {
-    let next = AtomicUsize::new(0);
-    let run = |worker: &mut Worker| {
-        // The largest first, each block as often as it is due.
-        while let Some((piece, stored)) = blocks.get(next.fetch_add(1, Ordering::Relaxed) / repeats) {
-            task(worker, piece, stored)?;
+/// All blocks, over and over.
+struct Queue<'a> {
+    task: Task,
+    blocks: &'a [(&'a Piece, &'a [u8])],
+    next: AtomicUsize,
+}
+
+impl Queue<'_> {
+    /// The speed of these workers together in a turn, a thread each, in bytes a second.
+    fn work(&self, workers: &mut [Worker]) -> Result<f64, Failure> {
+        let speeds: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = workers.iter_mut().map(|worker| scope.spawn(|| self.turn(worker))).collect();
+            let panicked = |_| Err("a thread panicked".to_owned());
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+        });
+        Ok(speeds.into_iter().sum::<Result<f64, String>>()?)
+    }
+
+    /// Each thread's time ends with its last block: waiting for the other's would weigh more the longer a block takes.
+    fn turn(&self, worker: &mut Worker) -> Result<f64, String> {
+        let start = Instant::now();
+        let mut bytes = 0;
+        while start.elapsed() < TURN {
+            let (piece, stored) = self.blocks[self.next.fetch_add(1, Ordering::Relaxed) % self.blocks.len()];
+            (self.task)(worker, piece, stored)?;
+            bytes += piece.data.len();
         }
-        Ok::<(), String>(())
-    };
-    let start = Instant::now();
-    let results: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = workers.iter_mut().map(|worker| scope.spawn(|| run(worker))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| Err("a thread panicked".to_owned())))
-            .collect()
-    });
-    let time = start.elapsed();
-    results.into_iter().collect::<Result<(), _>>()?;
-    Ok(time)
+        Ok(bytes as f64 / start.elapsed().as_secs_f64())
+    }
 }
 
 /// The middle one, or the mean of the middle two.
