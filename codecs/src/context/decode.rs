@@ -1,6 +1,5 @@
 use shard_core::WireReader;
 
-use super::low_bits::is_finished;
 use super::params::Params;
 use super::segment::{Segment, SymbolReader};
 use super::{Buffers, TILE, pool_len, reserve};
@@ -104,7 +103,7 @@ pub(crate) fn decode(
     if cursors != ends || escapes.near.next().is_some() {
         return Err(body("tokens are left over"));
     }
-    if !is_finished(low_bits) {
+    if !low_bits.is_finished() {
         return Err(body("low bits are missing or left over"));
     }
     Ok(())

@@ -1,13 +1,12 @@
 use shard_core::wire::put_varint;
 
 use super::fit::{Subject, fit};
-use super::low_bits::LowBitWriter;
 use super::segment::{Segment, SymbolWriter, cost, histogram};
 use super::{Buffers, Rows, TILE, lanes, pool_len, reserve, starts};
 use crate::Level;
 use crate::chain::Word;
 use crate::entropy::Counts;
-use crate::kernel::buckets::{BINS, ESCAPE, Key, MAX_BUCKETS};
+use crate::kernel::buckets::{BINS, BitSink, ESCAPE, Key, MAX_BUCKETS, SLACK};
 use crate::kernel::{self, Isa};
 
 /// What is to be encoded.
@@ -55,11 +54,10 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
     let (ids, tokens) = (&mut ids[..count], &mut tokens[..count]);
     let bucket_maps = params.bucket_maps();
     let low_bit_maps = params.low_bit_maps();
-    low_bits.clear();
-    let mut low_bit_writer = LowBitWriter::new(low_bits);
+    // What takes more room than the words is not worth its while.
+    reserve(low_bits, words.len() + SLACK);
+    let mut low_bit_sink = BitSink { out: low_bits, at: 0 };
     let mut widths = [0; TILE];
-    // Room for a whole vector more.
-    let (mut kept, mut values) = ([0; TILE + 64], [0; TILE + 64]);
     for (tile, (ids, tokens)) in ids.chunks_mut(TILE).zip(tokens.chunks_mut(TILE)).enumerate() {
         let range = tile * TILE..tile * TILE + ids.len();
         let residuals = &residuals[range.start * bytes..range.end * bytes];
@@ -76,10 +74,9 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
             continue;
         }
         kernel::fold_shifted(isa, bytes, residuals, widths, tokens);
-        let found = kernel::collect_low_bits(isa, bytes, widths, residuals, &mut kept, &mut values);
-        low_bit_writer.put_all(&values[..found], &kept[..found]);
+        kernel::put_low_bits(isa, bytes, widths, residuals, &mut low_bit_sink);
     }
-    low_bit_writer.finish();
+    let low_bits_len = low_bit_sink.finish();
 
     // Tokens in buckets, and how each bucket is packed.
     let counts = kernel::count_ids(isa, params.buckets, ids);
@@ -156,7 +153,7 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
     }
     writer.finish(out);
     out.extend_from_slice(far);
-    out.extend_from_slice(low_bits);
+    out.extend_from_slice(&low_bits[..low_bits_len]);
     (out.len() - start < words.len()).then_some(())
 }
 

@@ -26,7 +26,6 @@ mod cluster;
 mod decode;
 mod encode;
 mod fit;
-mod low_bits;
 mod params;
 mod segment;
 
@@ -36,7 +35,6 @@ use crate::kernel::buckets::{Cursors, MAX_BUCKETS, SLACK};
 use crate::kernel::{self, DecodeTables, EncodeTables, MANY_LANES};
 pub(crate) use decode::decode;
 pub(crate) use encode::{Input, encode, estimate, first_key_of};
-pub(crate) use low_bits::{LowBitWriter, is_finished};
 
 /// Words that are worked on at a time: a piece of each buffer that stays in the first-level cache.
 pub(crate) const TILE: usize = 2048;

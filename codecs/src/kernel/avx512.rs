@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::buckets::{BINS, Bits, Cursors, Key, MAX_BUCKETS, SLACK};
+use super::buckets::{BINS, Cursors, Key, MAX_BUCKETS, SLACK};
 use super::scalar::{self, COARSE_BITS, DecodeTables, EncodeTables, FINE_BITS};
 use super::{buckets, linear, words};
 use crate::chain::Word;
@@ -274,102 +274,6 @@ fn scatter<const BUCKETS: usize>(ids: &[u8], tokens: &[u8], cursors: &mut Cursor
     buckets::scatter_tokens(BUCKETS, &ids[done..len], &tokens[done..len], cursors, pool)
 }
 
-#[target_feature(enable = "popcnt,bmi2,avx512f,avx512bw,avx512vl,avx512vbmi2")]
-pub(super) fn add_low_bits(word_bytes: usize, widths: &[u8], bits: &mut Bits<'_>, residuals: &mut [u8]) {
-    match word_bytes {
-        2 => add_low_bits_to::<2, 128>(widths, bits, residuals),
-        4 => add_low_bits_to::<4, 256>(widths, bits, residuals),
-        _ => buckets::add_low_bits(word_bytes, widths, bits, residuals),
-    }
-}
-
-/// For words of 2 and 4 bytes, 64 words (`GROUP` bytes) at a time.
-#[target_feature(enable = "popcnt,bmi2,avx512f,avx512bw,avx512vl,avx512vbmi2")]
-fn add_low_bits_to<const BYTES: usize, const GROUP: usize>(widths: &[u8], bits: &mut Bits<'_>, residuals: &mut [u8]) {
-    const { assert!(GROUP == 64 * BYTES && (BYTES == 2 || BYTES == 4)) };
-    let (groups, rest) = widths.as_chunks::<64>();
-    let (residual_groups, residual_rest) = residuals.as_chunks_mut::<GROUP>();
-    for (group, residuals) in groups.iter().zip(residual_groups) {
-        // SAFETY: 64 bytes.
-        let widths = unsafe { _mm512_loadu_si512(group.as_ptr().cast()) };
-        let some = _mm512_test_epi8_mask(widths, widths);
-        if some == 0 {
-            continue;
-        }
-        // 64 words of at most 25 bits, and what is read beyond them.
-        if bits.data.len() < bits.at / 8 + 256 {
-            buckets::add_low_bits(BYTES, group, bits, residuals);
-            continue;
-        }
-        // The words that have low bits, 16 at a time.
-        let mut packed_widths = [0u8; 64];
-        let mut low = [0u32; 64];
-        // SAFETY: 64 bytes.
-        unsafe {
-            _mm512_storeu_si512(packed_widths.as_mut_ptr().cast(), _mm512_maskz_compress_epi8(some, widths));
-        }
-        let taken = some.count_ones() as usize;
-        for (widths, low) in
-            packed_widths.as_chunks::<16>().0.iter().zip(low.as_chunks_mut::<16>().0).take(taken.div_ceil(16))
-        {
-            take_low_bits(widths, bits, low);
-        }
-        // SAFETY: `low` and a group of residuals are 64 words each, `group` 64 bytes.
-        unsafe {
-            let mut low = low.as_ptr();
-            if BYTES == 2 {
-                for half in 0..2 {
-                    let mask = (some >> (32 * half)) as u32;
-                    let (a, b) = (_mm512_loadu_si512(low.cast()), _mm512_loadu_si512(low.add(16).cast()));
-                    let narrow = _mm512_castsi256_si512(_mm512_cvtepi32_epi16(a));
-                    let narrow = _mm512_inserti64x4::<1>(narrow, _mm512_cvtepi32_epi16(b));
-                    low = low.add(mask.count_ones() as usize);
-                    let width = _mm512_cvtepu8_epi16(_mm256_loadu_si256(group.as_ptr().add(32 * half).cast()));
-                    let place = residuals.as_mut_ptr().add(64 * half);
-                    let moved = _mm512_sllv_epi16(_mm512_loadu_si512(place.cast()), width);
-                    let joined = _mm512_or_si512(moved, _mm512_maskz_expand_epi16(mask, narrow));
-                    _mm512_storeu_si512(place.cast(), joined);
-                }
-            } else {
-                for quarter in 0..4 {
-                    let mask = (some >> (16 * quarter)) as u16;
-                    let next = _mm512_maskz_expand_epi32(mask, _mm512_loadu_si512(low.cast()));
-                    low = low.add(mask.count_ones() as usize);
-                    let width = _mm512_cvtepu8_epi32(_mm_loadu_si128(group.as_ptr().add(16 * quarter).cast()));
-                    let place = residuals.as_mut_ptr().add(64 * quarter);
-                    let moved = _mm512_sllv_epi32(_mm512_loadu_si512(place.cast()), width);
-                    _mm512_storeu_si512(place.cast(), _mm512_or_si512(moved, next));
-                }
-            }
-        }
-    }
-    buckets::add_low_bits(BYTES, rest, bits, residual_rest);
-}
-
-/// Takes 16 numbers of these widths (at most 25; 0 where there are fewer). At least 64 bytes follow the next bit.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn take_low_bits(widths: &[u8; 16], bits: &mut Bits<'_>, low: &mut [u32; 16]) {
-    let Some(ahead) = bits.data.get(bits.at / 8..bits.at / 8 + 64) else { return };
-    // SAFETY: 16 bytes.
-    let width = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(widths.as_ptr().cast()) });
-    let zero = _mm512_setzero_si512();
-    // Each number's bits start after those of all before it: sums over 1, 2, 4, 8 neighbours.
-    let mut ends = width;
-    ends = _mm512_add_epi32(ends, _mm512_alignr_epi32::<15>(ends, zero));
-    ends = _mm512_add_epi32(ends, _mm512_alignr_epi32::<14>(ends, zero));
-    ends = _mm512_add_epi32(ends, _mm512_alignr_epi32::<12>(ends, zero));
-    ends = _mm512_add_epi32(ends, _mm512_alignr_epi32::<8>(ends, zero));
-    let start = _mm512_add_epi32(_mm512_sub_epi32(ends, width), _mm512_set1_epi32((bits.at % 8) as i32));
-    let byte = _mm512_min_epu32(_mm512_srli_epi32::<3>(start), _mm512_set1_epi32(60));
-    // SAFETY: 64 bytes are there, and an index is at most 60 (where widths are as they should be: (7 + 15 * 25) / 8).
-    let window = unsafe { _mm512_i32gather_epi32::<1>(byte, ahead.as_ptr().cast()) };
-    let ones = _mm512_sub_epi32(_mm512_sllv_epi32(_mm512_set1_epi32(1), width), _mm512_set1_epi32(1));
-    let shifted = _mm512_srlv_epi32(window, _mm512_and_si512(start, _mm512_set1_epi32(7)));
-    // SAFETY: 16 numbers.
-    unsafe { _mm512_storeu_si512(low.as_mut_ptr().cast(), _mm512_and_si512(shifted, ones)) };
-    bits.at += _mm_extract_epi32::<3>(_mm512_extracti32x4_epi32::<3>(ends)) as usize;
-}
-
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn reaches(tokens: &[u8], limits: &[u8], masks: &mut [u64]) {
     let (groups, rest) = tokens.as_chunks::<64>();
@@ -384,47 +288,4 @@ pub(super) fn reaches(tokens: &[u8], limits: &[u8], masks: &mut [u64]) {
         }
     }
     buckets::reaches(rest, limits_rest, &mut masks[done..]);
-}
-
-#[target_feature(enable = "popcnt,avx512f,avx512bw,avx512vl,avx512vbmi2")]
-pub(super) fn collect_low_bits(
-    word_bytes: usize,
-    widths: &[u8],
-    residuals: &[u8],
-    kept: &mut [u8],
-    values: &mut [u64],
-) -> usize {
-    if word_bytes != 2 && word_bytes != 4 || kept.len() < widths.len() + 64 || values.len() < widths.len() + 64 {
-        return buckets::collect_low_bits(word_bytes, widths, residuals, kept, values);
-    }
-    let mut count = 0;
-    let (groups, rest) = widths.as_chunks::<64>();
-    let mut done = 0;
-    for (group, residuals) in groups.iter().zip(residuals.chunks_exact(64 * word_bytes)) {
-        done += 64;
-        // SAFETY: a group is 64 widths and as many residuals. At most `widths.len()` were kept before, and 64 places follow.
-        unsafe {
-            let widths = _mm512_loadu_si512(group.as_ptr().cast());
-            let some = _mm512_test_epi8_mask(widths, widths);
-            if some == 0 {
-                continue;
-            }
-            let packed = _mm512_maskz_compress_epi8(some, widths);
-            _mm512_storeu_si512(kept.as_mut_ptr().add(count).cast(), packed);
-            for eighth in 0..8 {
-                let mask = (some >> (8 * eighth)) as u8;
-                let source = residuals.as_ptr().add(8 * eighth * word_bytes);
-                let wide = if word_bytes == 2 {
-                    _mm512_cvtepu16_epi64(_mm_loadu_si128(source.cast()))
-                } else {
-                    _mm512_cvtepu32_epi64(_mm256_loadu_si256(source.cast()))
-                };
-                let packed = _mm512_maskz_compress_epi64(mask, wide);
-                _mm512_storeu_si512(values.as_mut_ptr().add(count).cast(), packed);
-                count += mask.count_ones() as usize;
-            }
-        }
-    }
-    let (kept, values) = (&mut kept[count..], &mut values[count..]);
-    count + buckets::collect_low_bits(word_bytes, rest, &residuals[done * word_bytes..], kept, values)
 }

@@ -189,6 +189,12 @@ impl Bits<'_> {
         value
     }
 
+    /// Whether exactly all bytes were used, and the bits after the last one taken are zeros.
+    pub(crate) fn is_finished(mut self) -> bool {
+        let left = (8 - self.at % 8) % 8;
+        self.at.div_ceil(8) == self.data.len() && self.take(left as u32) == 0
+    }
+
     #[cold]
     fn last(&self, first: usize) -> u64 {
         let mut window = [0; 8];
@@ -196,6 +202,32 @@ impl Bits<'_> {
             *place = *byte;
         }
         u64::from_le_bytes(window)
+    }
+}
+
+/// Where bits are put, in the order that [`Bits`] takes them.
+#[derive(Debug)]
+pub(crate) struct BitSink<'a> {
+    /// 8 bytes more than the bits take.
+    pub(crate) out: &'a mut [u8],
+    /// The place of the next bit.
+    pub(crate) at: usize,
+}
+
+impl BitSink<'_> {
+    /// Puts the lowest `width` bits (at most 56) of a value. Where there is no room, they are lost.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, value: u64, width: u32) {
+        let Some(place) = self.out.get_mut(self.at / 8..).and_then(<[u8]>::first_chunk_mut::<8>) else { return };
+        let used = self.at % 8;
+        let before = u64::from(place[0]) & ((1 << used) - 1);
+        *place = (before | (value & ((1 << width) - 1)) << used).to_le_bytes();
+        self.at += width as usize;
+    }
+
+    /// The bytes that hold bits, zeros after the last one.
+    pub(crate) fn finish(self) -> usize {
+        self.at.div_ceil(8)
     }
 }
 
@@ -228,24 +260,13 @@ fn add_low_bits_to<const BYTES: usize>(widths: &[u8], bits: &mut Bits<'_>, resid
     rest.iter().zip(residual_rest).for_each(|(width, residual)| next(*width, residual));
 }
 
-/// Gathers the residuals that have low bits, and how many.
-pub(super) fn collect_low_bits(
-    word_bytes: usize,
-    widths: &[u8],
-    residuals: &[u8],
-    kept: &mut [u8],
-    values: &mut [u64],
-) -> usize {
-    let mut count = 0;
+/// Puts the lowest `widths[i]` bits of each residual.
+pub(super) fn put_low_bits(word_bytes: usize, widths: &[u8], residuals: &[u8], bits: &mut BitSink<'_>) {
     for (width, residual) in widths.iter().zip(residuals.chunks_exact(word_bytes)).filter(|(width, _)| **width > 0) {
         let mut wide = [0; 8];
         wide[..word_bytes].copy_from_slice(residual);
-        if let (Some(kept), Some(value)) = (kept.get_mut(count), values.get_mut(count)) {
-            (*kept, *value) = (*width, u64::from_le_bytes(wide));
-            count += 1;
-        }
+        bits.put(u64::from_le_bytes(wide), u32::from(*width));
     }
-    count
 }
 
 /// Which tokens are not below their limits.

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use shard_core::DType;
 
-use super::buckets::{Bits, ESCAPE, Key, SLACK};
+use super::buckets::{BitSink, Bits, ESCAPE, Key, SLACK};
 use super::*;
 
 /// Bytes of which many are such that vectors could trip over them.
@@ -28,6 +28,19 @@ fn get(words: &[u8], bytes: usize, index: usize) -> u64 {
 fn get_signed(words: &[u8], bytes: usize, index: usize) -> i64 {
     let unused = 64 - 8 * bytes as u32;
     (get(words, bytes, index) << unused) as i64 >> unused
+}
+
+/// Bytes that hold bits, and the number of bits.
+struct BitVec(Vec<u8>, usize);
+
+impl BitVec {
+    fn put(&mut self, value: u64, width: u32) {
+        for bit in 0..width {
+            self.0.resize((self.1 + 1).div_ceil(8).max(self.0.len()), 0);
+            self.0[self.1 / 8] |= ((value >> bit & 1) as u8) << (self.1 % 8);
+            self.1 += 1;
+        }
+    }
 }
 
 fn folded(residual: i64) -> u64 {
@@ -147,15 +160,13 @@ proptest! {
         let most = [0, 7, 15, 0, 25, 0, 0, 0, 56][bytes];
         let widths: Vec<u8> = widths.iter().map(|width| width % (most + 1)).collect();
         let residuals = &residuals[..bytes * widths.len()];
-        let (mut kept_expected, mut values_expected) = (Vec::new(), Vec::new());
+        let mut expected = BitVec(vec![0; 8], 0);
+        expected.put(0b10_1101_0011, at as u32);
         let mut moved = Vec::new();
         let mut end = at;
         for (index, width) in widths.iter().enumerate() {
             let residual = get(residuals, bytes, index);
-            if *width > 0 {
-                kept_expected.push(*width);
-                values_expected.push(residual);
-            }
+            expected.put(residual, u32::from(*width));
             // Bit by bit, zeros beyond the end.
             let low = (0..usize::from(*width)).fold(0, |low, bit| {
                 let place = end + bit;
@@ -170,11 +181,14 @@ proptest! {
             let mut bits = Bits { data: &data, at };
             add_low_bits(isa, bytes, &widths, &mut bits, &mut out);
             prop_assert_eq!((&out, bits.at), (&moved, end), "{:?}", isa);
-            let room = widths.len() + if no_room { 0 } else { 64 };
-            let (mut kept, mut values) = (vec![0xee; room], vec![0xee; room]);
-            let count = collect_low_bits(isa, bytes, &widths, residuals, &mut kept, &mut values);
-            prop_assert_eq!(&kept[..count], &kept_expected[..], "{:?}", isa);
-            prop_assert_eq!(&values[..count], &values_expected[..], "{:?}", isa);
+            let room = expected.1.div_ceil(8) + if no_room { 8 } else { 400 };
+            let mut put = vec![0xee; room];
+            let mut sink = BitSink { out: &mut put, at: 0 };
+            sink.put(0b10_1101_0011, at as u32);
+            put_low_bits(isa, bytes, &widths, residuals, &mut sink);
+            prop_assert_eq!(sink.at, expected.1, "{:?}", isa);
+            let len = sink.finish();
+            prop_assert_eq!(&put[..len], &expected.0[..len], "{:?}", isa);
         }
     }
 
@@ -391,7 +405,9 @@ fn nothing_gives_nothing() {
         let mut bits = Bits { data: &[], at: 0 };
         add_low_bits(isa, 4, &[], &mut bits, &mut []);
         assert_eq!(bits.at, 0);
-        assert_eq!(collect_low_bits(isa, 4, &[], &[], &mut [], &mut []), 0);
+        let mut sink = BitSink { out: &mut [], at: 0 };
+        put_low_bits(isa, 4, &[], &[], &mut sink);
+        assert_eq!(sink.finish(), 0);
         assert_eq!(movement(isa, 2, 1.0, &[], &[]), (0.0, 0.0));
         let mut states = [STATE_LOW; MANY_LANES];
         let tables = EncodeTables::new();

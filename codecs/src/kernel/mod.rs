@@ -13,6 +13,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bits;
 pub(crate) mod buckets;
 pub(crate) mod linear;
 mod scalar;
@@ -91,11 +93,12 @@ macro_rules! dispatch {
 
 /// Calls a function of the same name for AVX-512, or the safe one: without its expanding moves there is nothing to gain.
 macro_rules! by_buckets {
-    ($isa:expr, $name:ident($($argument:expr),*)) => {
+    ($isa:expr, $name:ident($($argument:expr),*)) => { by_buckets!($isa, avx512, $name($($argument),*)) };
+    ($isa:expr, $module:ident, $name:ident($($argument:expr),*)) => {
         match $isa.0 {
             // SAFETY: an `Isa` of that level exists only where its features were detected.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512::$name($($argument),*) },
+            Level::Avx512 => unsafe { $module::$name($($argument),*) },
             _ => buckets::$name($($argument),*),
         }
     };
@@ -311,7 +314,7 @@ pub(crate) fn add_low_bits(
     bits: &mut buckets::Bits<'_>,
     residuals: &mut [u8],
 ) {
-    by_buckets!(isa, add_low_bits(word_bytes, widths, bits, residuals));
+    by_buckets!(isa, avx512_bits, add_low_bits(word_bytes, widths, bits, residuals));
 }
 
 /// The inverse of [`unpack`]; tokens from the highest value on are that value.
@@ -324,17 +327,15 @@ pub(crate) fn reaches(isa: Isa, tokens: &[u8], limits: &[u8], masks: &mut [u64])
     by_buckets!(isa, reaches(tokens, limits, masks));
 }
 
-/// Gathers the residuals of which some low bits are kept, and how many, at the start of `values` and `kept`. Returns their
-/// number.
-pub(crate) fn collect_low_bits(
+/// Puts the lowest `widths[i]` bits of each residual (of words of up to 4 bytes at most 25).
+pub(crate) fn put_low_bits(
     isa: Isa,
     word_bytes: usize,
     widths: &[u8],
     residuals: &[u8],
-    kept: &mut [u8],
-    values: &mut [u64],
-) -> usize {
-    by_buckets!(isa, collect_low_bits(word_bytes, widths, residuals, kept, values))
+    bits: &mut buckets::BitSink<'_>,
+) {
+    by_buckets!(isa, avx512_bits, put_low_bits(word_bytes, widths, residuals, bits));
 }
 
 /// Symbols of several tokens of `bits` bits taken apart; the highest value becomes [`buckets::ESCAPE`].

@@ -20,8 +20,8 @@ use shard_core::wire::put_varint;
 
 use crate::CodecError;
 use crate::chain::Word;
-use crate::context::{LowBitWriter, Rows, first_key_of, is_finished};
-use crate::kernel::buckets::{Bits, Key};
+use crate::context::{Rows, first_key_of};
+use crate::kernel::buckets::{BitSink, Bits, Key};
 use crate::kernel::{self, Isa, Work};
 use binary::{BitCoder, BitDecoder, BitEncoder};
 use model::{Model, Noise};
@@ -45,8 +45,9 @@ pub(crate) fn encode(
     put_varint(out, u64::from(phase));
     put_varint(out, u64::from(first_key));
     let mut code = Vec::new();
-    let mut low_bits = Vec::new();
-    let mut noise = WrittenNoise { writer: LowBitWriter::new(&mut low_bits), values: Vec::new(), widths: Vec::new() };
+    // No word has more low bits than it has bits.
+    let mut low_bits = vec![0; words.len() + 8];
+    let mut noise = BitSink { out: &mut low_bits, at: 0 };
     let mut encoder = BitEncoder::new(&mut code);
     let mut model = Model::new(word, rows, words.len() / word.bytes);
     let mut tile = Tile::new();
@@ -59,13 +60,12 @@ pub(crate) fn encode(
         tile.look_at(isa, word, first_key, prediction);
         let (model, coder, noise) = (&mut model, &mut encoder, &mut noise);
         kernel::compiled_for(isa, Run { model, coder, noise, tile: &mut tile, count });
-        noise.flush();
     }
     encoder.finish();
-    noise.writer.finish();
+    let noise_len = noise.finish();
     put_varint(out, code.len() as u64);
     out.extend_from_slice(&code);
-    out.extend_from_slice(&low_bits);
+    out.extend_from_slice(&low_bits[..noise_len]);
     let shorter = out.len() - start < words.len();
     if !shorter {
         out.truncate(start);
@@ -115,7 +115,7 @@ pub(crate) fn decode(
     if !decoder.is_finished() {
         return Err(body("the arithmetic code does not end where it should"));
     }
-    if !is_finished(noise) {
+    if !noise.is_finished() {
         return Err(body("low bits are missing or left over"));
     }
     Ok(())
@@ -161,26 +161,10 @@ impl<C: BitCoder, N: Noise> Work for Run<'_, C, N> {
     }
 }
 
-/// Noise on its way out.
-struct WrittenNoise<'a> {
-    writer: LowBitWriter<'a>,
-    values: Vec<u64>,
-    widths: Vec<u8>,
-}
-
-impl WrittenNoise<'_> {
-    fn flush(&mut self) {
-        self.writer.put_all(&self.values, &self.widths);
-        self.values.clear();
-        self.widths.clear();
-    }
-}
-
-impl Noise for WrittenNoise<'_> {
+impl Noise for BitSink<'_> {
     #[inline(always)]
     fn code(&mut self, value: u64, width: u32) -> u64 {
-        self.values.push(value);
-        self.widths.push(width as u8);
+        self.put(value, width);
         value & ((1 << width) - 1)
     }
 }
