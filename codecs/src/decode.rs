@@ -18,6 +18,8 @@ pub struct Decoder {
     piece: Piece,
     context: context::Buffers,
     predicted: Vec<u8>,
+    /// What was compared last.
+    decoded: Vec<u8>,
 }
 
 impl Default for Decoder {
@@ -42,7 +44,38 @@ impl Decoder {
             piece: transform::new_piece(),
             context: context::Buffers::default(),
             predicted: Vec::new(),
+            decoded: Vec::new(),
         }
+    }
+
+    /// Decodes a block as [`Self::decode`] does and says whether it is `data`.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub(crate) fn is(
+        &mut self,
+        header: &BlockHeader,
+        body: &[u8],
+        base: Option<&[u8]>,
+        data: &[u8],
+    ) -> Result<bool, CodecError> {
+        let (word, shape) = (header.word(), header.chain.shape());
+        if shape.coding != Coding::Context || shape.predictor.factors() > 0 {
+            let mut decoded = std::mem::take(&mut self.decoded);
+            decoded.resize(decoded.len().max(data.len()), 0);
+            let result = self.decode(header, body, base, &mut decoded[..data.len()]);
+            let same = decoded[..data.len()] == *data;
+            self.decoded = if data.len() > MAX_BLOCK { Vec::new() } else { decoded };
+            return result.map(|()| same);
+        }
+        let base = check_input(header, body, base)?;
+        check_length("the data", data.len(), header.raw_len as usize)?;
+        let (words, tail) = data.split_at(data.len() / word.bytes * word.bytes);
+        let (stored, stored_tail) = body.split_at(body.len() - tail.len());
+        let prediction = base.map(|base| &base[..words.len()]);
+        let known = context::Words::Known(words);
+        context::decode(&mut self.context, self.workspace.isa(), word, prediction, stored, known)?;
+        Ok(stored_tail == tail)
     }
 
     /// Decodes a block: `header` as read, `body` all bytes after it, `base` the bytes that its base reference names (as many as
@@ -61,21 +94,9 @@ impl Decoder {
         base: Option<&[u8]>,
         out: &mut [u8],
     ) -> Result<(), CodecError> {
+        check_length("the output", out.len(), header.raw_len as usize)?;
+        let base = check_input(header, body, base)?;
         let raw_len = header.raw_len as usize;
-        let check = |what, got, wanted| {
-            if got == wanted { Ok(()) } else { Err(CodecError::Length { what, got, wanted }) }
-        };
-        check("the output", out.len(), raw_len)?;
-        check("the body", body.len(), header.body_len())?;
-        let parents = header.chain.predictor().bases();
-        let base = match (parents, base) {
-            (0, _) => None,
-            (_, None) => return Err(CodecError::BaseMissing),
-            (_, Some(base)) => {
-                check("the base", base.len(), parents * raw_len)?;
-                Some(base)
-            }
-        };
         let word = header.word();
         let shape = header.chain.shape();
         let (words, tail) = out.split_at_mut(raw_len / word.bytes * word.bytes);
@@ -96,6 +117,7 @@ impl Decoder {
                 let prediction = prediction.ok_or(CodecError::BaseMissing)?;
                 return mixing::decode(isa, word, prediction, stored, words);
             }
+            let words = context::Words::Wanted(words);
             return context::decode(&mut self.context, isa, word, prediction, stored, words);
         };
         self.streams.reset(header.lengths());
@@ -123,6 +145,23 @@ impl Decoder {
             self.streams.release();
         }
         result
+    }
+}
+
+fn check_length(what: &'static str, got: usize, wanted: usize) -> Result<(), CodecError> {
+    if got == wanted { Ok(()) } else { Err(CodecError::Length { what, got, wanted }) }
+}
+
+/// Checks the lengths of what a block is decoded from; returns the base, if it has one.
+fn check_input<'a>(header: &BlockHeader, body: &[u8], base: Option<&'a [u8]>) -> Result<Option<&'a [u8]>, CodecError> {
+    check_length("the body", body.len(), header.body_len())?;
+    match (header.chain.predictor().bases(), base) {
+        (0, _) => Ok(None),
+        (_, None) => Err(CodecError::BaseMissing),
+        (parents, Some(base)) => {
+            check_length("the base", base.len(), parents * header.raw_len as usize)?;
+            Ok(Some(base))
+        }
     }
 }
 

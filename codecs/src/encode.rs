@@ -25,7 +25,6 @@ pub struct Encoder {
     /// Bytes that are left free for the next header.
     room: usize,
     verifier: Decoder,
-    verified: Vec<u8>,
 }
 
 /// What became of a block.
@@ -63,7 +62,6 @@ impl Encoder {
             header: Vec::new(),
             room: 0,
             verifier: Decoder::with_isa(isa),
-            verified: Vec::new(),
         }
     }
 
@@ -81,7 +79,6 @@ impl Encoder {
         }
         if block.data.len() > MAX_BLOCK {
             self.bench.streams.release();
-            self.verified = Vec::new();
         }
         result
     }
@@ -259,16 +256,11 @@ impl Encoder {
         let (header, header_len) = BlockHeader::read(stored)?;
         let fault = || CodecError::Verify(header.chain.to_string());
         let raw_len = block.data.len();
-        if self.verified.len() < raw_len {
-            self.verified = Vec::new();
-            self.verified.resize(raw_len, 0);
-        }
-        let verified = &mut self.verified[..raw_len];
         let parents = header.chain.predictor().bases();
         let base = block.base.filter(|_| parents > 0).map(|base| &base.bytes[..parents * raw_len]);
-        self.verifier.decode(&header, &stored[header_len..], base, verified).map_err(|_| fault())?;
+        let same = self.verifier.is(&header, &stored[header_len..], base, block.data).map_err(|_| fault())?;
         let expected = block.base.filter(|_| parents > 0).map(|base| base.reference.first(parents * raw_len));
-        if verified != block.data || header.dtype != block.dtype || header.base != expected {
+        if !same || header.dtype != block.dtype || header.base != expected {
             return Err(fault());
         }
         let used_base = header.base.is_some();

@@ -18,7 +18,9 @@ const RUN: usize = 2 << 10;
 /// One run for this many bytes of the block,
 const SHARE: usize = 24 * RUN;
 /// but at least and at most so many.
-const RUNS: (usize, usize) = (5, 16);
+const RUNS: (usize, usize) = (5, 8);
+/// And of floats with a base, of which the sample only says that it helps.
+const FEW_RUNS: usize = 4;
 
 /// Parameters of the context coder weigh on fewer words than this, so that simpler forms may be smaller.
 const FEW_WORDS: usize = 8 << 10;
@@ -184,6 +186,10 @@ impl Selector {
                 let best = self.ranking.iter().position(suits);
                 let Some(index) = best else { continue };
                 let mut candidate = self.ranking[index];
+                // Repeats that make up for more are found where the block is not a float's.
+                if candidate.estimated > self.ranking[0].estimated * 3 / 2 {
+                    continue;
+                }
                 if let Some(streams) = self.estimate(&mut candidate, word, whole, true, bench)? {
                     candidate.estimated = streams + (header + if based { base_len } else { 0 }) as u64;
                     self.ranking[index] = candidate;
@@ -229,7 +235,10 @@ impl Selector {
             take(0..whole);
             return;
         }
-        let runs = (whole / SHARE).clamp(RUNS.0, RUNS.1);
+        let runs = match block.base {
+            Some(_) if word.float.is_some() => FEW_RUNS,
+            _ => (whole / SHARE).clamp(RUNS.0, RUNS.1),
+        };
         for run in 0..runs {
             let start = (whole - RUN) / (runs - 1) * run / word.bytes * word.bytes;
             take(start..start + RUN);

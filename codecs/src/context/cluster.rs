@@ -1,7 +1,7 @@
 //! Joining contexts that behave alike: the fewer tables, the less they cost.
 
 use crate::Level;
-use crate::entropy::{Counts, log2};
+use crate::entropy::{Counts, entropy_of};
 use crate::kernel::buckets::MAX_BUCKETS;
 
 /// Contexts that share a bucket.
@@ -10,17 +10,15 @@ pub(super) struct Group {
     pub(super) members: Vec<u16>,
     counts: Box<Counts>,
     total: u32,
-    /// The mean token, in units of 2^-16: what groups are put in order by.
-    key: u64,
     /// The largest token.
     most: u8,
     cost: u64,
 }
 
-/// So many tokens tell their mean.
-const ENOUGH: u32 = 16;
+/// Contexts of fewer words are not weighed on their own.
+const FEW: u32 = 32;
 /// Buckets of a block. The time to decode grows with them.
-const MOST_BUCKETS: usize = 12;
+const MOST_BUCKETS: usize = 8;
 /// More groups than this are thinned out before pairs are weighed.
 const MOST_WEIGHED: u32 = 64;
 /// The same at [`Level::Max`].
@@ -33,17 +31,43 @@ pub(super) struct Scale {
     pub(super) sampled: u64,
 }
 
-impl Group {
-    /// A group of one context, of which `key` (in units of 2^-16) is expected to be the mean token where there are too few to
-    /// tell.
-    pub(super) fn new(member: u16, counts: &Counts, key: u64) -> Self {
-        let total = counts.iter().sum();
-        let most = counts.iter().rposition(|count| *count > 0).unwrap_or(0) as u8;
-        let mut group = Self { members: vec![member], counts: Box::new(*counts), total, key, most, cost: 0 };
-        if group.total >= ENOUGH {
-            group.key = group.mean();
+/// A context that the sample has words of.
+pub(super) struct Member {
+    pub(super) context: u16,
+    /// What its mean token is believed to be, in units of 2^-16.
+    pub(super) key: u64,
+    pub(super) total: u32,
+}
+
+/// Puts contexts in groups, those of few words with their neighbours in the order of mean tokens. Tokens are yet to be counted.
+pub(super) fn gather(mut members: Vec<Member>, level: Level) -> Vec<Group> {
+    members.sort_by_key(|member| member.key);
+    let all: u32 = members.iter().map(|member| member.total).sum();
+    let least = all / if level == Level::Max { MOST_WEIGHED_MAX } else { MOST_WEIGHED };
+    let mut groups: Vec<Group> = Vec::with_capacity(members.len());
+    for member in members {
+        match groups.last_mut() {
+            Some(last) if last.total < least || (member.total < least && member.total < FEW) => {
+                last.members.push(member.context);
+                last.total += member.total;
+            }
+            _ => groups.push(Group {
+                members: vec![member.context],
+                counts: Box::new([0; 256]),
+                total: member.total,
+                most: 0,
+                cost: 0,
+            }),
         }
-        group
+    }
+    groups
+}
+
+impl Group {
+    /// Takes note of the tokens of its contexts.
+    pub(super) fn count(&mut self, counts: &Counts) {
+        *self.counts = *counts;
+        self.most = counts.iter().rposition(|count| *count > 0).unwrap_or(0) as u8;
     }
 
     /// The mean token, in units of 2^-16.
@@ -68,12 +92,7 @@ impl Group {
 
 /// What tokens with these counts take with a table of their own, in units of 2^-16 bit.
 fn cost(scale: Scale, total: u32, counts: impl Iterator<Item = u32>) -> u64 {
-    let whole = log2(total);
-    let (mut bits, mut values) = (0, 0u64);
-    for count in counts.filter(|count| *count > 0) {
-        bits += u64::from(count) * whole.saturating_sub(log2(count));
-        values += 1;
-    }
+    let (mut bits, values) = entropy_of(total, counts);
     // A sample looks more orderly than what it is of, by half a nat a value (Miller).
     bits += values.saturating_sub(1) * 47_274;
     bits / scale.sampled.max(1) * scale.words + (if values > 1 { 12 + 5 * values } else { 16 } << 16)
@@ -86,23 +105,8 @@ fn joint_cost(scale: Scale, a: &Group, b: &Group) -> u64 {
 
 /// Joins groups until each further one would cost, and there are few enough. Returns them in the order of their mean
 /// tokens, and what they cost together.
-pub(super) fn cluster(groups: Vec<Group>, scale: Scale, level: Level) -> (Vec<Group>, u64) {
-    let mut single = groups;
-    single.sort_by_key(|group| group.key);
-    let all: u32 = single.iter().map(|group| group.total).sum();
-    let (most, most_weighed) = match level {
-        Level::Max => (MAX_BUCKETS, MOST_WEIGHED_MAX),
-        _ => (MOST_BUCKETS, MOST_WEIGHED),
-    };
-    let least = all / most_weighed;
-    let mut groups: Vec<Group> = Vec::with_capacity(single.len());
-    for group in single {
-        match groups.last_mut() {
-            // Neighbours in this order that have few words are joined unseen.
-            Some(last) if last.total < least || (group.total < least && group.total < 32) => last.join(&group),
-            _ => groups.push(group),
-        }
-    }
+pub(super) fn cluster(mut groups: Vec<Group>, scale: Scale, level: Level) -> (Vec<Group>, u64) {
+    let most = if level == Level::Max { MAX_BUCKETS } else { MOST_BUCKETS };
     for group in &mut groups {
         group.cost = cost(scale, group.total, group.used().iter().copied());
     }

@@ -18,21 +18,38 @@ pub(super) struct Head {
     tokens: usize,
 }
 
-/// Fills `words` (whole words) from their stored form. `prediction`, where the chain has one, has the length of `words`.
+/// What is done with whole words as they are decoded.
+pub(crate) enum Words<'a> {
+    /// They are put here.
+    Wanted(&'a mut [u8]),
+    /// They are compared with these, which takes no more than a tile of room.
+    Known(&'a [u8]),
+}
+
+impl Words<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Wanted(words) => words.len(),
+            Self::Known(words) => words.len(),
+        }
+    }
+}
+
+/// Decodes words from their stored form. `prediction`, where the chain has one, has their length.
 ///
 /// # Errors
-/// [`CodecError::Body`] or [`CodecError::Header`] where `stored` is not the stored form of so many words.
+/// [`CodecError::Body`] or [`CodecError::Header`] where `stored` is not the stored form of so many words, or of the known ones.
 pub(crate) fn decode(
     buffers: &mut Buffers,
     isa: Isa,
     word: Word,
     prediction: Option<&[u8]>,
     stored: &[u8],
-    words: &mut [u8],
+    mut words: Words<'_>,
 ) -> Result<(), CodecError> {
     let count = words.len() / word.bytes;
     let (params, rest) = Params::read(stored, word, prediction.is_some())?;
-    let Buffers { tables, heads, classes, pool, symbols, escapes, .. } = buffers;
+    let Buffers { tables, heads, classes, pool, symbols, escapes, chosen, .. } = buffers;
     let rest = read_heads(&params, count, rest, heads)?;
     let mut reader = SymbolReader::new(isa, params.lanes, tables, rest)?;
     let (heads_of_runs, heads) = heads.split_at(usize::from(params.runs.is_some()).min(heads.len()));
@@ -71,11 +88,15 @@ pub(crate) fn decode(
     let mut escapes = Escapes { near: escapes.iter(), far: far.chunks_exact(word.bytes) };
     let (mut bins, mut ids, mut tokens, mut widths) = ([0; TILE], [0; TILE], [0; TILE], [0; TILE]);
     let mut escape_masks = [0; TILE / 64];
-    let mut residuals = [0; 8 * TILE];
-    for (tile, out) in words.chunks_mut(TILE * word.bytes).enumerate() {
-        let from = tile * TILE;
-        let range = from..from + out.len() / word.bytes;
+    let (mut residuals, mut decoded) = ([0; 8 * TILE], [0; 8 * TILE]);
+    for from in (0..count).step_by(TILE) {
+        let range = from..(from + TILE).min(count);
         let len = range.len();
+        let place = range.start * word.bytes..range.end * word.bytes;
+        let (out, known) = match &mut words {
+            Words::Wanted(words) => (&mut words[place], None),
+            Words::Known(words) => (&mut decoded[..place.len()], Some(&words[place])),
+        };
         let predicted = prediction.map(|prediction| &prediction[range.start * word.bytes..range.end * word.bytes]);
         let bins = match predicted {
             Some(predicted) if params.bins > 1 => {
@@ -93,11 +114,14 @@ pub(crate) fn decode(
         if let Some(maps) = &low_bit_maps {
             let widths = &mut widths[..len];
             params.look_up(isa, maps, classes, range, bins, widths);
-            kernel::add_low_bits(isa, word.bytes, widths, &mut low_bits, residuals);
+            kernel::add_low_bits(isa, word.bytes, widths, &mut low_bits, residuals, chosen);
         }
         match predicted {
             Some(predicted) => kernel::step_inverse(isa, word, residuals, predicted, out),
             None => kernel::offset_inverse(isa, word, params.origin, residuals, out),
+        }
+        if known.is_some_and(|known| known != out) {
+            return Err(body("a word is not the known one"));
         }
     }
     if cursors != ends || escapes.near.next().is_some() {

@@ -1,12 +1,13 @@
 use shard_core::wire::put_varint;
 
-use super::fit::{Subject, fit};
-use super::segment::{Segment, SymbolWriter, cost, histogram};
-use super::{Buffers, Rows, TILE, lanes, pool_len, reserve, starts};
+use super::fit::fit;
+use super::packing::pack_bucket;
+use super::segment::{Segment, SymbolWriter, histogram};
+use super::subject::Subject;
+use super::{Buffers, Rows, TILE, lanes, reserve};
 use crate::Level;
 use crate::chain::Word;
-use crate::entropy::Counts;
-use crate::kernel::buckets::{BINS, BitSink, ESCAPE, Key, MAX_BUCKETS, SLACK};
+use crate::kernel::buckets::{BINS, BitSink, Cursors, ESCAPE, MAX_BUCKETS, SLACK};
 use crate::kernel::{self, Isa};
 
 /// What is to be encoded.
@@ -35,66 +36,55 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
     let bytes = word.bytes;
     let count = words.len() / bytes;
     let start = out.len();
-    let Buffers { classes, ids, pool, symbols, escapes, residuals, bins, tokens, low_bits, far, encode_tables, .. } =
-        buffers;
-    let prepared = prepare(isa, input, residuals, bins);
-    let (mut params, _) = fit(&mut buffers.fit, prepared.subject(isa, level, input, count), classes);
-    (params.first_key, params.origin) = (prepared.first_key, prepared.origin);
-    let Prepared { residuals, bins, .. } = prepared;
-    if let Some(prediction) = prediction.filter(|_| params.mantissa_classes != 0) {
-        let tiles = prediction.chunks(TILE * bytes).zip(bins.chunks_mut(TILE));
-        for (tile, (prediction, bins)) in tiles.enumerate() {
-            params.bin(isa, word, classes, tile * TILE..tile * TILE + bins.len(), prediction, bins);
-        }
-    }
+    let Buffers { classes, ids, pool, symbols, escapes, chosen, tokens, low_bits, far, encode_tables, .. } = buffers;
+    let subject = Subject::new(isa, level, input, count);
+    let (mut params, _) = fit(&mut buffers.fit, subject, classes);
+    let bucket_maps = params.bucket_maps();
+    let low_bit_maps = params.low_bit_maps();
 
-    // Tokens and buckets of all words, and what tokens leave out.
+    // The buckets of all words, their tokens, also in buckets, and what tokens leave out. A tile stays in the first-level cache.
     reserve(ids, count);
     reserve(tokens, count);
     let (ids, tokens) = (&mut ids[..count], &mut tokens[..count]);
-    let bucket_maps = params.bucket_maps();
-    let low_bit_maps = params.low_bit_maps();
+    // Every bucket has room for all words: pages that are never touched cost nothing, counting them all first does.
+    let room = count + SLACK;
+    reserve(pool, params.buckets * room + TILE + SLACK);
+    let cursors: Cursors = std::array::from_fn(|bucket| bucket.min(params.buckets) * room);
+    let mut ends = cursors;
     // What takes more room than the words is not worth its while.
     reserve(low_bits, words.len() + SLACK);
     let mut low_bit_sink = BitSink { out: low_bits, at: 0 };
-    let mut widths = [0; TILE];
+    let (mut bins, mut widths, mut residuals) = ([0; TILE], [0; TILE], [0; 8 * TILE]);
     for (tile, (ids, tokens)) in ids.chunks_mut(TILE).zip(tokens.chunks_mut(TILE)).enumerate() {
         let range = tile * TILE..tile * TILE + ids.len();
-        let residuals = &residuals[range.start * bytes..range.end * bytes];
-        let bins = bins.get(range.clone()).unwrap_or_default();
+        let residuals = subject.residuals(range.clone(), &mut residuals);
+        let bins = params.binned(&subject, classes, range.clone(), &mut bins);
         params.look_up(isa, &bucket_maps, classes, range.clone(), bins, ids);
-        let Some(maps) = &low_bit_maps else {
-            kernel::fold(isa, bytes, residuals, tokens);
-            continue;
-        };
         let widths = &mut widths[..ids.len()];
-        params.look_up(isa, maps, classes, range, bins, widths);
-        if widths.iter().fold(0, |any, width| any | width) == 0 {
-            kernel::fold(isa, bytes, residuals, tokens);
-            continue;
+        let mut any = 0;
+        if let Some(maps) = &low_bit_maps {
+            params.look_up(isa, maps, classes, range, bins, widths);
+            any = widths.iter().fold(0, |any, width| any | width);
         }
-        kernel::fold_shifted(isa, bytes, residuals, widths, tokens);
-        kernel::put_low_bits(isa, bytes, widths, residuals, &mut low_bit_sink);
+        if any == 0 {
+            kernel::fold(isa, bytes, residuals, tokens);
+        } else {
+            kernel::fold_shifted(isa, bytes, residuals, widths, tokens);
+            kernel::put_low_bits(isa, bytes, widths, residuals, &mut low_bit_sink, chosen);
+        }
+        kernel::scatter_tokens(isa, params.buckets, ids, tokens, &mut ends, pool)?;
     }
     let low_bits_len = low_bit_sink.finish();
 
-    // Tokens in buckets, and how each bucket is packed.
-    let counts = kernel::count_ids(isa, params.buckets, ids);
-    let cursors = starts(&counts);
-    reserve(pool, pool_len(count));
-    let mut ends = cursors;
-    for (ids, tokens) in ids.chunks(TILE).zip(tokens.chunks(TILE)) {
-        kernel::scatter_tokens(isa, params.buckets, ids, tokens, &mut ends, pool)?;
-    }
     // The symbols of the buckets that have several tokens in one, one after the other.
-    reserve(symbols, pool_len(count));
+    reserve(symbols, count + MAX_BUCKETS);
     let mut heads = Vec::new();
     let mut segments = Vec::with_capacity(params.buckets);
     let mut limits = [ESCAPE; BINS];
     let (mut at, mut total) = (0, 0);
     for (bucket, limit) in limits.iter_mut().enumerate().take(params.buckets) {
-        let len = counts.get(bucket).map_or(0, |count| *count as usize);
-        let place = cursors[bucket]..cursors[bucket] + len;
+        let place = cursors[bucket]..ends[bucket];
+        let len = place.len();
         let packed = pack_bucket(isa, level, &pool[place.clone()], &mut symbols[at..]);
         let place = if packed.token_bits == 8 { place } else { at..at + packed.symbols };
         at += if packed.token_bits == 8 { 0 } else { packed.symbols };
@@ -114,14 +104,14 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
         escapes.push(tokens[index]);
         if tokens[index] == ESCAPE {
             let mut residual = [0; 8];
-            residual[..bytes].copy_from_slice(&residuals[index * bytes..(index + 1) * bytes]);
+            subject.residuals(index..index + 1, &mut residual);
             // Signed, of the width of a word.
             let unused = 64 - 8 * bytes as u32;
             let residual = (u64::from_le_bytes(residual) << unused) as i64 >> unused;
             let class = params.runs.map_or(0, |(rows, _)| {
                 classes.get((index + rows.phase as usize) / rows.len as usize).copied().unwrap_or(0)
             });
-            let bin = bins.get(index).copied().unwrap_or(0);
+            let bin = params.binned(&subject, classes, index..index + 1, &mut bins).first().copied().unwrap_or(0);
             let dropped = low_bit_maps.as_ref().map_or(0, |maps| maps[usize::from(class)][usize::from(bin)]);
             let kept = residual >> dropped;
             far.extend_from_slice(&((kept << 1 ^ kept >> 63) as u64).to_le_bytes()[..bytes]);
@@ -159,153 +149,10 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
 
 /// What the context coder would take for `words` words like those of the input, a sample of them, in bytes.
 pub(crate) fn estimate(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, words: usize) -> u64 {
-    let prepared = prepare(isa, input, &mut buffers.residuals, &mut buffers.bins);
-    let subject = prepared.subject(isa, level, Input { rows: None, ..input }, words);
+    let subject = Subject::new(isa, level, Input { rows: None, ..input }, words);
     let (_, cost) = fit(&mut buffers.fit, subject, &mut buffers.classes);
     // Parameters, heads and states.
     (cost >> 19) + 16 + 2 * lanes(words) as u64
-}
-
-/// The residuals of a block, and the bins of its predictions.
-struct Prepared<'a> {
-    residuals: &'a [u8],
-    bins: &'a mut [u8],
-    first_key: u32,
-    origin: u64,
-    low_bits: Option<u8>,
-}
-
-fn prepare<'a>(isa: Isa, input: Input<'_>, residuals: &'a mut Vec<u8>, bins: &'a mut Vec<u8>) -> Prepared<'a> {
-    let Input { word, words, prediction, .. } = input;
-    let count = words.len() / word.bytes;
-    reserve(residuals, words.len());
-    let residuals = &mut residuals[..words.len()];
-    let Some(prediction) = prediction else {
-        let (origin, low_bits) = origin_of(word, words);
-        kernel::offset_forward(isa, word, origin, words, residuals);
-        return Prepared { residuals, bins: &mut [], first_key: 0, origin, low_bits };
-    };
-    reserve(bins, count);
-    let bins = &mut bins[..count];
-    let first_key = first_key_of(word, prediction);
-    let size = TILE * word.bytes;
-    let parts = words.chunks(size).zip(prediction.chunks(size));
-    for ((words, prediction), (residuals, bins)) in parts.zip(residuals.chunks_mut(size).zip(bins.chunks_mut(TILE))) {
-        kernel::step_forward(isa, word, words, prediction, residuals);
-        kernel::bins(isa, word, Key::Exponent { first: first_key }, prediction, bins);
-    }
-    Prepared { residuals, bins, first_key, origin: 0, low_bits: None }
-}
-
-impl Prepared<'_> {
-    fn subject<'a>(&'a self, isa: Isa, level: Level, input: Input<'a>, words: usize) -> Subject<'a> {
-        let Input { word, prediction, rows, .. } = input;
-        let Self { residuals, bins, low_bits, .. } = self;
-        Subject { isa, level, word, residuals, prediction, bins, low_bits: *low_bits, rows, words }
-    }
-}
-
-/// The tiles of a block that its key and origin are taken from.
-fn some_tiles(word: Word, words: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let tiles = words.chunks(TILE * word.bytes);
-    let step = tiles.len().div_ceil(4).max(1);
-    tiles.step_by(step)
-}
-
-/// The key for bin 0: the lowest that leaves next to no word above the last bin.
-pub(crate) fn first_key_of(word: Word, prediction: &[u8]) -> u32 {
-    let Some(float) = word.float else { return 0 };
-    let mut counts = vec![0u32; 1 << float.exponent];
-    let mask = counts.len() - 1;
-    let mut wide = [0; TILE];
-    let mut all = 0;
-    for tile in some_tiles(word, prediction) {
-        let wide = &mut wide[..tile.len() / word.bytes];
-        kernel::widen(word.bytes, tile, wide);
-        for word in wide.iter() {
-            counts[(*word >> float.mantissa) as usize & mask] += 1;
-        }
-        all += wide.len() as u32;
-    }
-    // Infinities and the like must not push the others out.
-    let mut above = 0;
-    let highest = counts.iter().rposition(|count| {
-        above += count;
-        above > all / 512
-    });
-    (highest.unwrap_or(0) as u32 + 1).saturating_sub(BINS as u32 - 1)
-}
-
-/// What words without a prediction are measured from, and the bits below what is modelled: of floats, the exponent is.
-fn origin_of(word: Word, words: &[u8]) -> (u64, Option<u8>) {
-    let Some(float) = word.float else { return (0, None) };
-    // The top byte is modelled: the exponent, or a part of it, or some of the mantissa too.
-    let low_bits = 8 * (word.bytes as u32 - 1);
-    let (mut sum, mut count) = (0u64, 0u64);
-    let mut wide = [0; TILE];
-    for tile in some_tiles(word, words) {
-        let wide = &mut wide[..tile.len() / word.bytes];
-        kernel::widen(word.bytes, tile, wide);
-        // The sign goes out at the top, as in the rotated word.
-        let unused = 64 - 8 * word.bytes as u32 + u32::from(float.signed);
-        sum += wide.iter().map(|word| (*word as u64) << unused >> 56).sum::<u64>();
-        count += wide.len() as u64;
-    }
-    ((sum / count.max(1)) << low_bits, Some(low_bits as u8))
-}
-
-/// How a bucket is packed.
-struct Packed {
-    token_bits: u32,
-    symbols: usize,
-    counts: Counts,
-}
-
-/// Buckets of more tokens than this are judged by a part of them.
-const MANY: usize = 16 << 10;
-
-/// A part of a large bucket: 8 runs, spread evenly.
-fn some_of(tokens: &[u8]) -> Vec<u8> {
-    let run = tokens.len() / 64;
-    (0..8).flat_map(|index| &tokens[(tokens.len() - run) / 7 * index..][..run]).copied().collect()
-}
-
-/// Puts the tokens of a bucket into symbols, several in one, at the start of `symbols`, where that is no longer.
-fn pack_bucket(isa: Isa, level: Level, tokens: &[u8], symbols: &mut [u8]) -> Packed {
-    let part = if tokens.len() > MANY { Some(some_of(tokens)) } else { None };
-    let token_bits = token_bits(isa, level, part.as_deref().unwrap_or(tokens), symbols);
-    if token_bits == 8 {
-        return Packed { token_bits, symbols: tokens.len(), counts: histogram(tokens) };
-    }
-    let symbols = &mut symbols[..tokens.len().div_ceil((8 / token_bits) as usize)];
-    kernel::pack(isa, token_bits, tokens, symbols);
-    Packed { token_bits, symbols: symbols.len(), counts: histogram(symbols) }
-}
-
-/// The bits of a token with which a bucket like `tokens` is smallest. `scratch` is overwritten.
-fn token_bits(isa: Isa, level: Level, tokens: &[u8], scratch: &mut [u8]) -> u32 {
-    if tokens.len() < 64 {
-        return 8;
-    }
-    let counts = histogram(tokens);
-    let (mut best, mut least) = (8, cost(&counts, tokens.len()));
-    for token_bits in [4u32, 2, 1] {
-        let most = (1usize << token_bits) - 1;
-        let escaped: u32 = counts[most..].iter().sum();
-        // An escape costs its own code beside its symbol's.
-        if escaped as usize * 32 > tokens.len() || level == Level::Fast && token_bits != 4 {
-            break;
-        }
-        let symbols = &mut scratch[..tokens.len().div_ceil((8 / token_bits) as usize)];
-        kernel::pack(isa, token_bits, tokens, symbols);
-        let found = cost(&histogram(symbols), symbols.len()) + ((u64::from(escaped) * 5) << 16);
-        // Fewer symbols are decoded faster: worth half a percent.
-        if found > least + least / 256 {
-            break;
-        }
-        (best, least) = (token_bits, found);
-    }
-    best
 }
 
 /// Calls `found` for each word whose token is not below its bucket's limit.

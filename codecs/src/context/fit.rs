@@ -1,20 +1,24 @@
 //! Finding the parameters of a block, on a sample of its words. Whatever is found decodes; what is found well is small.
 
-use super::cluster::{Group, Scale, cluster};
+use std::ops::Range;
+
+use super::cluster::{Group, Member, Scale, cluster, gather};
 use super::params::{Context, MAX_CLASSES, Params};
+use super::subject::Subject;
 use super::{Rows, TILE};
 use crate::Level;
 use crate::chain::Word;
-use crate::entropy::Counts;
+use crate::kernel;
 use crate::kernel::buckets::{BINS, Key};
-use crate::kernel::{self, Isa};
 
-/// Words that are sampled at most, for each byte of a word.
-const SAMPLE: usize = 4 * TILE;
 /// Fewer words than this have no classes: naming them costs more than they tell.
 const LEAST_FOR_CLASSES: usize = 2048;
 /// With so many words, a context is believed to be within a factor of two of what its words say.
 const PRIOR: f32 = 24.0;
+/// Words of a run that tell its class, each weighed by what it tells.
+const ENOUGH: f32 = 128.0;
+/// Runs whose scores differ less than by an octave (see [`spread`]) are hardly ever worth classes.
+const LEAST_SPREAD: f32 = 4.0;
 /// Residuals of a smaller mean magnitude than this are of words that were predicted nearly to the bit.
 const NEARLY_EXACT: u64 = 64;
 
@@ -27,7 +31,8 @@ pub(crate) struct Sample {
     exponents: Vec<u8>,
     mantissas: Vec<u8>,
     classes: Vec<u8>,
-    counts: Vec<Counts>,
+    /// Of tokens, 256 for each group of contexts.
+    counts: Vec<u32>,
     /// The context of each sampled word.
     places: Vec<u16>,
     /// How far words move, and those of each class, in the unit of [`ulp_of`].
@@ -35,45 +40,6 @@ pub(crate) struct Sample {
     steps: [f32; MAX_CLASSES],
     /// What each run is classified by.
     scores: Vec<f32>,
-}
-
-/// A block that parameters are looked for.
-#[derive(Clone, Copy)]
-pub(super) struct Subject<'a> {
-    pub(super) isa: Isa,
-    pub(super) level: Level,
-    pub(super) word: Word,
-    /// Signed residuals, words of the block's width.
-    pub(super) residuals: &'a [u8],
-    pub(super) prediction: Option<&'a [u8]>,
-    /// A bin a word, by exponent; empty where there is no prediction.
-    pub(super) bins: &'a [u8],
-    /// The low bits that all contexts have, where that is settled.
-    pub(super) low_bits: Option<u8>,
-    pub(super) rows: Option<Rows>,
-    /// The words that parameters are for: more than there are residuals, where these are a sample already.
-    pub(super) words: usize,
-}
-
-impl Subject<'_> {
-    /// The words that there are residuals of.
-    fn given(&self) -> usize {
-        self.residuals.len() / self.word.bytes
-    }
-
-    /// The parts that are sampled.
-    fn sampled(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
-        let words = self.given();
-        let tiles = words.div_ceil(TILE);
-        let taken = match self.level {
-            Level::Max => tiles,
-            _ => tiles.min(SAMPLE / TILE * self.word.bytes),
-        };
-        (0..taken).map(move |index| {
-            let tile = if taken < 2 { 0 } else { (tiles - 1) * index / (taken - 1) };
-            tile * TILE..((tile + 1) * TILE).min(words)
-        })
-    }
 }
 
 /// Contexts, and what a block takes with them.
@@ -131,11 +97,23 @@ fn typical_step(word: Word, by_bin: &[(u32, u64)]) -> f32 {
     typical.max(least)
 }
 
+/// A score's exponent and the highest bit of its mantissa: its magnitude in half octaves.
+fn cell(score: f32) -> u32 {
+    score.to_bits() >> 22
+}
+
+/// How much scores differ: the variance of their magnitudes in half octaves. Those far below the mean count as a sixteenth of it.
+fn spread(scores: &[f32]) -> f32 {
+    let runs = scores.len() as f32;
+    let least = cell(scores.iter().sum::<f32>() / runs / 16.0);
+    let cells = scores.iter().map(|score| cell(*score).max(least) as f32);
+    let mean = cells.clone().sum::<f32>() / runs;
+    cells.map(|cell| (cell - mean) * (cell - mean)).sum::<f32>() / runs
+}
+
 /// A class for each score (of at least 0), by its magnitude in half octaves: at most [`MAX_CLASSES`], of which those lie
 /// together that are close, as a few far ones are as telling as many near ones.
 fn group_scores(scores: &[f32]) -> impl Iterator<Item = u8> {
-    // The exponent and the highest bit of the mantissa.
-    let cell = |score: f32| score.to_bits() >> 22;
     let mut cells: Vec<u32> = scores.iter().copied().map(cell).collect();
     cells.sort_unstable();
     // First cell, number of scores, sum of cells.
@@ -186,8 +164,11 @@ fn mean_residual(by_bin: &[(u32, u64)]) -> f32 {
 /// also what the block is expected to take, in units of 2^-16 bit.
 pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u8>) -> (Params, u64) {
     sample.take(&subject);
-    let bins = if subject.bins.is_empty() { 1 } else { BINS };
-    let mut best = sample.fit(&subject, 1, bins);
+    let bins = if subject.is_predicted() { BINS } else { 1 };
+    let seen = sample.seen_by_exponent(1, bins);
+    sample.typical = typical_step(subject.word, &seen);
+    sample.steps = [sample.typical; MAX_CLASSES];
+    let mut best = sample.fit(&subject, 1, bins, seen);
     classes.clear();
     let rows = subject.rows.filter(|_| subject.level != Level::Fast && subject.given() >= LEAST_FOR_CLASSES);
     let mut tried = Vec::new();
@@ -197,7 +178,8 @@ pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u
             continue;
         }
         sample.name_classes(&subject, rows, &tried);
-        let mut fit = sample.fit(&subject, known, bins);
+        let seen = sample.seen_by_exponent(known, bins);
+        let mut fit = sample.fit(&subject, known, bins, seen);
         let mut counts = [0; 256];
         tried.iter().for_each(|class| counts[usize::from(*class)] += 1);
         fit.cost += super::segment::cost(&counts, tried.len()) + (64 << 16);
@@ -210,7 +192,8 @@ pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u
     let Fit { runs, mantissa_classes, buckets, cost, last_bin, .. } = best;
     let used = 1 + last_bin;
     let contexts = best.contexts.chunks(bins).flat_map(|contexts| contexts[..used].to_vec()).collect();
-    (Params { lanes: 1, first_key: 0, origin: 0, bins: used, mantissa_classes, runs, buckets, contexts }, cost)
+    let (first_key, origin) = (subject.first_key, subject.origin);
+    (Params { lanes: 1, first_key, origin, bins: used, mantissa_classes, runs, buckets, contexts }, cost)
 }
 
 /// The divisions into runs that are tried.
@@ -222,37 +205,41 @@ fn candidate_runs(level: Level, rows: Rows) -> impl Iterator<Item = Rows> {
     finer.chain([coarser]).take(if level == Level::Max { 4 } else { 1 })
 }
 
+/// Whether words that were predicted nearly to the bit may tell more by their mantissas.
+fn may_prefer_mantissas(subject: &Subject<'_>) -> bool {
+    subject.word.float.is_some() && subject.word.bytes >= 4
+}
+
 impl Sample {
     fn take(&mut self, subject: &Subject<'_>) {
-        let bytes = subject.word.bytes;
         self.residuals.clear();
-        self.bins.clear();
+        self.exponents.clear();
         self.mantissas.clear();
+        let mut residuals = [0; 8 * TILE];
         for part in subject.sampled() {
-            let start = self.residuals.len();
-            self.residuals.resize(start + part.len(), 0);
-            let words = &subject.residuals[part.start * bytes..part.end * bytes];
-            kernel::widen(bytes, words, &mut self.residuals[start..]);
-            match subject.bins.get(part.clone()) {
-                Some(bins) => self.bins.extend_from_slice(bins),
-                None => self.bins.resize(start + part.len(), 0),
-            }
-            if let Some(prediction) = subject.prediction.filter(|_| subject.word.float.is_some()) {
-                self.mantissas.resize(start + part.len(), 0);
-                let prediction = &prediction[part.start * bytes..part.end * bytes];
+            let start = self.exponents.len();
+            let end = start + part.len();
+            self.residuals.resize(end, 0);
+            kernel::widen(
+                subject.word.bytes,
+                subject.residuals(part.clone(), &mut residuals),
+                &mut self.residuals[start..],
+            );
+            self.exponents.resize(end, 0);
+            subject.bins(part.clone(), &mut self.exponents[start..]);
+            if let Some(prediction) = subject.predictions(part).filter(|_| may_prefer_mantissas(subject)) {
+                self.mantissas.resize(end, 0);
                 kernel::bins(subject.isa, subject.word, Key::Mantissa, prediction, &mut self.mantissas[start..]);
             }
         }
-        self.exponents.clone_from(&self.bins);
         self.classes.clear();
         self.classes.resize(self.residuals.len(), 0);
     }
 
     /// Puts the sampled words of those classes into bins by mantissa where that tells more about them, and the others by
     /// exponent. Decay that a weight goes through step by step is a function of its mantissa, to the bit.
-    fn prefer_mantissas(&mut self, subject: &Subject<'_>, classes: usize) -> u8 {
-        self.bins.clone_from(&self.exponents);
-        if self.mantissas.is_empty() || subject.word.bytes < 4 {
+    fn prefer_mantissas(&mut self, classes: usize) -> u8 {
+        if self.mantissas.is_empty() {
             return 0;
         }
         let mut sums = [(0u64, 0u64); MAX_CLASSES];
@@ -294,10 +281,10 @@ impl Sample {
     }
 
     /// The contexts for the sample with its classes.
-    fn fit(&mut self, subject: &Subject<'_>, classes: usize, bins: usize) -> Fit {
+    fn fit(&mut self, subject: &Subject<'_>, classes: usize, bins: usize, seen: Vec<(u32, u64)>) -> Fit {
         let contexts = classes * bins;
-        let mantissa_classes = self.prefer_mantissas(subject, classes);
-        let seen = self.seen(subject, classes, bins);
+        let mantissa_classes = self.prefer_mantissas(classes);
+        let seen = if mantissa_classes == 0 { seen } else { self.seen(classes, bins) };
         let used = seen.iter().enumerate().filter(|(_, seen)| seen.0 > 0);
         let last_bin = used.map(|(index, _)| index % bins).max().unwrap_or(0);
         let most = Params::most_low_bits(subject.word) as u8;
@@ -325,22 +312,32 @@ impl Sample {
                 *key = ((131_072.0 * mean) as u64) >> context.low_bits;
             }
         }
-        if self.counts.len() < contexts {
-            self.counts.resize(contexts, [0; 256]);
+        let members = found.iter().zip(&keys).zip(&seen).zip(0u16..).filter(|((_, seen), _)| seen.0 > 0);
+        let members = members.map(|(((found, key), (count, moved)), context)| {
+            // So many tokens tell their mean.
+            let own = || (*moved << 17 >> found.low_bits) / u64::from(*count);
+            Member { context, key: if *count >= 16 { own() } else { *key }, total: *count }
+        });
+        let mut groups = gather(members.collect(), subject.level);
+        self.counts.clear();
+        self.counts.resize(256 * groups.len(), 0);
+        let counts = &mut self.counts[..];
+        let mut places = vec![(0u16, 0u8); contexts];
+        for (index, group) in (0u16..).zip(&groups) {
+            for member in &group.members {
+                places[usize::from(*member)] = (index, found[usize::from(*member)].low_bits);
+            }
         }
-        for (counts, _) in self.counts.iter_mut().zip(&seen).filter(|(_, seen)| seen.0 > 0) {
-            counts.fill(0);
-        }
-        let counted = self.counts.as_flattened_mut();
         for (residual, place) in self.residuals.iter().zip(&self.places) {
-            let place = usize::from(*place);
-            let kept = residual >> found[place].low_bits;
+            let (group, low_bits) = places[usize::from(*place)];
+            let kept = residual >> low_bits;
             let token = (kept << 1 ^ kept >> 63) as u64;
-            counted[256 * place + token.min(255) as usize] += 1;
+            counts[256 * usize::from(group) + token.min(255) as usize] += 1;
         }
-        let seen_indices = (0..contexts).filter(|index| seen[*index].0 > 0);
-        let groups = seen_indices.map(|index| Group::new(index as u16, &self.counts[index], keys[index])).collect();
-        let scale = Scale { words: subject.words as u64, sampled: self.residuals.len() as u64 };
+        for (group, counts) in groups.iter_mut().zip(counts.as_chunks().0) {
+            group.count(counts);
+        }
+        let scale = Scale { words: subject.meant as u64, sampled: self.residuals.len() as u64 };
         let (groups, mut cost) = cluster(groups, scale, subject.level);
         for (bucket, group) in (0..).zip(&groups) {
             for member in &group.members {
@@ -361,8 +358,14 @@ impl Sample {
         Fit { runs: None, mantissa_classes, contexts: found, last_bin, buckets: groups.len().max(1), cost }
     }
 
+    /// [`Self::seen`], with all bins by exponent.
+    fn seen_by_exponent(&mut self, classes: usize, bins: usize) -> Vec<(u32, u64)> {
+        self.bins.clone_from(&self.exponents);
+        self.seen(classes, bins)
+    }
+
     /// How many sampled words each context has, and the sum of their residuals' magnitudes.
-    fn seen(&mut self, subject: &Subject<'_>, classes: usize, bins: usize) -> Vec<(u32, u64)> {
+    fn seen(&mut self, classes: usize, bins: usize) -> Vec<(u32, u64)> {
         self.places.clear();
         self.places.resize(self.bins.len(), 0);
         let pairs = self.bins.iter().zip(&self.classes);
@@ -383,45 +386,57 @@ impl Sample {
             seen.iter_mut().zip(other).for_each(|(seen, other)| *seen = (seen.0 + other.0, seen.1 + other.1));
         }
         parts.truncate(contexts);
-        let seen = parts;
-        if classes == 1 {
-            self.typical = typical_step(subject.word, &seen);
-            self.steps = [self.typical; MAX_CLASSES];
-        }
-        seen
+        parts
     }
 
     /// Gives each run a class by how far its words move, and returns the number of classes.
     fn classify(&mut self, subject: &Subject<'_>, rows: Rows, classes: &mut Vec<u8>) -> usize {
-        let words = subject.given();
         let bytes = subject.word.bytes;
-        let spans = rows.spans(0..words);
         self.scores.clear();
         classes.clear();
-        if subject.bins.is_empty() {
+        let mut residuals = [0; 8 * TILE];
+        let parts = |span: Range<usize>, step: usize| {
+            let end = span.end;
+            span.step_by(step).map(move |start| start..(start + step).min(end))
+        };
+        let spans = rows.spans(0..subject.given());
+        if subject.is_predicted() {
+            let typical = self.typical;
+            let (step, enough) = if subject.level == Level::Max { (TILE, f32::MAX) } else { (192, ENOUGH) };
+            let mut bins = [0; TILE];
+            for (_, span) in spans {
+                let (mut moved, mut weight) = (0.0, f32::MIN_POSITIVE);
+                for part in parts(span, step) {
+                    let bins = subject.bins(part.clone(), &mut bins);
+                    let residuals = subject.residuals(part, &mut residuals);
+                    let (part_moved, part_weight) = kernel::movement(subject.isa, bytes, typical, bins, residuals);
+                    moved += part_moved;
+                    weight += part_weight;
+                    if weight > enough {
+                        break;
+                    }
+                }
+                self.scores.push(moved / weight / typical);
+            }
+            if subject.level != Level::Max && spread(&self.scores) < LEAST_SPREAD {
+                return 1;
+            }
+            classes.extend(group_scores(&self.scores));
+        } else {
             // Without a prediction the residual is the magnitude's bits themselves: their mean is a logarithm.
             let shift = subject.low_bits.unwrap_or(0);
             let mut wide = [0; TILE];
             for (_, span) in spans {
                 let (mut sum, len) = (0i64, span.len() as f32);
-                for part in subject.residuals[span.start * bytes..span.end * bytes].chunks(TILE * bytes) {
-                    let wide = &mut wide[..part.len() / bytes];
-                    kernel::widen(bytes, part, wide);
+                for part in parts(span, TILE) {
+                    let wide = &mut wide[..part.len()];
+                    kernel::widen(bytes, subject.residuals(part, &mut residuals), wide);
                     sum += wide.iter().map(|residual| residual >> shift).sum::<i64>();
                 }
                 self.scores.push(sum as f32 / len);
             }
             let mean = self.scores.iter().sum::<f32>() / self.scores.len() as f32;
             classes.extend(self.scores.iter().map(|score| (2.0 * (score - mean) + 4.0).clamp(0.0, 7.0) as u8));
-        } else {
-            let typical = self.typical;
-            for (_, span) in spans {
-                let (bins, residuals) =
-                    (&subject.bins[span.clone()], &subject.residuals[span.start * bytes..span.end * bytes]);
-                let (moved, weight) = kernel::movement(subject.isa, bytes, typical, bins, residuals);
-                self.scores.push(moved / weight.max(f32::MIN_POSITIVE) / typical);
-            }
-            classes.extend(group_scores(&self.scores));
         }
         let mut counts = [0u32; MAX_CLASSES];
         let mut sums = [0f32; MAX_CLASSES];

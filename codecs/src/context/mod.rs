@@ -26,15 +26,18 @@ mod cluster;
 mod decode;
 mod encode;
 mod fit;
+mod packing;
 mod params;
 mod segment;
+mod subject;
 
 use shard_core::DType;
 
-use crate::kernel::buckets::{Cursors, MAX_BUCKETS, SLACK};
+use crate::kernel::buckets::{Chosen, MAX_BUCKETS, SLACK};
 use crate::kernel::{self, DecodeTables, EncodeTables, MANY_LANES};
-pub(crate) use decode::decode;
-pub(crate) use encode::{Input, encode, estimate, first_key_of};
+pub(crate) use decode::{Words, decode};
+pub(crate) use encode::{Input, encode, estimate};
+pub(crate) use subject::first_key_of;
 
 /// Words that are worked on at a time: a piece of each buffer that stays in the first-level cache.
 pub(crate) const TILE: usize = 2048;
@@ -88,9 +91,8 @@ pub(crate) struct Buffers {
     pool: Vec<u8>,
     symbols: Vec<u8>,
     escapes: Vec<u8>,
+    chosen: Box<Chosen>,
     // Only an encoder has these.
-    residuals: Vec<u8>,
-    bins: Vec<u8>,
     tokens: Vec<u8>,
     words: Vec<u8>,
     low_bits: Vec<u8>,
@@ -109,8 +111,7 @@ impl Default for Buffers {
             pool: Vec::new(),
             symbols: Vec::new(),
             escapes: Vec::new(),
-            residuals: Vec::new(),
-            bins: Vec::new(),
+            chosen: Box::new(Chosen::new()),
             tokens: Vec::new(),
             words: Vec::new(),
             low_bits: Vec::new(),
@@ -123,23 +124,13 @@ impl Default for Buffers {
 /// Makes a buffer at least so long; what it holds is whatever was there before.
 fn reserve(buffer: &mut Vec<u8>, len: usize) {
     if buffer.len() < len {
-        // Filled anew rather than grown, which would copy.
+        // Made anew rather than grown, which would copy; and of pages that take no memory before they are touched.
         *buffer = Vec::new();
-        buffer.resize(len, 0);
+        *buffer = vec![0; len];
     }
 }
 
-/// Where each bucket starts in an encoder's pool of tokens, by its number of words: each has slack of its own.
-fn starts(counts: &[u32; MAX_BUCKETS]) -> Cursors {
-    let mut at = 0;
-    counts.map(|count| {
-        let start = at;
-        at += count as usize + SLACK;
-        start
-    })
-}
-
-/// The length of the pool for so many words.
+/// The length of a reader's pool of tokens for so many words.
 fn pool_len(words: usize) -> usize {
     words + TILE + (MAX_BUCKETS + 1) * SLACK
 }

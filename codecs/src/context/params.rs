@@ -22,6 +22,7 @@ use shard_core::WireReader;
 use shard_core::wire::put_varint;
 
 use super::Rows;
+use super::subject::Subject;
 use crate::chain::Word;
 use crate::entropy::bits::{BitReader, BitWriter};
 use crate::kernel::buckets::{BINS, Key, MAX_BUCKETS};
@@ -116,6 +117,20 @@ impl Params {
                 kernel::bins(isa, word, Key::Mantissa, part, &mut bins[span]);
             }
         }
+    }
+
+    /// [`Self::bin`] for words of a block; none where there is but one bin.
+    pub(super) fn binned<'o>(
+        &self,
+        subject: &Subject<'_>,
+        classes: &[u8],
+        range: Range<usize>,
+        out: &'o mut [u8],
+    ) -> &'o [u8] {
+        let Some(predictions) = subject.predictions(range.clone()).filter(|_| self.bins > 1) else { return &[] };
+        let out = &mut out[..range.len()];
+        self.bin(subject.isa, subject.word, classes, range, predictions, out);
+        out
     }
 
     /// The parts of `range` that have one class: the class, and the part, from the start of the range on.

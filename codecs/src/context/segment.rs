@@ -188,13 +188,7 @@ impl<'a> SymbolWriter<'a> {
 
 /// What symbols with these counts take, table included, in units of 2^-16 bit.
 pub(super) fn cost(counts: &Counts, len: usize) -> u64 {
-    let whole = entropy::log2(len as u32);
-    let mut values = 0;
-    let mut bits = 0;
-    for count in counts.iter().filter(|count| **count > 0) {
-        values += 1;
-        bits += u64::from(*count) * whole.saturating_sub(entropy::log2(*count));
-    }
+    let (bits, values) = entropy::entropy_of(len as u32, counts.iter().copied());
     bits + ((8 + 5 * values) << 16)
 }
 

@@ -28,15 +28,40 @@ const LOG2: [u32; 257] = {
 };
 
 /// `log2(value)` in units of 2^-16 bit; 0 for 0.
-pub(crate) fn log2(value: u32) -> u64 {
+pub(crate) const fn log2(value: u32) -> u64 {
     if value == 0 {
         return 0;
     }
     let top = value.ilog2();
-    let fraction = (u64::from(value) << 32 >> top) as u32;
+    let fraction = ((value as u64) << 32 >> top) as u32;
     let index = (fraction >> 24) as usize;
-    let (low, high) = (u64::from(LOG2[index]), u64::from(LOG2[index + 1]));
-    (u64::from(top) << 16) + low + (((high - low) * u64::from(fraction >> 8 & 0xffff)) >> 16)
+    let (low, high) = (LOG2[index] as u64, LOG2[index + 1] as u64);
+    ((top as u64) << 16) + low + (((high - low) * (fraction >> 8 & 0xffff) as u64) >> 16)
+}
+
+/// `value * log2(value)` of small values, in units of 2^-16 bit.
+static TIMES_LOG2: [u32; 1 << 12] = {
+    let mut table = [0; 1 << 12];
+    let mut value = 0;
+    while value < 1 << 12 {
+        table[value] = value as u32 * log2(value as u32) as u32;
+        value += 1;
+    }
+    table
+};
+
+/// What values with these counts, `total` in all, take by their entropy, in units of 2^-16 bit, and how many there are.
+#[inline(always)]
+pub(crate) fn entropy_of(total: u32, counts: impl Iterator<Item = u32>) -> (u64, u64) {
+    let (mut saved, mut values) = (0, 0);
+    for count in counts {
+        saved += match TIMES_LOG2.get(count as usize) {
+            Some(saved) => u64::from(*saved),
+            None => u64::from(count) * log2(count),
+        };
+        values += u64::from(count > 0);
+    }
+    ((u64::from(total) * log2(total)).saturating_sub(saved), values)
 }
 
 /// What a stream is expected to take.
@@ -58,12 +83,10 @@ impl Estimate {
 
 /// The order-0 cost of a stream like a sample of `len` bytes with these counts, or of that sample if it is the stream.
 pub(crate) fn estimate(counts: &Counts, len: usize) -> Estimate {
-    let values = counts.iter().filter(|count| **count > 0).count() as u64;
+    let (total, values) = entropy_of(len as u32, counts.iter().copied());
     if len == 0 || values <= 1 {
         return Estimate { per_byte: 0, fixed: values };
     }
-    let whole = log2(len as u32);
-    let total: u64 = counts.iter().map(|count| u64::from(*count) * whole.saturating_sub(log2(*count))).sum();
     // A sample looks more orderly than what it is of: by half a bit's worth of nats for each value but one (Miller).
     let bias = (values - 1) * 47_274;
     // No probability is above 1 - 2^-14, nor cheaper than that.

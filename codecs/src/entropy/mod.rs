@@ -15,7 +15,7 @@ pub use zstd::Zstd;
 
 use crate::kernel::{DecodeTables, Isa};
 use crate::{CodecError, Level};
-pub(crate) use cost::{byte_costs, estimate, log2};
+pub(crate) use cost::{byte_costs, entropy_of, estimate};
 
 /// How often each byte value occurs in a stream.
 pub type Counts = [u32; 256];

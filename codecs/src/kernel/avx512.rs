@@ -88,7 +88,8 @@ pub(super) fn rans_encode_wide<const N: usize>(
     let mut at = scalar::rans_encode::<N>(tables, states, rest, words, end)?;
     let bits = _mm512_set1_epi32(tables.bits as i32);
     let limit_shift = _mm512_set1_epi32(32 - tables.bits as i32);
-    let two = _mm512_set1_ps(2.0);
+    // Less by more than four roundings can add, and by less than would make a quotient below 2^20 too small by one.
+    let two = _mm512_set1_ps(2.0 - 3.0 / (1 << 23) as f32);
     let one = _mm512_set1_epi32(1);
     let mut vectors = [_mm512_setzero_si512(); 4];
     for (vector, states) in vectors.iter_mut().zip(states.as_chunks::<16>().0) {
@@ -117,15 +118,12 @@ pub(super) fn rans_encode_wide<const N: usize>(
                 _mm256_mask_storeu_epi16(place, ((1u32 << count) - 1) as u16, low);
             }
             let kept = _mm512_mask_srli_epi32::<16>(*state, full, *state);
-            // The quotient by way of floats is off by one at most: it is below 2^20, and they have 24 bits.
+            // The quotient by way of floats, from a reciprocal that is a little too small: right, or too small by one.
             let float = _mm512_cvtepi32_ps(frequency);
             let reciprocal = _mm512_rcp14_ps(float);
             let reciprocal = _mm512_mul_ps(reciprocal, _mm512_fnmadd_ps(float, reciprocal, two));
             let quotient = _mm512_cvttps_epu32(_mm512_mul_ps(_mm512_cvtepu32_ps(kept), reciprocal));
             let rest = _mm512_sub_epi32(kept, _mm512_mullo_epi32(quotient, frequency));
-            let above = _mm512_movepi32_mask(rest);
-            let quotient = _mm512_mask_sub_epi32(quotient, above, quotient, one);
-            let rest = _mm512_mask_add_epi32(rest, above, rest, frequency);
             let below = _mm512_cmpge_epu32_mask(rest, frequency);
             let quotient = _mm512_mask_add_epi32(quotient, below, quotient, one);
             let rest = _mm512_mask_sub_epi32(rest, below, rest, frequency);
@@ -155,20 +153,6 @@ pub(super) fn map_bins(map: &[u8; BINS], bins: &[u8], out: &mut [u8]) {
         }
     }
     buckets::map_bins(map, rest, out_rest);
-}
-
-#[target_feature(enable = "popcnt,avx512f,avx512bw")]
-pub(super) fn count_ids(buckets: usize, ids: &[u8]) -> [u32; MAX_BUCKETS] {
-    let (groups, rest) = ids.as_chunks::<64>();
-    let mut counts = buckets::count_ids(buckets, rest);
-    for group in groups {
-        // SAFETY: 64 bytes.
-        let ids = unsafe { _mm512_loadu_si512(group.as_ptr().cast()) };
-        for (bucket, count) in counts.iter_mut().enumerate().take(buckets) {
-            *count += _mm512_cmpeq_epi8_mask(ids, _mm512_set1_epi8(bucket as i8)).count_ones();
-        }
-    }
-    counts
 }
 
 #[target_feature(enable = "popcnt,avx512f,avx512bw,avx512vbmi2")]

@@ -6,41 +6,50 @@
 
 use std::arch::x86_64::*;
 
-use super::buckets::{self, BitSink, Bits};
+use super::buckets::{self, BitSink, Bits, Chosen, GROUP};
 
-/// Most words of a group.
-const GROUP: usize = 1024;
 /// Bytes that are touched beyond a group's bits.
 const BEYOND: usize = 64;
 
 #[target_feature(enable = "popcnt,bmi2,avx512f,avx512bw,avx512vl,avx512vbmi2")]
-pub(super) fn put_low_bits(word_bytes: usize, widths: &[u8], residuals: &[u8], bits: &mut BitSink<'_>) {
+pub(super) fn put_low_bits(
+    word_bytes: usize,
+    widths: &[u8],
+    residuals: &[u8],
+    bits: &mut BitSink<'_>,
+    group: &mut Chosen,
+) {
     match word_bytes {
-        2 => put_groups::<2>(widths, residuals, bits),
-        4 => put_groups::<4>(widths, residuals, bits),
-        _ => buckets::put_low_bits(word_bytes, widths, residuals, bits),
+        2 => put_groups::<2>(widths, residuals, bits, group),
+        4 => put_groups::<4>(widths, residuals, bits, group),
+        _ => buckets::put_low_bits(word_bytes, widths, residuals, bits, group),
     }
 }
 
 #[target_feature(enable = "popcnt,bmi2,avx512f,avx512bw,avx512vl,avx512vbmi2")]
-pub(super) fn add_low_bits(word_bytes: usize, widths: &[u8], bits: &mut Bits<'_>, residuals: &mut [u8]) {
+pub(super) fn add_low_bits(
+    word_bytes: usize,
+    widths: &[u8],
+    bits: &mut Bits<'_>,
+    residuals: &mut [u8],
+    group: &mut Chosen,
+) {
     match word_bytes {
-        2 => add_groups::<2>(widths, bits, residuals),
-        4 => add_groups::<4>(widths, bits, residuals),
-        _ => buckets::add_low_bits(word_bytes, widths, bits, residuals),
+        2 => add_groups::<2>(widths, bits, residuals, group),
+        4 => add_groups::<4>(widths, bits, residuals, group),
+        _ => buckets::add_low_bits(word_bytes, widths, bits, residuals, group),
     }
 }
 
 #[target_feature(enable = "popcnt,bmi2,avx512f,avx512bw,avx512vl,avx512vbmi2")]
-fn put_groups<const BYTES: usize>(widths: &[u8], residuals: &[u8], bits: &mut BitSink<'_>) {
-    let mut group = Group::new();
+fn put_groups<const BYTES: usize>(widths: &[u8], residuals: &[u8], bits: &mut BitSink<'_>, group: &mut Chosen) {
     let len = widths.len().min(residuals.len() / BYTES) / 64 * 64;
     let ((widths, widths_rest), (residuals, residuals_rest)) = (widths.split_at(len), residuals.split_at(len * BYTES));
     for (widths, residuals) in widths.chunks(GROUP).zip(residuals.chunks(GROUP * BYTES)) {
         let words = group.choose::<BYTES>(widths, Some(residuals));
         let all = group.mask::<BYTES>(words);
         if bits.out.len() < (bits.at + all) / 8 + BEYOND {
-            buckets::put_low_bits(BYTES, widths, residuals, bits);
+            buckets::put_low_bits(BYTES, widths, residuals, bits, group);
             continue;
         }
         let mut at = bits.at;
@@ -56,12 +65,11 @@ fn put_groups<const BYTES: usize>(widths: &[u8], residuals: &[u8], bits: &mut Bi
         }
         bits.at = at;
     }
-    buckets::put_low_bits(BYTES, widths_rest, residuals_rest, bits);
+    buckets::put_low_bits(BYTES, widths_rest, residuals_rest, bits, group);
 }
 
 #[target_feature(enable = "popcnt,bmi2,avx512f,avx512bw,avx512vl,avx512vbmi2")]
-fn add_groups<const BYTES: usize>(widths: &[u8], bits: &mut Bits<'_>, residuals: &mut [u8]) {
-    let mut group = Group::new();
+fn add_groups<const BYTES: usize>(widths: &[u8], bits: &mut Bits<'_>, residuals: &mut [u8], group: &mut Chosen) {
     let len = widths.len().min(residuals.len() / BYTES) / 64 * 64;
     let (widths, widths_rest) = widths.split_at(len);
     let (residuals, residuals_rest) = residuals.split_at_mut(len * BYTES);
@@ -69,7 +77,7 @@ fn add_groups<const BYTES: usize>(widths: &[u8], bits: &mut Bits<'_>, residuals:
         let words = group.choose::<BYTES>(widths, None);
         let all = if BYTES == 2 { group.mask::<BYTES>(words) } else { 25 * words };
         if bits.data.len() < (bits.at + all) / 8 + BEYOND {
-            buckets::add_low_bits(BYTES, widths, bits, residuals);
+            buckets::add_low_bits(BYTES, widths, bits, residuals, group);
             continue;
         }
         // Of words of 4 bytes, more are taken by gathering.
@@ -80,23 +88,10 @@ fn add_groups<const BYTES: usize>(widths: &[u8], bits: &mut Bits<'_>, residuals:
         }
         group.add::<BYTES>(widths, residuals);
     }
-    buckets::add_low_bits(BYTES, widths_rest, bits, residuals_rest);
+    buckets::add_low_bits(BYTES, widths_rest, bits, residuals_rest, group);
 }
 
-/// The words of a group that have low bits, 8 bytes of words in a number, and room for a vector more than [`GROUP`] words of
-/// 4 bytes.
-struct Group {
-    widths: [u8; GROUP + 64],
-    /// As many ones in each word as its width says, from the lowest bit on.
-    masks: [u64; GROUP / 2 + 32],
-    words: [u64; GROUP / 2 + 32],
-}
-
-impl Group {
-    fn new() -> Self {
-        Self { widths: [0; GROUP + 64], masks: [0; GROUP / 2 + 32], words: [0; GROUP / 2 + 32] }
-    }
-
+impl Chosen {
     /// Gathers the widths that are not 0, and the words that have them. Widths come in whole vectors, at most [`GROUP`]; zeros
     /// follow them. Returns their number.
     #[target_feature(enable = "popcnt,avx512f,avx512bw,avx512vbmi2")]

@@ -64,12 +64,6 @@ pub(super) fn map_bins(map: &[u8; BINS], bins: &[u8], out: &mut [u8]) {
     }
 }
 
-/// How many words each bucket has; ids are below [`MAX_BUCKETS`].
-pub(super) fn count_ids(_buckets: usize, ids: &[u8]) -> [u32; MAX_BUCKETS] {
-    let counts = super::scalar::histogram(ids);
-    std::array::from_fn(|bucket| counts[bucket])
-}
-
 /// Takes the next token of each word's bucket, and says which are escapes, a mask for 64 tokens. `None` where a bucket has none
 /// left in the pool.
 pub(super) fn gather_tokens(
@@ -205,6 +199,24 @@ impl Bits<'_> {
     }
 }
 
+/// Most words of a group that low bits are taken of at a time.
+pub(super) const GROUP: usize = 1024;
+
+/// Room for the words of a group that have low bits, 8 bytes of words in a number, and for a vector more than [`GROUP`] words of
+/// 4 bytes. What it holds is of use to one call only; it is kept because clearing it takes longer than the work.
+pub(crate) struct Chosen {
+    pub(super) widths: [u8; GROUP + 64],
+    /// As many ones in each word as its width says, from the lowest bit on.
+    pub(super) masks: [u64; GROUP / 2 + 32],
+    pub(super) words: [u64; GROUP / 2 + 32],
+}
+
+impl Chosen {
+    pub(crate) fn new() -> Self {
+        Self { widths: [0; GROUP + 64], masks: [0; GROUP / 2 + 32], words: [0; GROUP / 2 + 32] }
+    }
+}
+
 /// Where bits are put, in the order that [`Bits`] takes them.
 #[derive(Debug)]
 pub(crate) struct BitSink<'a> {
@@ -232,7 +244,13 @@ impl BitSink<'_> {
 }
 
 /// Puts the next `widths[i]` bits below residual `i`, which moves up by as many.
-pub(super) fn add_low_bits(word_bytes: usize, widths: &[u8], bits: &mut Bits<'_>, residuals: &mut [u8]) {
+pub(super) fn add_low_bits(
+    word_bytes: usize,
+    widths: &[u8],
+    bits: &mut Bits<'_>,
+    residuals: &mut [u8],
+    _chosen: &mut Chosen,
+) {
     match word_bytes {
         1 => add_low_bits_to::<1>(widths, bits, residuals),
         2 => add_low_bits_to::<2>(widths, bits, residuals),
@@ -261,7 +279,13 @@ fn add_low_bits_to<const BYTES: usize>(widths: &[u8], bits: &mut Bits<'_>, resid
 }
 
 /// Puts the lowest `widths[i]` bits of each residual.
-pub(super) fn put_low_bits(word_bytes: usize, widths: &[u8], residuals: &[u8], bits: &mut BitSink<'_>) {
+pub(super) fn put_low_bits(
+    word_bytes: usize,
+    widths: &[u8],
+    residuals: &[u8],
+    bits: &mut BitSink<'_>,
+    _chosen: &mut Chosen,
+) {
     for (width, residual) in widths.iter().zip(residuals.chunks_exact(word_bytes)).filter(|(width, _)| **width > 0) {
         let mut wide = [0; 8];
         wide[..word_bytes].copy_from_slice(residual);

@@ -26,7 +26,7 @@ pub use sha256::sha256_pair;
 use shard_core::FloatFormat;
 
 use crate::chain::Word;
-use buckets::{BINS, Cursors, MAX_BUCKETS};
+use buckets::{BINS, Cursors};
 pub(crate) use scalar::{
     COARSE_BITS, DecodeTables, EncodeTables, FINE_BITS, LANES, MANY_LANES, STATE_LOW, rans_decode, rans_encode,
 };
@@ -274,11 +274,6 @@ pub(crate) fn map_bins(isa: Isa, map: &[u8; BINS], bins: &[u8], out: &mut [u8]) 
     by_buckets!(isa, map_bins(map, bins, out));
 }
 
-/// How many of `ids`, which are below `buckets`, each bucket has.
-pub(crate) fn count_ids(isa: Isa, buckets: usize, ids: &[u8]) -> [u32; MAX_BUCKETS] {
-    by_buckets!(isa, count_ids(buckets, ids))
-}
-
 /// Takes the next token of each word's bucket off the pool, and says which are escapes, a mask for 64 tokens. `None` where the
 /// pool ends.
 pub(crate) fn gather_tokens(
@@ -313,8 +308,9 @@ pub(crate) fn add_low_bits(
     widths: &[u8],
     bits: &mut buckets::Bits<'_>,
     residuals: &mut [u8],
+    chosen: &mut buckets::Chosen,
 ) {
-    by_buckets!(isa, avx512_bits, add_low_bits(word_bytes, widths, bits, residuals));
+    by_buckets!(isa, avx512_bits, add_low_bits(word_bytes, widths, bits, residuals, chosen));
 }
 
 /// The inverse of [`unpack`]; tokens from the highest value on are that value.
@@ -334,8 +330,9 @@ pub(crate) fn put_low_bits(
     widths: &[u8],
     residuals: &[u8],
     bits: &mut buckets::BitSink<'_>,
+    chosen: &mut buckets::Chosen,
 ) {
-    by_buckets!(isa, avx512_bits, put_low_bits(word_bytes, widths, residuals, bits));
+    by_buckets!(isa, avx512_bits, put_low_bits(word_bytes, widths, residuals, bits, chosen));
 }
 
 /// Symbols of several tokens of `bits` bits taken apart; the highest value becomes [`buckets::ESCAPE`].

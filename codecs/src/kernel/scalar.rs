@@ -101,25 +101,81 @@ impl DecodeTables {
     }
 }
 
-/// Counts in eight tables, so that runs of one value do not wait for the counter's last store.
+/// How often each value occurs.
 pub(super) fn histogram(data: &[u8]) -> [u32; 256] {
-    let mut counts = [[0u32; 256]; 8];
-    let (groups, rest) = data.as_chunks::<8>();
-    for group in groups {
-        for (table, byte) in counts.iter_mut().zip(group) {
-            table[usize::from(*byte)] += 1;
+    // More tables take longer to clear and to sum up.
+    match data.len() {
+        0..0x1000 => histogram_in::<2>(data, |groups, tables| groups.iter().for_each(|group| count(group, tables))),
+        0x1000..0x2000 => {
+            histogram_in::<8>(data, |groups, tables| groups.iter().for_each(|group| count(group, tables)))
+        }
+        _ => {
+            let mut pairs = Box::new([[0u32; 1 << 12]; 2]);
+            let mut sum = histogram_in::<8>(data, |groups, tables| count_pairs(groups, tables, &mut pairs));
+            let [pairs, others] = pairs.as_mut();
+            add(pairs, others);
+            for (second, counts) in pairs.as_chunks::<64>().0.iter().enumerate() {
+                add(&mut sum, counts);
+                sum[second] += counts.iter().sum::<u32>();
+            }
+            sum
         }
     }
-    let [mut sum, others @ ..] = counts;
+}
+
+fn histogram_in<const TABLES: usize>(
+    data: &[u8],
+    run: impl FnOnce(&[[u8; 8]], &mut [[u32; 256]; TABLES]),
+) -> [u32; 256] {
+    let (groups, rest) = data.as_chunks::<8>();
+    let mut tables = [[0; 256]; TABLES];
+    run(groups, &mut tables);
+    let mut sum = [0; 256];
     for byte in rest {
         sum[usize::from(*byte)] += 1;
     }
-    for table in others {
-        for (sum, count) in sum.iter_mut().zip(table) {
-            *sum += count;
-        }
-    }
+    tables.iter().for_each(|table| add(&mut sum, table));
     sum
+}
+
+fn add(sum: &mut [u32], table: &[u32]) {
+    for (sum, count) in sum.iter_mut().zip(table) {
+        *sum += count;
+    }
+}
+
+/// Counts in several tables, so that runs of one value do not wait for the counter's last store.
+#[inline(always)]
+fn count<const TABLES: usize>(group: &[u8; 8], tables: &mut [[u32; 256]; TABLES]) {
+    for (index, byte) in group.iter().enumerate() {
+        tables[index % TABLES][usize::from(*byte)] += 1;
+    }
+}
+
+/// Counts values below 64 two at a time, which takes half the stores: most tokens are such. The first of a pair is in the lower
+/// six bits of its index.
+fn count_pairs(groups: &[[u8; 8]], tables: &mut [[u32; 256]; 8], pairs: &mut [[u32; 1 << 12]; 2]) {
+    const LOW: u64 = 0x003f_003f_003f_003f;
+    /// Groups after which it is seen whether there are enough such.
+    const PART: usize = 512;
+    let mut in_pairs = true;
+    for part in groups.chunks(PART) {
+        let mut others = 0;
+        for group in part {
+            let values = u64::from_le_bytes(*group);
+            let other = values & !(LOW | LOW << 8) != 0;
+            others += usize::from(other);
+            if other || !in_pairs {
+                count(group, tables);
+                continue;
+            }
+            let joined = values & LOW | (values >> 8 & LOW) << 6;
+            for (index, pair) in joined.to_le_bytes().as_chunks().0.iter().enumerate() {
+                pairs[index % 2][usize::from(u16::from_le_bytes(*pair)) % (1 << 12)] += 1;
+            }
+        }
+        in_pairs = others < PART / 16;
+    }
 }
 
 /// What encoding with a set of frequencies takes.

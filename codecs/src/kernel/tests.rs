@@ -238,10 +238,15 @@ fn ulp_residuals_of_neighbours_are_small() {
 
 #[test]
 fn histograms_count() {
-    for len in [0, 1, 7, 8, 9, 1000] {
-        let data: Vec<u8> = (0..len).map(|i| (i * i % 11) as u8).collect();
-        let mut expected = [0; 256];
-        data.iter().for_each(|byte| expected[usize::from(*byte)] += 1);
-        assert_eq!(histogram(&data), expected);
+    for len in [0, 1, 7, 8, 9, 1000, 4099, 8191, 8192, 50_003] {
+        for most in [1, 11, 64, 65, 256] {
+            // Few large values at first, then more.
+            let value =
+                |i: usize| if (i * i).is_multiple_of(1 + 40_000 / (i + 1)) { i * i % most } else { i % most.min(64) };
+            let data: Vec<u8> = (0..len).map(|i| value(i) as u8).collect();
+            let mut expected = [0; 256];
+            data.iter().for_each(|byte| expected[usize::from(*byte)] += 1);
+            assert_eq!(histogram(&data), expected);
+        }
     }
 }
