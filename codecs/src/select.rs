@@ -168,7 +168,8 @@ impl Selector {
             if shape.coding == Coding::Mixing
                 || (shape.coding == Coding::Context && level != Level::Max && words >= FEW_WORDS)
             {
-                self.guess(candidate);
+                let input = context::Input { word, words: &block.data[..whole], prediction: None, rows: block.rows };
+                self.guess(candidate, input, bench.workspace.isa());
                 continue;
             }
             let zstd = block.dtype.is_none() || (level != Level::Fast && word.float.is_none());
@@ -202,19 +203,25 @@ impl Selector {
 
     /// Ranks the context coder by what the filters made of the same prediction: looking for its parameters costs about as much
     /// as encoding.
-    fn guess(&mut self, candidate: Candidate) {
+    fn guess(&mut self, candidate: Candidate, input: context::Input<'_>, isa: Isa) {
         let bases = candidate.shape.predictor.bases();
         let others = self.ranking.iter().filter(|other| other.shape.predictor.bases().min(1) == bases.min(1));
         let Some(least) = others.map(|other| other.estimated).min() else { return };
-        // With a prediction it is hardly ever larger, and smaller yet where there is a better one; without a prediction it is
-        // hardly ever worth its time.
+        // With a prediction it is hardly ever larger, and smaller yet where there is a better one. Without a prediction it is only
+        // worth its time where rows differ, which filters do not see.
         let estimated = match (bases, candidate.shape.predictor.factors()) {
+            (0, _) if self.is_least(least) && context::rows_differ(isa, input) => least - least / 128,
             (0, _) => least + least / 64,
             (_, 0) => least - least / 16,
             (1, _) => least - least / 12,
             _ => least - least / 10,
         };
         self.ranking.push(Candidate { estimated, ..candidate });
+    }
+
+    /// Whether no candidate so far is expected to be smaller.
+    fn is_least(&self, estimated: u64) -> bool {
+        self.ranking.iter().all(|candidate| candidate.estimated >= estimated)
     }
 
     /// Gathers the sample of the first `whole` bytes and of the base.

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use shard_codecs::kernel::Isa;
-use shard_codecs::{Base, Block, BlockHeader, CODECS, CodecError, Decoder, Encoder, Level, Shape, Word};
+use shard_codecs::{Base, Block, BlockHeader, CODECS, CodecError, Decoder, Encoder, Level, Rows, Shape, Word};
 use shard_core::{BaseRange, BaseRef, DType, sha256};
 
 const LEVELS: [Level; 3] = [Level::Fast, Level::Default, Level::Max];
@@ -254,6 +254,36 @@ fn an_unrelated_base_is_not_used() {
     assert!(candidates.is_sorted_by_key(|candidate| candidate.estimated));
     let estimated = candidates[0].estimated as f64 / encoded.stored_len as f64;
     assert!((0.97..1.03).contains(&estimated), "estimate over stored: {estimated}");
+}
+
+#[test]
+fn rows_of_different_scale_have_models_of_their_own() {
+    // Roughly normal numbers; of row `i`, times a power of two.
+    let matrix = |scale: &dyn Fn(usize) -> i32| -> Vec<u8> {
+        let mut random = Random(77);
+        let mut value = |row: usize| {
+            let sum: f64 = (0..12).map(|_| (random.next() >> 11) as f64 / (1u64 << 53) as f64).sum();
+            ((sum - 6.0) * f64::from(scale(row)).exp2()) as f32
+        };
+        (0..256 * 320).flat_map(|index| value(index / 320).to_le_bytes().split_at(2).1.to_vec()).collect()
+    };
+    let rows = Some(Rows { len: 320, phase: 0 });
+    let stored = |data: &[u8], rows| {
+        let mut out = Vec::new();
+        let block = Block { data, dtype: Some(DType::BF16), rows, base: None };
+        let encoded = Encoder::new(Level::Default).encode(&block, &mut out).unwrap();
+        assert_eq!(decode(&out, None).unwrap(), data);
+        (encoded.chain.to_string(), out.len())
+    };
+    let uneven = matrix(&|row| (row % 7) as i32 - 3);
+    let (chain, with_rows) = stored(&uneven, rows);
+    let (alone, without) = stored(&uneven, None);
+    assert_eq!(chain, "zero+context");
+    assert!(alone.starts_with("zero+split"), "{alone}");
+    assert!(with_rows < without - without / 25, "{with_rows} {without}");
+    // Even rows are not worth the time.
+    let (chain, _) = stored(&matrix(&|_| 0), rows);
+    assert!(chain.starts_with("zero+split"), "{chain}");
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use std::ops::Range;
 
 use super::cluster::{Group, Member, Scale, cluster, gather};
+use super::encode::Input;
 use super::params::{Context, MAX_CLASSES, Params};
 use super::subject::Subject;
 use super::{Rows, TILE};
 use crate::Level;
 use crate::chain::Word;
-use crate::kernel;
 use crate::kernel::buckets::{BINS, Key};
+use crate::kernel::{self, Isa};
 
 /// Fewer words than this have no classes: naming them costs more than they tell.
 const LEAST_FOR_CLASSES: usize = 2048;
@@ -19,6 +20,10 @@ const PRIOR: f32 = 24.0;
 const ENOUGH: f32 = 128.0;
 /// Runs whose scores differ less than by an octave (see [`spread`]) are hardly ever worth classes.
 const LEAST_SPREAD: f32 = 4.0;
+/// The same of words without a prediction, whose magnitudes differ by half an octave or more.
+const LEAST_DIFFERENCE: f32 = 1.0;
+/// So many rows say whether all of them differ.
+const ROWS_LOOKED_AT: usize = 64;
 /// Residuals of a smaller mean magnitude than this are of words that were predicted nearly to the bit.
 const NEARLY_EXACT: u64 = 64;
 
@@ -109,6 +114,43 @@ fn spread(scores: &[f32]) -> f32 {
     let cells = scores.iter().map(|score| cell(*score).max(least) as f32);
     let mean = cells.clone().sum::<f32>() / runs;
     cells.map(|cell| (cell - mean) * (cell - mean)).sum::<f32>() / runs
+}
+
+/// The mean magnitude of words without a prediction, in octaves: their residuals are the bits of magnitudes, which are logarithms.
+fn mean_magnitude(subject: &Subject<'_>, span: Range<usize>) -> f32 {
+    let (mut residuals, mut wide) = ([0; 8 * TILE], [0; TILE]);
+    let shift = subject.low_bits.unwrap_or(0);
+    let len = span.len() as f32;
+    let mut sum = 0;
+    let end = span.end;
+    for start in span.step_by(TILE) {
+        let part = start..(start + TILE).min(end);
+        let wide = &mut wide[..part.len()];
+        kernel::widen(subject.word.bytes, subject.residuals(part, &mut residuals), wide);
+        sum += wide.iter().map(|residual| residual >> shift).sum::<i64>();
+    }
+    // The top byte has some of the mantissa where the exponent is shorter, and less than all of the exponent where it is longer.
+    let octaves = subject.word.float.map_or(1.0, |float| 2f32.powi(float.exponent as i32 - 8));
+    sum as f32 / len * octaves
+}
+
+/// How much magnitudes in octaves differ: their variance, in half octaves.
+fn differ(magnitudes: &[f32]) -> f32 {
+    let runs = magnitudes.len() as f32;
+    let mean = magnitudes.iter().sum::<f32>() / runs;
+    4.0 * magnitudes.iter().map(|magnitude| (magnitude - mean) * (magnitude - mean)).sum::<f32>() / runs
+}
+
+/// Whether the rows of a block of floats differ so much that classes tell more about words without a prediction than they cost.
+/// Looks at some of the rows.
+pub(crate) fn rows_differ(isa: Isa, input: Input<'_>) -> bool {
+    let Some(rows) = input.rows.filter(|_| input.word.float.is_some()) else { return false };
+    let subject = Subject::new(isa, Level::Default, Input { prediction: None, ..input }, 0);
+    let spans: Vec<_> = runs(rows).spans(0..subject.given()).collect();
+    let step = spans.len().div_ceil(ROWS_LOOKED_AT);
+    let spans = spans.into_iter().step_by(step.max(1)).map(|(_, span)| span.start..span.end.min(span.start + 256));
+    let magnitudes: Vec<f32> = spans.map(|span| mean_magnitude(&subject, span)).collect();
+    magnitudes.len() >= ROWS_LOOKED_AT / 2 && differ(&magnitudes) >= LEAST_DIFFERENCE
 }
 
 /// A class for each score (of at least 0), by its magnitude in half octaves: at most [`MAX_CLASSES`], of which those lie
@@ -423,17 +465,9 @@ impl Sample {
             }
             classes.extend(group_scores(&self.scores));
         } else {
-            // Without a prediction the residual is the magnitude's bits themselves: their mean is a logarithm.
-            let shift = subject.low_bits.unwrap_or(0);
-            let mut wide = [0; TILE];
-            for (_, span) in spans {
-                let (mut sum, len) = (0i64, span.len() as f32);
-                for part in parts(span, TILE) {
-                    let wide = &mut wide[..part.len()];
-                    kernel::widen(bytes, subject.residuals(part, &mut residuals), wide);
-                    sum += wide.iter().map(|residual| residual >> shift).sum::<i64>();
-                }
-                self.scores.push(sum as f32 / len);
+            self.scores.extend(spans.map(|(_, span)| mean_magnitude(subject, span)));
+            if subject.level != Level::Max && differ(&self.scores) < LEAST_DIFFERENCE {
+                return 1;
             }
             let mean = self.scores.iter().sum::<f32>() / self.scores.len() as f32;
             classes.extend(self.scores.iter().map(|score| (2.0 * (score - mean) + 4.0).clamp(0.0, 7.0) as u8));
