@@ -208,9 +208,10 @@ impl Selector {
         let others = self.ranking.iter().filter(|other| other.shape.predictor.bases().min(1) == bases.min(1));
         let Some(least) = others.map(|other| other.estimated).min() else { return };
         // With a prediction it is hardly ever larger, and smaller yet where there is a better one. Without a prediction it is only
-        // worth its time where rows differ, which filters do not see.
+        // worth its time where there is what filters do not see: rows that differ, or exponents of more than a byte.
+        let long = input.word.float.is_some_and(|float| float.exponent > 8);
         let estimated = match (bases, candidate.shape.predictor.factors()) {
-            (0, _) if self.is_least(least) && context::rows_differ(isa, input) => least - least / 128,
+            (0, _) if self.is_least(least) && (long || context::rows_differ(isa, input)) => least - least / 128,
             (0, _) => least + least / 64,
             (_, 0) => least - least / 16,
             (1, _) => least - least / 12,

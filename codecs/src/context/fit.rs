@@ -83,7 +83,7 @@ fn ulp_of(word: Word, bin: u32) -> f32 {
 
 /// How far words moved, in the unit of [`ulp_of`]: by the number of words of each bin, and the sum of the residuals'
 /// magnitudes.
-fn typical_step(word: Word, by_bin: &[(u32, u64)]) -> f32 {
+fn typical_step(word: Word, by_bin: &[(u32, f64)]) -> f32 {
     let least = f32::MIN_POSITIVE * 1024.0;
     let bins = (0..).zip(by_bin).map(|(bin, seen)| (ulp_of(word, bin), seen.0 as f32, seen.1 as f32));
     let words = bins.clone().map(|(_, count, _)| count).sum::<f32>().max(1.0);
@@ -129,8 +129,8 @@ fn mean_magnitude(subject: &Subject<'_>, span: Range<usize>) -> f32 {
         kernel::widen(subject.word.bytes, subject.residuals(part, &mut residuals), wide);
         sum += wide.iter().map(|residual| residual >> shift).sum::<i64>();
     }
-    // The top byte has some of the mantissa where the exponent is shorter, and less than all of the exponent where it is longer.
-    let octaves = subject.word.float.map_or(1.0, |float| 2f32.powi(float.exponent as i32 - 8));
+    // Where the exponent is shorter than a byte, some of the mantissa is in it too.
+    let octaves = subject.word.float.map_or(1.0, |float| 2f32.powi(float.exponent.min(8) as i32 - 8));
     sum as f32 / len * octaves
 }
 
@@ -185,9 +185,10 @@ fn group_scores(scores: &[f32]) -> impl Iterator<Item = u8> {
 
 /// Whether the residuals of a class grow as the unit in the last place shrinks from bin to bin, as those of steps do: what is
 /// left of words that were predicted nearly to the bit is as large in all bins.
-fn follows_ulp(by_bin: &[(u32, u64)]) -> bool {
+fn follows_ulp(by_bin: &[(u32, f64)]) -> bool {
     let known = (0i64..).zip(by_bin).filter(|(_, seen)| seen.0 >= 8);
-    let mut logs = known.map(|(bin, (count, moved))| (bin, i64::from((moved / u64::from(*count)).max(1).ilog2())));
+    let mut logs =
+        known.map(|(bin, (count, moved))| (bin, i64::from(((moved / f64::from(*count)) as u64).max(1).ilog2())));
     let first = logs.next();
     match (first, logs.last()) {
         (Some((low, log_low)), Some((high, log_high))) => 2 * (log_low - log_high) >= high - low || log_low == 0,
@@ -196,10 +197,9 @@ fn follows_ulp(by_bin: &[(u32, u64)]) -> bool {
 }
 
 /// The mean magnitude of residuals.
-fn mean_residual(by_bin: &[(u32, u64)]) -> f32 {
-    let (count, moved) =
-        by_bin.iter().fold((0u64, 0u64), |(count, moved), seen| (count + u64::from(seen.0), moved + seen.1));
-    moved as f32 / count.max(1) as f32
+fn mean_residual(by_bin: &[(u32, f64)]) -> f32 {
+    let (count, moved) = by_bin.iter().fold((0u32, 0.0), |(count, moved), seen| (count + seen.0, moved + seen.1));
+    (moved / f64::from(count.max(1))) as f32
 }
 
 /// Finds parameters; the number of rANS states is not yet among them. `classes` are those of the runs, if there are any. Returns
@@ -288,7 +288,8 @@ impl Sample {
         for (residual, class) in self.residuals.iter().zip(&self.classes) {
             let (count, moved) = &mut sums[usize::from(*class) % MAX_CLASSES];
             *count += 1;
-            *moved += residual.unsigned_abs().min(1 << 48);
+            // Far outliers must not overflow the sum.
+            *moved += residual.unsigned_abs().min(1 << 40);
         }
         let mut preferring = 0;
         for (class, (count, moved)) in (0u8..).zip(sums).take(classes) {
@@ -323,7 +324,7 @@ impl Sample {
     }
 
     /// The contexts for the sample with its classes.
-    fn fit(&mut self, subject: &Subject<'_>, classes: usize, bins: usize, seen: Vec<(u32, u64)>) -> Fit {
+    fn fit(&mut self, subject: &Subject<'_>, classes: usize, bins: usize, seen: Vec<(u32, f64)>) -> Fit {
         let contexts = classes * bins;
         let mantissa_classes = self.prefer_mantissas(classes);
         let seen = if mantissa_classes == 0 { seen } else { self.seen(classes, bins) };
@@ -351,13 +352,13 @@ impl Sample {
                 let low_bits = (mean as u64).checked_ilog2().map_or(0, |top| top.saturating_sub(kept_bits) as u8);
                 context.low_bits = subject.low_bits.unwrap_or(low_bits).min(most);
                 // Folding doubles it.
-                *key = ((131_072.0 * mean) as u64) >> context.low_bits;
+                *key = (131_072.0 * mean / (1u64 << context.low_bits) as f32) as u64;
             }
         }
         let members = found.iter().zip(&keys).zip(&seen).zip(0u16..).filter(|((_, seen), _)| seen.0 > 0);
         let members = members.map(|(((found, key), (count, moved)), context)| {
             // So many tokens tell their mean.
-            let own = || (*moved << 17 >> found.low_bits) / u64::from(*count);
+            let own = || (131_072.0 * moved / f64::from(*count) / (1u64 << found.low_bits) as f64) as u64;
             Member { context, key: if *count >= 16 { own() } else { *key }, total: *count }
         });
         let mut groups = gather(members.collect(), subject.level);
@@ -401,13 +402,13 @@ impl Sample {
     }
 
     /// [`Self::seen`], with all bins by exponent.
-    fn seen_by_exponent(&mut self, classes: usize, bins: usize) -> Vec<(u32, u64)> {
+    fn seen_by_exponent(&mut self, classes: usize, bins: usize) -> Vec<(u32, f64)> {
         self.bins.clone_from(&self.exponents);
         self.seen(classes, bins)
     }
 
     /// How many sampled words each context has, and the sum of their residuals' magnitudes.
-    fn seen(&mut self, classes: usize, bins: usize) -> Vec<(u32, u64)> {
+    fn seen(&mut self, classes: usize, bins: usize) -> Vec<(u32, f64)> {
         self.places.clear();
         self.places.resize(self.bins.len(), 0);
         let pairs = self.bins.iter().zip(&self.classes);
@@ -416,12 +417,11 @@ impl Sample {
         }
         // In four parts, so that words of one context do not wait for one another.
         let contexts = classes * bins;
-        let mut parts = vec![(0u32, 0u64); 4 * contexts];
+        let mut parts = vec![(0u32, 0f64); 4 * contexts];
         for (index, (residual, place)) in self.residuals.iter().zip(&self.places).enumerate() {
             let seen = &mut parts[index % 4 * contexts + usize::from(*place)];
             seen.0 += 1;
-            // Far outliers say nothing about the others.
-            seen.1 += residual.unsigned_abs().min(1 << 48);
+            seen.1 += residual.unsigned_abs() as f64;
         }
         let (seen, others) = parts.split_at_mut(contexts);
         for other in others.chunks(contexts) {

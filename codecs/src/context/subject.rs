@@ -125,8 +125,9 @@ pub(crate) fn first_key_of(word: Word, prediction: &[u8]) -> u32 {
 /// What words without a prediction are measured from, and the bits below what is modelled: of floats, the exponent is.
 fn origin_of(word: Word, words: &[u8]) -> (u64, Option<u8>) {
     let Some(float) = word.float else { return (0, None) };
-    // The top byte is modelled: the exponent, or a part of it, or some of the mantissa too.
-    let low_bits = 8 * (word.bytes as u32 - 1);
+    // The top byte is modelled: the exponent, or some of the mantissa too; of a longer exponent all.
+    let modelled = float.exponent.max(8);
+    let low_bits = 8 * word.bytes as u32 - modelled;
     let (mut sum, mut count) = (0u64, 0u64);
     let mut wide = [0; TILE];
     for tile in some_tiles(word, words) {
@@ -134,7 +135,7 @@ fn origin_of(word: Word, words: &[u8]) -> (u64, Option<u8>) {
         kernel::widen(word.bytes, tile, wide);
         // The sign goes out at the top, as in the rotated word.
         let unused = 64 - 8 * word.bytes as u32 + u32::from(float.signed);
-        sum += wide.iter().map(|word| (*word as u64) << unused >> 56).sum::<u64>();
+        sum += wide.iter().map(|word| (*word as u64) << unused >> (64 - modelled)).sum::<u64>();
         count += wide.len() as u64;
     }
     ((sum / count.max(1)) << low_bits, Some(low_bits as u8))
