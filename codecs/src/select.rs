@@ -212,6 +212,8 @@ impl Selector {
         let long = input.word.float.is_some_and(|float| float.exponent > 8);
         let estimated = match (bases, candidate.shape.predictor.factors()) {
             (0, _) if self.is_least(least) && (long || context::rows_differ(isa, input)) => least - least / 128,
+            // A byte by itself is an order-0 symbol anyway.
+            (0, _) if input.word.bytes == 1 => least + least / 4,
             (0, _) => least + least / 64,
             (_, 0) => least - least / 16,
             (1, _) => least - least / 12,
