@@ -9,8 +9,8 @@ use crate::chain::Word;
 use crate::kernel::buckets::{BINS, Key};
 use crate::kernel::{self, Isa};
 
-/// Words that are sampled at most, for each byte of a word.
-const SAMPLE: usize = 4 * TILE;
+/// Tiles that are sampled at most.
+const SAMPLED: usize = 8;
 
 /// A block that parameters are looked for.
 #[derive(Clone, Copy)]
@@ -82,7 +82,7 @@ impl<'a> Subject<'a> {
         let tiles = words.div_ceil(TILE);
         let taken = match self.level {
             Level::Max => tiles,
-            _ => tiles.min(SAMPLE / TILE * self.word.bytes),
+            _ => tiles.min(SAMPLED),
         };
         (0..taken).map(move |index| {
             let tile = if taken < 2 { 0 } else { (tiles - 1) * index / (taken - 1) };

@@ -55,12 +55,21 @@ fn put_groups<const BYTES: usize>(widths: &[u8], residuals: &[u8], bits: &mut Bi
         let mut at = bits.at;
         let mut pending = u64::from(bits.out[at / 8]) & ((1 << (at % 8)) - 1);
         for (mask, words) in group.masks.iter().zip(&group.words).take((words * BYTES).div_ceil(8)) {
-            let joined = u128::from(_pext_u64(*words, *mask)) << (at % 8) | u128::from(pending);
-            let Some(place) = bits.out.get_mut(at / 8..).and_then(<[u8]>::first_chunk_mut::<16>) else { break };
-            *place = joined.to_le_bytes();
+            let packed = _pext_u64(*words, *mask);
             let end = at % 8 + mask.count_ones() as usize;
-            // At most 71 bits, so 8 bytes are full at most.
-            pending = (joined >> (end / 8 * 8)) as u64;
+            // Two words of 4 bytes have 50 bits at most; four of 2 bytes 60, and up to 7 are pending.
+            let done = if BYTES == 4 {
+                let joined = packed << (at % 8) | pending;
+                let Some(place) = bits.out.get_mut(at / 8..).and_then(<[u8]>::first_chunk_mut::<8>) else { break };
+                *place = joined.to_le_bytes();
+                joined >> (end / 8 * 8)
+            } else {
+                let joined = u128::from(packed) << (at % 8) | u128::from(pending);
+                let Some(place) = bits.out.get_mut(at / 8..).and_then(<[u8]>::first_chunk_mut::<16>) else { break };
+                *place = joined.to_le_bytes();
+                (joined >> (end / 8 * 8)) as u64
+            };
+            pending = done;
             at += mask.count_ones() as usize;
         }
         bits.at = at;

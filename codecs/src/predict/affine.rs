@@ -1,4 +1,4 @@
-use super::search::{LEAST, Search};
+use super::search::{LEAST, Search, dot};
 use super::{Factors, Known, Predictor};
 use crate::chain::Word;
 use crate::kernel::{self, Isa, linear};
@@ -34,8 +34,7 @@ impl Predictor for Affine {
         let mut slopes = Vec::new();
         search.each_row(|before, _, now| {
             // Products of extreme values may overflow; then the slope is no number, and counts for nothing.
-            let product: f64 = before.iter().zip(now).map(|(before, now)| before * now).sum();
-            let square: f64 = before.iter().map(|before| before * before).sum();
+            let (product, square) = (dot(before, now), dot(before, before));
             if (product / square).is_finite() {
                 slopes.push(product / square);
                 products += product;
