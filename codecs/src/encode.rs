@@ -17,7 +17,7 @@ use crate::{Base, Block, CodecError, Decoder, Level, mixing};
 /// whole: that costs little, and the sample holds too little of them.
 const MIN_SMALL: usize = 512;
 
-/// Encodes blocks. Keeps its tables and buffers (about three blocks, and zstd's contexts) for the next one.
+/// Encodes blocks. Keeps its tables and buffers (up to about six blocks, and zstd's contexts) for the next one.
 pub struct Encoder {
     selector: Selector,
     bench: Workbench,

@@ -1,4 +1,5 @@
-//! Choosing a chain: every candidate runs on a sample of the block, and the entropies of its streams are its estimate.
+//! Choosing a chain: filters run on a sample of the block, and the entropies of their streams are the estimates. The context
+//! coder is ranked by them, but in short blocks.
 
 use crate::block::BlockHeader;
 use crate::chain::{Coding, MAX_STREAMS, Shape, Word};
@@ -155,6 +156,7 @@ impl Selector {
         let header = 12 + block.data.len() - whole;
         let base_len = block.base.map_or(0, |base| BlockHeader::base_len(base.reference, block.data.len()));
         let words = whole / word.bytes;
+        let mut alone = None;
         for shape in Shape::legal(word) {
             let based = shape.predictor.bases() > 0;
             if shape.predictor.bases() > parents(block) || !sensible(shape, word, words, level) {
@@ -168,14 +170,21 @@ impl Selector {
             if shape.coding == Coding::Mixing
                 || (shape.coding == Coding::Context && level != Level::Max && words >= FEW_WORDS)
             {
-                let input = context::Input { word, words: &block.data[..whole], prediction: None, rows: block.rows };
-                self.guess(candidate, input, bench.workspace.isa());
+                if based {
+                    self.guess(candidate);
+                } else {
+                    alone = Some(candidate);
+                }
                 continue;
             }
             let zstd = block.dtype.is_none() || (level != Level::Fast && word.float.is_none());
             let Some(streams) = self.estimate(&mut candidate, word, whole, zstd, bench)? else { continue };
             candidate.estimated = streams + (header + if based { base_len } else { 0 }) as u64;
             self.ranking.push(candidate);
+        }
+        if let Some(candidate) = alone {
+            let input = context::Input { word, words: &block.data[..whole], prediction: None, rows: block.rows };
+            self.guess_alone(candidate, input, bench.workspace.isa());
         }
         self.ranking.sort_by_key(|candidate| candidate.estimated);
         // Floats seldom repeat: zstd is tried with the best filter only, alone and with the base.
@@ -201,30 +210,39 @@ impl Selector {
         Ok(&self.ranking)
     }
 
-    /// Ranks the context coder by what the filters made of the same prediction: looking for its parameters costs about as much
-    /// as encoding.
-    fn guess(&mut self, candidate: Candidate, input: context::Input<'_>, isa: Isa) {
-        let bases = candidate.shape.predictor.bases();
-        let others = self.ranking.iter().filter(|other| other.shape.predictor.bases().min(1) == bases.min(1));
-        let Some(least) = others.map(|other| other.estimated).min() else { return };
-        // With a prediction it is hardly ever larger, and smaller yet where there is a better one. Without a prediction it is only
-        // worth its time where there is what filters do not see: rows that differ, or exponents of more than a byte.
+    /// Ranks the context coder by the best that others make of a base: looking for its parameters costs about as much as encoding.
+    fn guess(&mut self, candidate: Candidate) {
+        let Some(least) = self.least(true) else { return };
+        // It is hardly ever larger, and smaller yet with a better prediction.
+        let share = match (candidate.shape.predictor.bases(), candidate.shape.predictor.factors()) {
+            (_, 0) => 16,
+            (1, _) => 12,
+            _ => 10,
+        };
+        self.ranking.push(Candidate { estimated: least - least / share, ..candidate });
+    }
+
+    /// The same without a prediction: it is only worth its time where there is what filters do not see, which is rows that differ
+    /// and exponents of more than a byte.
+    fn guess_alone(&mut self, candidate: Candidate, input: context::Input<'_>, isa: Isa) {
+        let Some(least) = self.least(false) else { return };
+        let is_least = self.ranking.iter().all(|candidate| candidate.estimated >= least);
         let long = input.word.float.is_some_and(|float| float.exponent > 8);
-        let estimated = match (bases, candidate.shape.predictor.factors()) {
-            (0, _) if self.is_least(least) && (long || context::rows_differ(isa, input)) => least - least / 128,
+        let estimated = if is_least && (long || context::rows_differ(isa, input)) {
+            least - least / 128
+        } else if input.word.bytes == 1 {
             // A byte by itself is an order-0 symbol anyway.
-            (0, _) if input.word.bytes == 1 => least + least / 4,
-            (0, _) => least + least / 64,
-            (_, 0) => least - least / 16,
-            (1, _) => least - least / 12,
-            _ => least - least / 10,
+            least + least / 4
+        } else {
+            least + least / 64
         };
         self.ranking.push(Candidate { estimated, ..candidate });
     }
 
-    /// Whether no candidate so far is expected to be smaller.
-    fn is_least(&self, estimated: u64) -> bool {
-        self.ranking.iter().all(|candidate| candidate.estimated >= estimated)
+    /// The least that is expected with or without a base.
+    fn least(&self, based: bool) -> Option<u64> {
+        let those = self.ranking.iter().filter(|other| (other.shape.predictor.bases() > 0) == based);
+        those.map(|other| other.estimated).min()
     }
 
     /// Gathers the sample of the first `whole` bytes and of the base.

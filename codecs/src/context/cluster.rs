@@ -9,7 +9,7 @@ pub(super) struct Group {
     /// Indices of the contexts.
     pub(super) members: Vec<u16>,
     counts: Box<Counts>,
-    total: u32,
+    pub(super) total: u32,
     /// The largest token.
     most: u8,
     cost: u64,

@@ -1,6 +1,6 @@
 use shard_core::wire::put_varint;
 
-use super::fit::fit;
+use super::fit::{Found, fit};
 use super::packing::pack_bucket;
 use super::segment::{Segment, SymbolWriter, histogram};
 use super::subject::Subject;
@@ -38,7 +38,7 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
     let start = out.len();
     let Buffers { classes, ids, pool, symbols, escapes, chosen, tokens, low_bits, far, encode_tables, .. } = buffers;
     let subject = Subject::new(isa, level, input, count);
-    let (mut params, _) = fit(&mut buffers.fit, subject, classes);
+    let Found { mut params, counts, .. } = fit(&mut buffers.fit, subject, classes);
     let bucket_maps = params.bucket_maps();
     let low_bit_maps = params.low_bit_maps();
 
@@ -46,11 +46,10 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
     reserve(ids, count);
     reserve(tokens, count);
     let (ids, tokens) = (&mut ids[..count], &mut tokens[..count]);
-    // Every bucket has room for all words: pages that are never touched cost nothing, counting them all first does.
-    let room = count + SLACK;
-    reserve(pool, params.buckets * room + TILE + SLACK);
-    let cursors: Cursors = std::array::from_fn(|bucket| bucket.min(params.buckets) * room);
-    let mut ends = cursors;
+    // Buckets have the room that the sample makes one expect: to count their words first would take another pass.
+    let spare = count / (2 * params.buckets);
+    let mut places = Places::new(counts.iter().map(|count| count + count / 4 + spare), pool);
+    let mut in_place = true;
     // What takes more room than the words is not worth its while.
     reserve(low_bits, words.len() + SLACK);
     let mut low_bit_sink = BitSink { out: low_bits, at: 0 };
@@ -72,9 +71,19 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
             kernel::fold_shifted(isa, bytes, residuals, widths, tokens);
             kernel::put_low_bits(isa, bytes, widths, residuals, &mut low_bit_sink, chosen);
         }
-        kernel::scatter_tokens(isa, params.buckets, ids, tokens, &mut ends, pool)?;
+        if in_place {
+            kernel::scatter_tokens(isa, params.buckets, ids, tokens, &mut places.ends, pool)?;
+            in_place = places.are_kept();
+        }
     }
     let low_bits_len = low_bit_sink.finish();
+    if !in_place {
+        let counts = histogram(ids);
+        places = Places::new(counts.iter().take(params.buckets).map(|count| *count as usize), pool);
+        for (ids, tokens) in ids.chunks(TILE).zip(tokens.chunks(TILE)) {
+            kernel::scatter_tokens(isa, params.buckets, ids, tokens, &mut places.ends, pool)?;
+        }
+    }
 
     // The symbols of the buckets that have several tokens in one, one after the other.
     reserve(symbols, count + MAX_BUCKETS);
@@ -83,7 +92,7 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
     let mut limits = [ESCAPE; BINS];
     let (mut at, mut total) = (0, 0);
     for (bucket, limit) in limits.iter_mut().enumerate().take(params.buckets) {
-        let place = cursors[bucket]..ends[bucket];
+        let place = places.starts[bucket]..places.ends[bucket];
         let len = place.len();
         let packed = pack_bucket(isa, level, &pool[place.clone()], &mut symbols[at..]);
         let place = if packed.token_bits == 8 { place } else { at..at + packed.symbols };
@@ -147,10 +156,42 @@ fn try_encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, o
     (out.len() - start < words.len()).then_some(())
 }
 
+/// Where the buckets lie in the pool.
+struct Places {
+    starts: Cursors,
+    ends: Cursors,
+    /// As far as each may grow before another tile of words is put in place.
+    limits: Cursors,
+}
+
+impl Places {
+    /// One after the other, each with this much room and that of a tile, in a pool that is made long enough.
+    fn new(room: impl Iterator<Item = usize>, pool: &mut Vec<u8>) -> Self {
+        let (mut starts, mut limits) = ([0; MAX_BUCKETS], [0; MAX_BUCKETS]);
+        let mut at = 0;
+        let mut used = 0;
+        for ((room, start), limit) in room.zip(&mut starts).zip(&mut limits) {
+            (*start, *limit) = (at, at + room);
+            at += room + TILE + SLACK;
+            used += 1;
+        }
+        // A kernel may write where further buckets would start.
+        starts[used..].fill(at);
+        limits[used..].fill(at);
+        reserve(pool, at + TILE + SLACK);
+        Self { starts, ends: starts, limits }
+    }
+
+    /// Whether every bucket has room for another tile.
+    fn are_kept(&self) -> bool {
+        self.ends.iter().zip(&self.limits).all(|(end, limit)| end <= limit)
+    }
+}
+
 /// What the context coder would take for `words` words like those of the input, a sample of them, in bytes.
 pub(crate) fn estimate(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, words: usize) -> u64 {
     let subject = Subject::new(isa, level, Input { rows: None, ..input }, words);
-    let (_, cost) = fit(&mut buffers.fit, subject, &mut buffers.classes);
+    let Found { cost, .. } = fit(&mut buffers.fit, subject, &mut buffers.classes);
     // Parameters, heads and states.
     (cost >> 19) + 16 + 2 * lanes(words) as u64
 }

@@ -54,9 +54,20 @@ struct Fit {
     contexts: Vec<Context>,
     /// The last bin that occurs.
     last_bin: usize,
-    buckets: usize,
+    /// Sampled words of each bucket.
+    buckets: Vec<u32>,
     /// In units of 2^-16 bit.
     cost: u64,
+}
+
+/// What was found for a block.
+pub(super) struct Found {
+    /// Its parameters; the number of rANS states is not yet among them.
+    pub(super) params: Params,
+    /// How many words each bucket is expected to have.
+    pub(super) counts: Vec<usize>,
+    /// What the block is expected to take, in units of 2^-16 bit.
+    pub(super) cost: u64,
 }
 
 /// Rows long enough to be worth a class, and short enough to tell something.
@@ -69,8 +80,8 @@ fn runs(rows: Rows) -> Rows {
         }
         64..=2048 => rows,
         // The largest part of a row that all rows are whole numbers of.
-        len => match (len.div_ceil(2048)..=len / 64).find(|parts| len.is_multiple_of(*parts)) {
-            Some(parts) => Rows { len: len / parts, phase: rows.phase % (len / parts) },
+        len => match (64..=2048).rev().find(|part| len.is_multiple_of(*part)) {
+            Some(part) => Rows { len: part, phase: rows.phase % part },
             None => Rows { len: 512, phase: 0 },
         },
     }
@@ -121,13 +132,13 @@ fn mean_magnitude(subject: &Subject<'_>, span: Range<usize>) -> f32 {
     let (mut residuals, mut wide) = ([0; 8 * TILE], [0; TILE]);
     let shift = subject.low_bits.unwrap_or(0);
     let len = span.len() as f32;
-    let mut sum = 0;
+    let mut sum = 0.0;
     let end = span.end;
     for start in span.step_by(TILE) {
         let part = start..(start + TILE).min(end);
         let wide = &mut wide[..part.len()];
         kernel::widen(subject.word.bytes, subject.residuals(part, &mut residuals), wide);
-        sum += wide.iter().map(|residual| residual >> shift).sum::<i64>();
+        sum += wide.iter().map(|residual| (residual >> shift) as f64).sum::<f64>();
     }
     // Where the exponent is shorter than a byte, some of the mantissa is in it too.
     let octaves = subject.word.float.map_or(1.0, |float| 2f32.powi(float.exponent.min(8) as i32 - 8));
@@ -202,9 +213,8 @@ fn mean_residual(by_bin: &[(u32, f64)]) -> f32 {
     (moved / f64::from(count.max(1))) as f32
 }
 
-/// Finds parameters; the number of rANS states is not yet among them. `classes` are those of the runs, if there are any. Returns
-/// also what the block is expected to take, in units of 2^-16 bit.
-pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u8>) -> (Params, u64) {
+/// Finds parameters. `classes` are those of the runs, if there are any.
+pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u8>) -> Found {
     sample.take(&subject);
     let bins = if subject.is_predicted() { BINS } else { 1 };
     let seen = sample.seen_by_exponent(1, bins);
@@ -235,7 +245,11 @@ pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u
     let used = 1 + last_bin;
     let contexts = best.contexts.chunks(bins).flat_map(|contexts| contexts[..used].to_vec()).collect();
     let (first_key, origin) = (subject.first_key, subject.origin);
-    (Params { lanes: 1, first_key, origin, bins: used, mantissa_classes, runs, buckets, contexts }, cost)
+    let sampled = sample.residuals.len().max(1) as u64;
+    let counts = buckets.iter().map(|count| (u64::from(*count) * subject.given() as u64 / sampled) as usize).collect();
+    let buckets = buckets.len();
+    let params = Params { lanes: 1, first_key, origin, bins: used, mantissa_classes, runs, buckets, contexts };
+    Found { params, counts, cost }
 }
 
 /// The divisions into runs that are tried.
@@ -398,7 +412,9 @@ impl Sample {
         }
         // A bit or two tell a context that is like its neighbour.
         cost += (2 * contexts.min(classes * (last_bin + 1)) as u64) << 16;
-        Fit { runs: None, mantissa_classes, contexts: found, last_bin, buckets: groups.len().max(1), cost }
+        let mut buckets: Vec<u32> = groups.iter().map(|group| group.total).collect();
+        buckets.resize(buckets.len().max(1), 0);
+        Fit { runs: None, mantissa_classes, contexts: found, last_bin, buckets, cost }
     }
 
     /// [`Self::seen`], with all bins by exponent.

@@ -149,9 +149,13 @@ proptest! {
     #[test]
     fn low_bits_come_and_go(
         bytes in prop::sample::select(vec![1usize, 2, 4, 8]),
-        widths in vec(prop_oneof![Just(0u8), 0u8..57, 0u8..4], 0..400),
-        residuals in vec(any::<u8>(), 3200),
-        data in vec(any::<u8>(), 0..1600),
+        widths in prop_oneof![
+            vec(prop_oneof![Just(0u8), 0u8..57, 0u8..4], 0..2200),
+            vec(1u8..57, 1000..2200),
+            vec(Just(55u8), 1000..2200),
+        ],
+        residuals in vec(any::<u8>(), 17_600),
+        data in prop_oneof![vec(any::<u8>(), 0..1600), vec(any::<u8>(), 17_000)],
         at in 0usize..40,
         no_room: bool,
     ) {
