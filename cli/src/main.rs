@@ -50,7 +50,7 @@ struct Global {
     /// Run as if started in DIR
     #[arg(short = 'C', value_name = "DIR", global = true)]
     working_folder: Option<PathBuf>,
-    /// Worker threads; 0 is one a core, up to 12
+    /// Worker threads; 0 is one a core, up to 10 (3 at `--level max`)
     #[arg(long, value_name = "N", global = true, default_value_t = 0, hide_default_value = true,
           value_parser = clap::value_parser!(u16).range(0..=256))]
     threads: u16,

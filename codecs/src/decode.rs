@@ -11,7 +11,7 @@ use crate::predict::MAX_BASES;
 use crate::transform::{self, Piece, Streams, Transform};
 use crate::{CodecError, Level, mixing};
 
-/// Decodes blocks. Keeps its tables and buffers (about a block, of hostile ones a few) for the next one.
+/// Decodes blocks. Keeps its tables and buffers (up to about two blocks, of hostile ones a few more) for the next one.
 pub struct Decoder {
     workspace: Workspace,
     streams: Streams,

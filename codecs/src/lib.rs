@@ -9,8 +9,8 @@
 //!    them apart into streams of bytes: none, byte planes, float split, escape, sparse;
 //! 4. and each stream has its own *entropy coder*: raw, constant, rANS, zstd.
 //!
-//! [`CODECS`] lists what there is; the round-trip, corruption and golden tests iterate it. [`Encoder`] estimates every
-//! legal chain on a sample, encodes with the best, verifies by decoding; [`Decoder`] follows the header and never guesses.
+//! [`CODECS`] lists what there is; the round-trip, corruption and golden tests iterate it. [`Encoder`] ranks the chains that come
+//! into question by a sample, encodes with the best, verifies by decoding; [`Decoder`] follows the header and never guesses.
 #![deny(unsafe_code)]
 
 pub mod block;

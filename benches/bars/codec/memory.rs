@@ -24,12 +24,15 @@ pub(crate) fn measure(data: &Path, dir: &Path, bytes: u64) -> Result<Vec<Row>, F
         &dir.join(files[1]),
     )?;
     let mut rows = Vec::new();
-    for (level, _) in LEVELS {
-        let pack = run(shard(dir).args(["-q", "--level", level, "pack"]).args(files).args(["-o", "pair.shard"]))?;
-        eprintln!("codec: pack of a pair of {}, {level}: {}", mebibytes(2 * made.bytes), seconds(pack.time));
+    // As on this machine, and as on one of many cores.
+    for (level, threads) in LEVELS.iter().flat_map(|(level, _)| [(level, "0"), (level, "64")]) {
+        let settings = ["-q", "--level", level, "--threads", threads];
+        let pack = run(shard(dir).args(settings).arg("pack").args(files).args(["-o", "pair.shard"]))?;
+        let many = if threads == "0" { "" } else { ", many threads" };
+        let what = format!("pack of a pair of {}, {level}{many}", mebibytes(2 * made.bytes));
+        eprintln!("codec: {what}: {}", seconds(pack.time));
         fs::remove_file(dir.join("pair.shard"))?;
-        let bar = format!("peak memory, pack of a pair of {}, {level}", mebibytes(2 * made.bytes));
-        rows.push(Row::memory(&bar, pack.memory, MOST_MEMORY));
+        rows.push(Row::memory(&format!("peak memory, {what}"), pack.memory, MOST_MEMORY));
     }
     for file in files {
         fs::remove_file(dir.join(file))?;

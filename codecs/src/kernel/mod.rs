@@ -1,12 +1,14 @@
 //! Inner loops, in versions for several instruction sets.
 //!
-//! Safe Rust in `scalar.rs` and `words.rs` defines what each kernel computes. Two kinds of versions stand beside it: the
-//! same code compiled for wider vectors (word transforms), and hand-written ones (rANS). All give the same bytes, which
-//! the tests check for every instruction set the machine has. This folder is the only one with `unsafe`: calls into
-//! code compiled for features that [`Isa`] proves present, and the gathers and vector loads of the hand-written versions.
+//! Safe Rust in `scalar.rs`, `words.rs`, `linear.rs` and `buckets.rs` defines what each kernel computes. Two kinds of versions
+//! stand beside it: the same code compiled for wider vectors (word transforms, scaled floats), and hand-written ones (rANS,
+//! buckets, low bits). All give the same bytes, which the tests check for every instruction set the machine has. This
+//! folder is the only one with `unsafe`: calls into code compiled for features that [`Isa`] proves present, and the gathers,
+//! vector loads and stores of the hand-written versions.
 //!
-//! An AArch64 port adds `neon.rs` here, a variant of `Level`, and an arm in `dispatch`; until then such machines run the
-//! scalar code, which compilers already vectorise for NEON (a baseline feature there).
+//! An AArch64 port adds `neon.rs` here, a variant of `Level` with its detection in [`Isa::available`], and arms where a level is
+//! matched: `dispatch`, `by_buckets`, `compiled_for`, `rans_decode_wide` and `rans_encode_wide`. Until then such machines run
+//! the scalar code, which compilers already vectorise for NEON (a baseline feature there).
 #![allow(unsafe_code, reason = "SIMD kernels; each has a safe twin as its oracle")]
 
 #[cfg(target_arch = "x86_64")]

@@ -29,8 +29,10 @@ pub(crate) const HEADS: &str = "heads/";
 /// The prefix of tags' refs.
 pub(crate) const TAGS: &str = "tags/";
 
-/// Most workers: their buffers have to fit in the memory that shard promises to stay under.
-const MAX_THREADS: usize = 12;
+/// Most workers: their buffers have to fit in the memory that shard promises to stay under, 512 MiB.
+const MAX_THREADS: usize = 10;
+/// Most at the highest level, at which a worker takes up to 130 MiB instead of 40.
+const MAX_THREADS_MAX: usize = 3;
 
 /// Most commits that an ambiguous id is shown to mean.
 const MAX_CANDIDATES: usize = 5;
@@ -38,7 +40,7 @@ const MAX_CANDIDATES: usize = 5;
 /// How a repository is used by this process.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Worker threads; 0 means one a core. At most 12 are used.
+    /// Worker threads; 0 means one a core. At most 10 are used, at the highest level 3.
     pub threads: usize,
     /// How hard encoders try.
     pub level: Level,
@@ -59,7 +61,7 @@ impl Settings {
         } else {
             thread::available_parallelism().map_or(1, std::num::NonZero::get)
         };
-        wanted.min(MAX_THREADS)
+        wanted.min(if self.level == Level::Max { MAX_THREADS_MAX } else { MAX_THREADS })
     }
 }
 
