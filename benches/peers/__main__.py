@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Exit codes: 0, or 1 where a peer failed, or 2 where there is nothing to measure."""
+    """Exit codes: 0, or 1 where a peer failed or, in a full run, shard is behind one, or 2 where there is nothing to measure."""
     options = arguments()
     data = os.environ.get("SHARD_DATA")
     if not data or not Path(data).is_dir():
@@ -73,7 +73,10 @@ def main() -> int:
     print(f"{page} and {options.target / 'results.json'} are written")
     for failure in report.failures():
         print(f"failed: {failure}", file=sys.stderr)
-    return 1 if report.failures() else 0
+    for place in report.behind():
+        print(f"behind: {place}", file=sys.stderr)
+    # A single round says little about speeds.
+    return 1 if report.failures() or (full and report.behind()) else 0
 
 
 def tell(result: Result) -> None:

@@ -9,6 +9,8 @@ from math import exp, log
 from measure import Result
 
 DTYPES = {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}
+OURS = ["shard", "shard fast", "shard max"]
+MODEL_PEERS = ["ZipNN", "lmz"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,24 @@ class Report:
             for peer, measured in result.peers.items()
             if measured.failure
         ]
+
+    def behind(self) -> list[str]:
+        """Where shard, at its default level, is behind a peer: in ratio on any tensors (without a parent: behind those that
+        compress models by themselves), or in speed over all tensors of a type: in encoding behind any peer, in
+        decoding behind one that comes within a tenth of its ratio."""
+        found = []
+        for result in self.results:
+            rivals = [peer for peer in result.peers if peer not in OURS and (result.delta or peer in MODEL_PEERS)]
+            ours = result.ratio(OURS[0]) or 0.0
+            for peer in rivals:
+                theirs = result.ratio(peer)
+                if theirs is not None and theirs > ours:
+                    found.append(f"{result.name}: ratio {ours:.3f}, {peer} {theirs:.3f}")
+        for delta in (True, False):
+            for dtype, label in DTYPES.items():
+                chosen = [result for result in self.results if result.dtype == dtype and result.delta == delta]
+                found += _slower(f"{label} {'with' if delta else 'without'} a parent", chosen)
+        return found
 
     def markdown(self) -> str:
         """The page."""
@@ -91,6 +111,21 @@ class Report:
             yield f"| {peer} | " + " | ".join(cells) + " |"
         hashing = [_rate(chosen, sum(result.sha256 for result in chosen)) for _, chosen in groups]
         yield "| *SHA-256* | " + " | ".join(f"{rate:.0f} | " for rate in hashing) + " |"
+
+
+def _slower(label: str, results: list[Result]) -> Iterator[str]:
+    """Peers that are faster than shard over the results that they have."""
+    for peer in {peer for result in results for peer in result.peers if peer not in OURS}:
+        ran = [result for result in results if result.ratio(peer) is not None and result.ratio(OURS[0]) is not None]
+        if not ran:
+            continue
+        ours, theirs = ([result.peers[name] for result in ran] for name in (OURS[0], peer))
+        if sum(each.encode for each in ours) > sum(each.encode for each in theirs):
+            yield f"{label}: {peer} encodes faster"
+        near = _mean([result.ratio(peer) for result in ran]) or 0.0
+        near = near >= 0.9 * (_mean([result.ratio(OURS[0]) for result in ran]) or 0.0)
+        if near and sum(each.decode for each in ours) > sum(each.decode for each in theirs):
+            yield f"{label}: {peer} decodes faster at nearly the ratio"
 
 
 def _speed(peer: str, results: list[Result]) -> list[str]:
