@@ -68,11 +68,12 @@ impl Decoder {
             self.decoded = if data.len() > MAX_BLOCK { Vec::new() } else { decoded };
             return result.map(|()| same);
         }
-        let base = check_input(header, body, base)?;
+        let (bases, count) = versions(header, base)?;
+        check_input(header, body, &bases[..count])?;
         check_length("the data", data.len(), header.raw_len as usize)?;
         let (words, tail) = data.split_at(data.len() / word.bytes * word.bytes);
         let (stored, stored_tail) = body.split_at(body.len() - tail.len());
-        let prediction = base.map(|base| &base[..words.len()]);
+        let prediction = bases[..count].first().map(|base| &base[..words.len()]);
         let known = context::Words::Known(words);
         context::decode(&mut self.context, self.workspace.isa(), word, prediction, stored, known)?;
         Ok(stored_tail == tail)
@@ -94,8 +95,24 @@ impl Decoder {
         base: Option<&[u8]>,
         out: &mut [u8],
     ) -> Result<(), CodecError> {
+        let (bases, count) = versions(header, base)?;
+        self.decode_on(header, body, &bases[..count], out)
+    }
+
+    /// Decodes a block as [`Self::decode`] does, with the earlier versions that its base stands for each by itself: as many as
+    /// the predictor needs, the newest first, each as long as the block.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_on(
+        &mut self,
+        header: &BlockHeader,
+        body: &[u8],
+        bases: &[&[u8]],
+        out: &mut [u8],
+    ) -> Result<(), CodecError> {
         check_length("the output", out.len(), header.raw_len as usize)?;
-        let base = check_input(header, body, base)?;
+        check_input(header, body, bases)?;
         let raw_len = header.raw_len as usize;
         let word = header.word();
         let shape = header.chain.shape();
@@ -110,8 +127,13 @@ impl Decoder {
         }
         let Some(transform) = Transform::of(self.workspace.isa(), shape, word) else {
             let isa = self.workspace.isa();
-            let (bases, count) = parents_of(base, raw_len, words.len());
-            let bases = &bases[..count];
+            // An empty block has no words to predict.
+            let count = if raw_len == 0 { 0 } else { shape.predictor.bases() };
+            let mut whole = [&[][..]; MAX_BASES];
+            for (whole, base) in whole.iter_mut().zip(bases) {
+                *whole = &base[..words.len()];
+            }
+            let bases = &whole[..count];
             let prediction = shape.predictor.predict(isa, word, &header.factors, bases, &mut self.predicted);
             if shape.coding == Coding::Mixing {
                 let prediction = prediction.ok_or(CodecError::BaseMissing)?;
@@ -140,7 +162,7 @@ impl Decoder {
             }
         }
         let exceptions = header.exceptions as usize;
-        let result = transform.inverse(streams, exceptions, base, &mut self.piece, words);
+        let result = transform.inverse(streams, exceptions, bases.first().copied(), &mut self.piece, words);
         if raw_len > MAX_BLOCK {
             self.streams.release();
         }
@@ -152,17 +174,22 @@ fn check_length(what: &'static str, got: usize, wanted: usize) -> Result<(), Cod
     if got == wanted { Ok(()) } else { Err(CodecError::Length { what, got, wanted }) }
 }
 
-/// Checks the lengths of what a block is decoded from; returns the base, if it has one.
-fn check_input<'a>(header: &BlockHeader, body: &[u8], base: Option<&'a [u8]>) -> Result<Option<&'a [u8]>, CodecError> {
+/// Checks the lengths of what a block is decoded from.
+fn check_input(header: &BlockHeader, body: &[u8], bases: &[&[u8]]) -> Result<(), CodecError> {
     check_length("the body", body.len(), header.body_len())?;
-    match (header.chain.predictor().bases(), base) {
-        (0, _) => Ok(None),
-        (_, None) => Err(CodecError::BaseMissing),
-        (parents, Some(base)) => {
-            check_length("the base", base.len(), parents * header.raw_len as usize)?;
-            Ok(Some(base))
-        }
+    let needed = bases.get(..header.chain.predictor().bases()).ok_or(CodecError::BaseMissing)?;
+    needed.iter().try_for_each(|base| check_length("the base", base.len(), header.raw_len as usize))
+}
+
+/// The earlier versions that a base of the right length stands for: the first few of these, and how many the predictor needs.
+fn versions<'a>(header: &BlockHeader, base: Option<&'a [u8]>) -> Result<([&'a [u8]; MAX_BASES], usize), CodecError> {
+    let raw_len = header.raw_len as usize;
+    let count = header.chain.predictor().bases();
+    if count > 0 {
+        let base = base.ok_or(CodecError::BaseMissing)?;
+        check_length("the base", base.len(), count * raw_len)?;
     }
+    Ok((parents_of(base, raw_len, raw_len).0, count))
 }
 
 /// The whole words of each earlier version in a base, and how many versions there are.

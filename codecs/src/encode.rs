@@ -1,5 +1,6 @@
 //! From a block's bytes to its stored form.
 
+use shard_core::DType;
 use shard_core::limits::MAX_BLOCK;
 
 use crate::block::{BlockHeader, most_bytes};
@@ -9,7 +10,7 @@ use crate::decode::parents_of;
 use crate::entropy::{self, EntropyCoder, Workspace};
 use crate::kernel::Isa;
 use crate::predict::{Factors, MAX_BASES};
-use crate::select::{Candidate, Selector, find_factors, has_repeats};
+use crate::select::{self, Candidate, Selector, find_factors, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
 use crate::{Base, Block, CodecError, Decoder, Level, mixing};
 
@@ -92,6 +93,12 @@ impl Encoder {
         check(block)?;
         self.bench.workspace.set_opaque(block.dtype.is_none());
         Ok(self.selector.rank(block, &mut self.bench)?.to_vec())
+    }
+
+    /// The most earlier versions that would be tried for a block of that kind, so that nobody reads one for nothing.
+    #[must_use]
+    pub fn most_bases(&self, dtype: Option<DType>, len: usize) -> usize {
+        select::most_bases(dtype, len, self.bench.workspace.level())
     }
 
     /// Appends the stored form of `block` with the stages given, whatever it takes; zstd is tried for opaque bytes

@@ -1,6 +1,8 @@
 //! Choosing a chain: filters run on a sample of the block, and the entropies of their streams are the estimates. The context
 //! coder is ranked by them, but in short blocks.
 
+use shard_core::DType;
+
 use crate::block::BlockHeader;
 use crate::chain::{Coding, MAX_STREAMS, Shape, Word};
 use crate::context;
@@ -114,6 +116,13 @@ fn sensible(shape: Shape, word: Word, words: usize, level: Level) -> bool {
     }
 }
 
+/// The most earlier versions that are worth handing over for a block of `len` bytes.
+pub(crate) fn most_bases(dtype: Option<DType>, len: usize, level: Level) -> usize {
+    let word = Word::of(dtype);
+    let sensible = Shape::legal(word).filter(|shape| sensible(*shape, word, len / word.bytes, level));
+    sensible.map(|shape| shape.predictor.bases()).max().unwrap_or(0)
+}
+
 /// Whether `stream` has repeats that matter to an order-0 coder: whether what it would spend on bytes that start 16 bytes
 /// seen before is more than a 40th of all it spends.
 pub(crate) fn has_repeats(stream: &[u8]) -> bool {
@@ -154,7 +163,9 @@ impl Selector {
         let whole = block.data.len() / word.bytes * word.bytes;
         self.sample(block, word, whole);
         let header = 12 + block.data.len() - whole;
-        let base_len = block.base.map_or(0, |base| BlockHeader::base_len(base.reference, block.data.len()));
+        let len = block.data.len();
+        // What is estimated by itself leans on the version before alone.
+        let base_len = block.base.map_or(0, |base| BlockHeader::base_len(&base.reference.first(len), len));
         let words = whole / word.bytes;
         let mut alone = None;
         for shape in Shape::legal(word) {

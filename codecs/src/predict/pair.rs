@@ -12,6 +12,9 @@ pub struct Pair;
 /// What two factors have to save, in bits for 256 words.
 const WORTHWHILE: u64 = 6;
 
+/// Bits that the factors and the longer reference take in a block's header.
+const PRICE: u64 = 62 * 8;
+
 impl Predictor for Pair {
     fn id(&self) -> u8 {
         3
@@ -42,9 +45,10 @@ impl Predictor for Pair {
             }
         });
         let momentum = products / squares;
+        let words = (known.words.len() / known.word.bytes).max(1) as u64;
         search.best(
             self,
-            WORTHWHILE,
+            WORTHWHILE.max(PRICE * 256 / words),
             [momentum, momentum / 2.0].into_iter().map(|momentum| [1.0 + momentum, -momentum]),
         )
     }

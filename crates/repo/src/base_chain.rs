@@ -52,6 +52,12 @@ impl ChainLimits {
         self.room(base, link) > 0
     }
 
+    /// Whether such a link may take `more` work than that, and leave room for as many after it.
+    pub(crate) fn spares(self, base: Height, link: u32, more: u32) -> bool {
+        let higher = Height { work: base.work.saturating_add(more), ..base };
+        self.room(higher, link) == self.room(base, link)
+    }
+
     /// How many links of so much work can follow one another on a base of that height.
     fn room(self, base: Height, link: u32) -> u32 {
         let by_work = self.work.saturating_sub(base.work) / link.max(1);
@@ -77,12 +83,20 @@ impl ChainLimits {
     }
 }
 
-/// The work of decoding a block when its base is there: 0 for a keyframe.
+/// The work of predicting a block from two versions, where a word has one byte.
+const COMBINED: u32 = 26;
+
+/// The work of decoding a block when its base is there: 0 for a keyframe. What a second version adds is not in it.
 pub(crate) fn link_work(header: &BlockHeader) -> u32 {
     if header.chain.predictor().bases() == 0 {
         return 0;
     }
     work(header.chain.coding().name(), header.dtype, header.body_len() as u64, u64::from(header.raw_len))
+}
+
+/// What it adds to the work of a link that it leans on so many versions.
+pub(crate) fn versions_work(versions: usize, dtype: Option<DType>) -> u32 {
+    if versions > 1 { COMBINED / Word::of(dtype).bytes.max(1) as u32 } else { 0 }
 }
 
 /// The work of decoding a delta of `stored` bytes, of `raw`: by what `shard bench` measures on one core.
@@ -138,6 +152,17 @@ mod tests {
         assert!(!deep.allow(height(2, 0), 1) && !ChainLimits::of_depth(0).allow(height(0, 0), 1));
         assert_eq!(ChainLimits::of_depth(99).depth(), MAX_DEPTH, "readers hold the bound of the format");
         assert_eq!(ChainLimits::of_level(Level::Max), ChainLimits::of_depth(MAX_DEPTH));
+    }
+
+    #[test]
+    fn what_is_left_of_the_work_may_be_spent() {
+        let usual = ChainLimits::of_level(Level::Default);
+        // Four links of 45 leave 20.
+        assert!(usual.spares(height(1, 45), 45, 20) && usual.spares(height(3, 135), 45, 20));
+        assert!(!usual.spares(height(1, 45), 45, 21));
+        assert!(!usual.spares(height(2, 103), 45, 13), "most of it is spent");
+        assert!(usual.spares(height(MAX_DEPTH - 1, 0), 45, 155), "the depth ends the chain first");
+        assert!(ChainLimits::of_depth(8).spares(height(2, 5000), 45, 100));
     }
 
     #[test]

@@ -4,10 +4,10 @@ use shard_codecs::kernel::sha256_pair;
 use shard_codecs::{BlockHeader, Decoder};
 use shard_core::base::BaseError;
 use shard_core::limits::{MAX_BLOCK, MAX_DEPTH, MAX_METADATA};
-use shard_core::{BaseRef, Digest, sha256};
+use shard_core::{BaseRange, BaseRef, Digest, sha256};
 use shard_store::{EntryKey, EntryKind, EntrySource, Location, StoreError};
 
-use crate::base_chain::link_work;
+use crate::base_chain::{link_work, versions_work};
 use crate::error::{RepoError, Result};
 
 /// Decodes entries of one source. A reader keeps its buffers, so make one a thread.
@@ -15,10 +15,12 @@ pub(crate) struct BlockReader<'a> {
     source: &'a dyn EntrySource,
     decoder: Decoder,
     spare: Vec<Vec<u8>>,
+    /// Where blocks that lean on two are decoded.
+    third: Vec<u8>,
     /// Entries that may still be fetched for the one that is being read: bases of many ranges could otherwise lead to more than
     /// any reader has time for.
     fetches: u32,
-    /// The work of decoding what was read last from its keyframes up, and that of the last link of it.
+    /// The work of decoding what was read last from its keyframes up, and that of the last link of it, were it on one version.
     work: u32,
     link: u32,
 }
@@ -45,7 +47,15 @@ type Kept = (Fetched, Vec<u8>);
 
 impl<'a> BlockReader<'a> {
     pub(crate) fn new(source: &'a dyn EntrySource) -> Self {
-        Self { source, decoder: Decoder::new(), spare: Vec::new(), fetches: MAX_FETCHES, work: 0, link: 0 }
+        Self {
+            source,
+            decoder: Decoder::new(),
+            spare: Vec::new(),
+            third: Vec::new(),
+            fetches: MAX_FETCHES,
+            work: 0,
+            link: 0,
+        }
     }
 
     /// The decoded bytes of an entry, proven by its id.
@@ -95,60 +105,81 @@ impl<'a> BlockReader<'a> {
         Ok(())
     }
 
-    /// The work of decoding what was read last from its keyframes up, and that of the last link of it.
+    /// The work of decoding what was read last from its keyframes up, and that of the last link of it, were it on one version.
     pub(crate) fn work(&self) -> (u32, u32) {
         (self.work, self.link)
     }
 
-    /// Follows a chain of whole blocks down by its headers, and decodes it upwards, keyframe to end, in two buffers that take
-    /// turns as base and output. So nothing in between is written anywhere or hashed, what was decoded last is in the cache when
-    /// it is leant on, and a deep chain takes hardly more memory than a shallow one.
     fn read_within(
         &mut self,
         key: &EntryKey,
         out: &mut Vec<u8>,
         depth_left: u32,
-        mut visit: Option<&mut Visit<'_>>,
+        visit: Option<&mut Visit<'_>>,
     ) -> Result<()> {
+        let mut below = self.buffer();
+        self.walk(key, out, &mut below, depth_left, visit)?;
+        self.spare.push(below);
+        Ok(())
+    }
+
+    /// Follows a chain of whole blocks down by its headers, and decodes it upwards, keyframe to end, in two buffers that take
+    /// turns as base and output. So nothing in between is written anywhere or hashed, what was decoded last is in the cache when
+    /// it is leant on, and a deep chain takes hardly more memory than a shallow one.
+    ///
+    /// A block that leans on two goes on from the newer one. The older one is what that leans on, as writers have it: it has
+    /// just passed by, and a third buffer is all that it takes. Anything else is read by itself.
+    ///
+    /// Gives the block whose bytes are in `below` at the end, not proven: the one that the entry leans on, where it is whole.
+    fn walk(
+        &mut self,
+        key: &EntryKey,
+        out: &mut Vec<u8>,
+        below: &mut Vec<u8>,
+        depth_left: u32,
+        mut visit: Option<&mut Visit<'_>>,
+    ) -> Result<Option<Digest>> {
         let mut stored = self.buffer();
         let mut fetched = self.fetch(key, &mut stored)?;
         let mut above: Vec<(EntryKey, Option<Kept>)> = Vec::new();
         let mut room = KEPT;
         let mut at = *key;
-        // Down, as long as each block leans on one other, whole.
-        while let Some(below) = whole(&fetched.header) {
+        // Down, as long as each block leans on others, whole.
+        while let Some(next) = under(&fetched.header) {
             if above.len() as u32 >= depth_left {
                 return Err(RepoError::TooDeep { key: *key });
             }
-            let below = block_key(below);
+            let next = block_key(next.newer);
             let kept = if let Some(left) = room.checked_sub(stored.len()) {
                 room = left;
                 let other = self.buffer();
                 let bytes = std::mem::replace(&mut stored, other);
-                let next = self.fetch(&below, &mut stored)?;
-                Some((std::mem::replace(&mut fetched, next), bytes))
+                let lower = self.fetch(&next, &mut stored)?;
+                Some((std::mem::replace(&mut fetched, lower), bytes))
             } else {
-                fetched = self.fetch(&below, &mut stored)?;
+                fetched = self.fetch(&next, &mut stored)?;
                 None
             };
-            above.push((std::mem::replace(&mut at, below), kept));
+            above.push((std::mem::replace(&mut at, next), kept));
         }
-        let mut base = self.buffer();
-        let has_base = match &fetched.header.base {
-            None => false,
+        // What is left over of the depth for what the block at `at` leans on.
+        let left = |above: usize| depth_left.checked_sub(above as u32 + 1).ok_or(RepoError::TooDeep { key: *key });
+        match &fetched.header.base {
+            None => self.decode(&at, &fetched, &stored, &[], out)?,
             Some(reference) => {
-                let left = depth_left.checked_sub(above.len() as u32 + 1).ok_or(RepoError::TooDeep { key: *key })?;
-                self.read_base(reference, fetched.header.raw_len as usize, &mut base, left)?;
-                true
+                let len = fetched.header.raw_len as usize;
+                let count = fetched.header.chain.predictor().bases();
+                self.read_base(reference, len * count, below, left(above.len())?)?;
+                let bases = below.split_at(len.min(below.len()));
+                self.decode(&at, &fetched, &stored, &[bases.0, bases.1][..count.min(2)], out)?;
             }
-        };
-        self.decode(&at, &fetched, &stored, has_base.then_some(&base[..]), out)?;
+        }
         // Up again: what was decoded last is the base of the next.
+        let mut beneath = None;
         while let Some((key, kept)) = above.pop() {
             if let Some(visit) = visit.as_deref_mut() {
                 visit(at.id, self.work, out)?;
             }
-            std::mem::swap(out, &mut base);
             let fetched = match kept {
                 Some((fetched, bytes)) => {
                     self.spare.push(std::mem::replace(&mut stored, bytes));
@@ -156,16 +187,28 @@ impl<'a> BlockReader<'a> {
                 }
                 None => self.fetch(&key, &mut stored)?,
             };
-            let bytes = base.get(..fetched.header.raw_len as usize).ok_or(RepoError::BadBase { block: at.id })?;
-            self.decode(&key, &fetched, &stored, Some(bytes), out)?;
-            at = key;
+            let len = fetched.header.raw_len as usize;
+            if let Some(Under { older: Some(older), .. }) = under(&fetched.header) {
+                if beneath != Some(older) {
+                    self.read_within(&block_key(older), below, left(above.len())?, None)?;
+                }
+                let mut next = std::mem::take(&mut self.third);
+                let bases = [start(out, len, at.id)?, start(below, len, older)?];
+                self.decode(&key, &fetched, &stored, &bases, &mut next)?;
+                std::mem::swap(out, below);
+                std::mem::swap(out, &mut next);
+                self.third = next;
+            } else {
+                std::mem::swap(out, below);
+                self.decode(&key, &fetched, &stored, &[start(below, len, at.id)?], out)?;
+            }
+            (beneath, at) = (Some(at.id), key);
         }
         if let Some(visit) = visit {
             visit(at.id, self.work, out)?;
         }
         self.spare.push(stored);
-        self.spare.push(base);
-        Ok(())
+        Ok(beneath)
     }
 
     /// The stored bytes of an entry, and its header.
@@ -189,14 +232,15 @@ impl<'a> BlockReader<'a> {
         key: &EntryKey,
         fetched: &Fetched,
         stored: &[u8],
-        base: Option<&[u8]>,
+        bases: &[&[u8]],
         out: &mut Vec<u8>,
     ) -> Result<()> {
         out.resize(fetched.header.raw_len as usize, 0);
+        let versions = versions_work(fetched.header.chain.predictor().bases(), fetched.header.dtype);
         self.link = link_work(&fetched.header);
-        self.work = self.work.saturating_add(self.link);
+        self.work = self.work.saturating_add(self.link + versions);
         self.decoder
-            .decode(&fetched.header, stored.get(fetched.len..).unwrap_or_default(), base, out)
+            .decode_on(&fetched.header, stored.get(fetched.len..).unwrap_or_default(), bases, out)
             .map_err(|source| RepoError::Decode { key: *key, pack: fetched.location.pack, source })
     }
 
@@ -213,9 +257,7 @@ impl<'a> BlockReader<'a> {
         self.begin();
         if let Some(id) = whole_base(reference, len as u32) {
             self.read_proven(&block_key(id), out)?;
-            if out.len() < len {
-                return Err(RepoError::BadBase { block: id });
-            }
+            start(out, len, id)?;
             // The base may be the start of a longer block.
             out.truncate(len);
             return Ok(());
@@ -223,6 +265,41 @@ impl<'a> BlockReader<'a> {
         out.resize(len, 0);
         let read = |id: &Digest, buffer: &mut Vec<u8>| self.read_proven(&block_key(*id), buffer);
         reference.assemble(out, read).map_err(|error| base_error(reference, error))
+    }
+
+    /// As [`Self::base_bytes`] of one whole block, followed by those of the block that it leans on first itself, if that is whole
+    /// too and `wanted`, by the work of the newer one and of its last link. Two versions cost hardly more than one: the older one
+    /// is decoded for the newer one anyway, and both are proven in one go. Gives the reference that stands for what is in `out`.
+    pub(crate) fn two_base_bytes(
+        &mut self,
+        newer: Digest,
+        len: usize,
+        wanted: impl FnOnce(u32, u32) -> bool,
+        out: &mut Vec<u8>,
+    ) -> Result<BaseRef> {
+        self.begin();
+        let key = block_key(newer);
+        let mut below = self.buffer();
+        let older = self.walk(&key, out, &mut below, MAX_DEPTH, None)?;
+        let (found, older) = match older.filter(|_| below.len() >= len && wanted(self.work, self.link)) {
+            Some(older) => {
+                let [found, below] = sha256_pair(out, &below);
+                (found, Some(older).filter(|older| *older == below))
+            }
+            None => (sha256(out), None),
+        };
+        if found != newer {
+            return Err(RepoError::WrongBytes { key, found });
+        }
+        start(out, len, newer)?;
+        out.truncate(len);
+        let mut reference = BaseRef::whole(newer, len as u32);
+        if let Some(older) = older {
+            out.extend_from_slice(start(&below, len, older)?);
+            reference.ranges.push(BaseRange { block: Some(older), start: 0, len: len as u32 });
+        }
+        self.spare.push(below);
+        Ok(reference)
     }
 
     /// The header of an entry as it is stored, with the entry's location.
@@ -245,9 +322,22 @@ pub(crate) fn block_key(id: Digest) -> EntryKey {
     EntryKey { kind: EntryKind::Block, id }
 }
 
-/// The block that an entry leans on byte for byte, if it leans on one.
-fn whole(header: &BlockHeader) -> Option<Digest> {
-    whole_base(header.base.as_ref()?, header.raw_len)
+/// The blocks that lie under an entry byte for byte: the one before, and the one before that where two are needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Under {
+    pub(crate) newer: Digest,
+    pub(crate) older: Option<Digest>,
+}
+
+/// The blocks that an entry leans on byte for byte, if all that it leans on are such.
+pub(crate) fn under(header: &BlockHeader) -> Option<Under> {
+    let base = header.base.as_ref().filter(|base| base.transpose.is_none())?;
+    let whole = |range: &BaseRange| range.block.filter(|_| range.start == 0 && range.len == header.raw_len);
+    match (header.chain.predictor().bases(), &base.ranges[..]) {
+        (1, [only]) => Some(Under { newer: whole(only)?, older: None }),
+        (2, [newer, older]) => Some(Under { newer: whole(newer)?, older: Some(whole(older)?) }),
+        _ => None,
+    }
 }
 
 /// The block that a base is the start of, of at least `len` bytes.
@@ -256,6 +346,11 @@ pub(crate) fn whole_base(base: &BaseRef, len: u32) -> Option<Digest> {
         ([range], None) if range.start == 0 && range.len == len => range.block,
         _ => None,
     }
+}
+
+/// The first `len` bytes of a block.
+fn start(bytes: &[u8], len: usize, block: Digest) -> Result<&[u8]> {
+    bytes.get(..len).ok_or(RepoError::BadBase { block })
 }
 
 fn base_error(reference: &BaseRef, error: BaseError<RepoError>) -> RepoError {

@@ -13,16 +13,18 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use shard_codecs::{Base, Block, Encoder, Level};
 use shard_core::limits::Cut;
-use shard_core::{BaseRange, BaseRef, Digest, Layout, NoProgress, Progress, Sha256, TensorView, sha256};
+use shard_core::{Digest, Layout, NoProgress, Progress, Sha256, TensorView, sha256};
 use shard_formats::Source;
 use shard_formats::cut::Cutter;
 use shard_manifest::{BlockSpan, ContentManifest, ManifestSegment};
 use shard_store::{EntryKey, EntryKind, EntrySink};
 
-use crate::base_chain::{ChainLimits, Height, estimate, expected};
-use crate::blocks::{BlockReader, block_key, whole_base};
+use crate::base_chain::ChainLimits;
+use crate::blocks::{BlockReader, block_key};
 use crate::error::{RepoError, Result};
-use crate::parent::{BasePlan, MAX_WORK, Sketches};
+use crate::parent::{BasePlan, Sketches};
+
+mod bases;
 
 /// Files up to this size, in bytes, are not worth starting threads for.
 const INLINE: u64 = 1 << 20;
@@ -284,8 +286,10 @@ impl Worker<'_> {
             .encoder
             .encode(&Block { data: &slot.data, dtype, rows, base }, &mut slot.stored)
             .map_err(|source| RepoError::Encode { path: self.job.path.to_owned(), source })?;
-        let bases = base.filter(|_| encoded.used_base).map(|base| base.reference.blocks());
-        Ok(Encoded { id, new: Some(bases.unwrap_or_default()) })
+        // Of two versions that were offered the encoder may have taken one.
+        let versions = encoded.chain.predictor().bases();
+        let used = base.filter(|_| versions > 0).map(|base| base.reference.first(versions * slot.data.len()));
+        Ok(Encoded { id, new: Some(used.map(|base| base.blocks()).unwrap_or_default()) })
     }
 
     /// Whether no earlier place of the file has this block.
@@ -312,126 +316,6 @@ impl Worker<'_> {
             }
         }
     }
-
-    /// The base of a block, its bytes in `self.base`: the planned one, or where its chain is at a limit, one further back.
-    fn base(&mut self, slot: &Slot) -> Result<Option<BaseRef>> {
-        let limits = self.job.options.chains;
-        let len = slot.data.len();
-        let planned = self.job.plan.base(slot.segment, slot.offset, len);
-        let Some(planned) = planned.filter(|_| limits.depth() > 0) else { return Ok(None) };
-        let last = whole_base(&planned, len as u32);
-        let depth = self.depth_of(&planned)?;
-        if depth < limits.depth() && (last.is_some() || self.is_readable(&planned)?) {
-            self.reader.base_bytes(&planned, len, &mut self.base)?;
-            let (work, link) = self.reader.work();
-            if limits.allow(Height { depth, work }, expected(link)) {
-                return Ok(Some(planned));
-            }
-        }
-        let found = match last {
-            Some(last) => self.further_back(slot, last)?,
-            None => self.on_keyframes(planned)?,
-        };
-        if let Some(reference) = &found {
-            self.reader.base_bytes(reference, len, &mut self.base)?;
-        }
-        Ok(found)
-    }
-
-    /// The best base in the chain that `last` is the end of; `None` where a new keyframe is better.
-    fn further_back(&mut self, slot: &Slot, last: Digest) -> Result<Option<BaseRef>> {
-        let Self { job, encoder, reader, .. } = self;
-        let limits = job.options.chains;
-        let len = slot.data.len();
-        let dtype = job.layout.segments.get(slot.segment).and_then(|segment| segment.dtype);
-        let rows = job.plan.rows(slot.segment, slot.offset);
-        let mut bases: Vec<(Digest, Height, u64)> = Vec::new();
-        let (mut near, mut alone, mut link) = (0, len as u64, 0);
-        reader.visit(&block_key(last), &mut |id, work, bytes| {
-            let Some(bytes) = bytes.get(..len) else { return Ok(()) };
-            let reference = BaseRef::whole(id, len as u32);
-            let block = Block { data: &slot.data, dtype, rows, base: Some(Base { reference: &reference, bytes }) };
-            (alone, near) =
-                estimate(encoder, &block).map_err(|source| RepoError::Encode { path: job.path.to_owned(), source })?;
-            link = work - bases.last().map_or(0, |(_, height, _)| height.work);
-            bases.push((id, Height { depth: depth(job.sink, id)?, work }, near));
-            Ok(())
-        })?;
-        let costs: Vec<(Height, u64)> = bases.iter().map(|(_, height, bytes)| (*height, *bytes)).collect();
-        let chosen = limits.choose(expected(link), near, alone, &costs).and_then(|index| bases.get(index));
-        Ok(chosen.map(|(id, ..)| BaseRef::whole(*id, len as u32)))
-    }
-
-    /// The planned base with each of its runs moved down to its keyframe.
-    fn on_keyframes(&mut self, mut reference: BaseRef) -> Result<Option<BaseRef>> {
-        for range in &mut reference.ranges {
-            if !self.move_to_keyframe(range)? {
-                return Ok(None);
-            }
-        }
-        Ok(if self.is_readable(&reference)? { Some(reference) } else { None })
-    }
-
-    /// Whether a base takes few enough blocks to read. A run of one block takes as many as its chain is deep.
-    fn is_readable(&mut self, reference: &BaseRef) -> Result<bool> {
-        Ok(reference.ranges.len() == 1 || self.work(reference, MAX_WORK)? <= MAX_WORK)
-    }
-
-    /// Follows the chain of a run's block down to the keyframe, and puts that in its place; false where it is no chain.
-    fn move_to_keyframe(&mut self, range: &mut BaseRange) -> Result<bool> {
-        let Some(mut id) = range.block else { return Ok(true) };
-        while depth(self.job.sink, id)? > 0 {
-            let (header, _) = self.reader.header(&block_key(id))?;
-            // Only a base that lies under the block byte for byte can stand in for it.
-            let whole = header.base.filter(|base| base.transpose.is_none() && base.ranges.len() == 1);
-            let Some(below) = whole.and_then(|base| base.ranges.first().copied()) else { return Ok(false) };
-            let (Some(next), true) = (below.block, below.len >= range.start + range.len) else { return Ok(false) };
-            range.start += below.start;
-            id = next;
-        }
-        range.block = Some(id);
-        Ok(true)
-    }
-
-    /// How many blocks have to be decoded for a base, or a number above `most`.
-    fn work(&mut self, reference: &BaseRef, most: u32) -> Result<u32> {
-        let mut work = 0;
-        for id in reference.ranges.iter().filter_map(|range| range.block) {
-            work += 1 + self.work_below(id, most.saturating_sub(work))?;
-            if work > most {
-                break;
-            }
-        }
-        Ok(work)
-    }
-
-    /// How many blocks have to be decoded before this one, or a number above `most`.
-    fn work_below(&mut self, id: Digest, most: u32) -> Result<u32> {
-        if depth(self.job.sink, id)? == 0 {
-            return Ok(0);
-        }
-        if let Some(known) = self.works.get(&id) {
-            return Ok(*known);
-        }
-        let (header, _) = self.reader.header(&block_key(id))?;
-        let Some(base) = header.base else { return Ok(0) };
-        let work = self.work(&base, most)?;
-        if work <= most {
-            self.works.insert(id, work);
-        }
-        Ok(work)
-    }
-
-    /// The depth of the deepest block that a base names.
-    fn depth_of(&self, reference: &BaseRef) -> Result<u32> {
-        let ids = reference.ranges.iter().filter_map(|range| range.block);
-        ids.map(|id| depth(self.job.sink, id)).try_fold(0, |deepest, depth| Ok(deepest.max(depth?)))
-    }
-}
-
-fn depth(sink: &dyn EntrySink, id: Digest) -> Result<u32> {
-    let key = block_key(id);
-    Ok(sink.locate(&key)?.ok_or(RepoError::Missing { key })?.depth)
 }
 
 /// Collects block spans into a manifest, storing what is new.
