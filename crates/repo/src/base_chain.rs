@@ -84,7 +84,7 @@ impl ChainLimits {
 }
 
 /// The work of predicting a block from two versions, where a word has one byte.
-const COMBINED: u32 = 26;
+const COMBINED: u32 = 36;
 
 /// The work of decoding a block when its base is there: 0 for a keyframe. What a second version adds is not in it.
 pub(crate) fn link_work(header: &BlockHeader) -> u32 {
