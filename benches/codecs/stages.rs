@@ -40,7 +40,7 @@ pub(crate) fn predictors(c: &mut Criterion) {
         let versions = [&newer[..], &case.older];
         for predictor in CODECS.predictors.iter().filter(|predictor| predictor.factors() > 0 && predictor.fits(word)) {
             let bases = &versions[..predictor.bases()];
-            let known = Known { isa, word, words: &case.data, bases, rows: case.rows };
+            let known = Known { isa, word, words: &case.data, bases, rows: case.rows, dear: false };
             group
                 .bench_function(format!("{}, find", predictor.name()), |b| b.iter(|| predictor.find(black_box(known))));
             let factors: Factors = [0.99f64.to_bits(); MAX_FACTORS];

@@ -1,6 +1,5 @@
 //! From a block's bytes to its stored form.
 
-use shard_core::DType;
 use shard_core::limits::MAX_BLOCK;
 
 use crate::block::{BlockHeader, most_bytes};
@@ -95,10 +94,13 @@ impl Encoder {
         Ok(self.selector.rank(block, &mut self.bench)?.to_vec())
     }
 
-    /// The most earlier versions that would be tried for a block of that kind, so that nobody reads one for nothing.
+    /// Whether `block`, whose own base does not matter, would be predicted from the two versions before it better than from one:
+    /// `bases`, the newer first, each as long as the block. Where two are `dear`, since they are paid for elsewhere, they have to
+    /// save about an eighth. That is looked up in a few rows, so nobody has to put two together for nothing.
     #[must_use]
-    pub fn most_bases(&self, dtype: Option<DType>, len: usize) -> usize {
-        select::most_bases(dtype, len, self.bench.workspace.level())
+    pub fn wants_two(&self, block: &Block<'_>, bases: [&[u8]; 2], dear: bool) -> bool {
+        let workspace = &self.bench.workspace;
+        select::wants_two(workspace.isa(), workspace.level(), block, bases, dear)
     }
 
     /// Appends the stored form of `block` with the stages given, whatever it takes; zstd is tried for opaque bytes

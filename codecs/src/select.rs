@@ -1,8 +1,6 @@
 //! Choosing a chain: filters run on a sample of the block, and the entropies of their streams are the estimates. The context
 //! coder is ranked by them, but in short blocks.
 
-use shard_core::DType;
-
 use crate::block::BlockHeader;
 use crate::chain::{Coding, MAX_STREAMS, Shape, Word};
 use crate::context;
@@ -83,7 +81,7 @@ pub(crate) fn find_factors(shape: Shape, isa: Isa, block: &Block<'_>, whole: usi
     }
     let (bases, parents) = parents_of(block.base.map(|base| base.bytes), block.data.len(), whole);
     let bases = &bases[..parents.min(shape.predictor.bases())];
-    shape.predictor.find(Known { isa, word: Word::of(block.dtype), words, bases, rows })
+    shape.predictor.find(Known { isa, word: Word::of(block.dtype), words, bases, rows, dear: false })
 }
 
 /// Whether a shape is worth estimating for a block of `words` such words. Those left out are never, or hardly ever, the
@@ -116,11 +114,16 @@ fn sensible(shape: Shape, word: Word, words: usize, level: Level) -> bool {
     }
 }
 
-/// The most earlier versions that are worth handing over for a block of `len` bytes.
-pub(crate) fn most_bases(dtype: Option<DType>, len: usize, level: Level) -> usize {
-    let word = Word::of(dtype);
-    let sensible = Shape::legal(word).filter(|shape| sensible(*shape, word, len / word.bytes, level));
-    sensible.map(|shape| shape.predictor.bases()).max().unwrap_or(0)
+/// Whether a block would be predicted from two versions, and where they are `dear`, save so much by it.
+pub(crate) fn wants_two(isa: Isa, level: Level, block: &Block<'_>, bases: [&[u8]; 2], dear: bool) -> bool {
+    let word = Word::of(block.dtype);
+    let count = block.data.len() / word.bytes;
+    let mut shapes = Shape::legal(word).filter(|shape| shape.predictor.bases() == bases.len());
+    let Some(shape) = shapes.find(|shape| sensible(*shape, word, count, level)) else { return false };
+    let whole = count * word.bytes;
+    let [Some(newer), Some(older)] = bases.map(|base| base.get(..whole)) else { return false };
+    let (words, rows) = (&block.data[..whole], block.rows);
+    shape.predictor.find(Known { isa, word, words, bases: &[newer, older], rows, dear }).is_some()
 }
 
 /// Whether `stream` has repeats that matter to an order-0 coder: whether what it would spend on bytes that start 16 bytes

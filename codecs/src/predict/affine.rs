@@ -1,4 +1,4 @@
-use super::search::{LEAST, Search, dot};
+use super::search::{LEAST, Saving, Search, dot};
 use super::{Factors, Known, Predictor};
 use crate::chain::Word;
 use crate::kernel::{self, Isa, linear};
@@ -48,7 +48,7 @@ impl Predictor for Affine {
         let narrowest = windows.min_by(|(_, a), (_, b)| a.total_cmp(b));
         let densest = narrowest.map(|(window, _)| window.iter().sum::<f64>() / window.len() as f64);
         let candidates = densest.into_iter().chain([products / squares]).filter(|factor| *factor != 1.0);
-        search.best(self, WORTHWHILE, candidates.map(|factor| [factor, 0.0]))
+        search.best(self, Saving::Bits(WORTHWHILE), candidates.map(|factor| [factor, 0.0]))
     }
     fn predict<'a>(
         &self,

@@ -35,6 +35,8 @@ pub struct Known<'a> {
     pub bases: &'a [&'a [u8]],
     /// How the tensor's rows lie in them.
     pub rows: Option<Rows>,
+    /// Whether a second base has to save much: it is paid for elsewhere.
+    pub dear: bool,
 }
 
 /// A predictor.

@@ -11,6 +11,14 @@ const ROWS: usize = 128;
 /// A factor is that of the densest so many rows in 8, and of no fewer than this.
 pub(super) const LEAST: usize = 4;
 
+/// What factors have to save over the first base as it is.
+pub(super) enum Saving {
+    /// Bits for 256 words.
+    Bits(u64),
+    /// A share of all bits, as its inverse.
+    Share(u64),
+}
+
 /// Looks for a factor on some rows.
 pub(super) struct Search<'a> {
     known: Known<'a>,
@@ -53,16 +61,20 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The factors that save most over the first base as it is, if any save `worthwhile` bits for 256 words.
+    /// The factors that save most over the first base as it is, if any save so much.
     pub(super) fn best(
         &self,
         predictor: &dyn Predictor,
-        worthwhile: u64,
+        saving: Saving,
         candidates: impl Iterator<Item = [f64; MAX_FACTORS]>,
     ) -> Option<Factors> {
         let words: u64 = self.judged().map(|row| row.len() as u64).sum();
         let mut best = None;
-        let mut least = self.cost(None)?.checked_sub(worthwhile * words / 256)?;
+        let before = self.cost(None)?;
+        let mut least = before.checked_sub(match saving {
+            Saving::Bits(bits) => bits * words / 256,
+            Saving::Share(inverse) => before.div_ceil(inverse.max(1)),
+        })?;
         for factors in candidates.filter(|factors| factors.iter().all(|factor| factor.is_finite())) {
             let factors = factors.map(f64::to_bits);
             let cost = self.cost(Some((predictor, &factors)))?;

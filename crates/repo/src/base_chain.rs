@@ -23,6 +23,17 @@ pub(crate) struct ChainLimits {
     work: u32,
 }
 
+/// What more work for a link does to its chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extra {
+    /// As many links can follow.
+    Free,
+    /// Fewer can.
+    CostsLinks,
+    /// The link does not fit any more.
+    TooMuch,
+}
+
 /// What a block would lean on: how many bases there are down to the keyframe, and the work of decoding it from there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Height {
@@ -52,10 +63,14 @@ impl ChainLimits {
         self.room(base, link) > 0
     }
 
-    /// Whether such a link may take `more` work than that, and leave room for as many after it.
-    pub(crate) fn spares(self, base: Height, link: u32, more: u32) -> bool {
-        let higher = Height { work: base.work.saturating_add(more), ..base };
-        self.room(higher, link) == self.room(base, link)
+    /// What it would do to a chain that such a link took `more` work than that.
+    pub(crate) fn extra(self, base: Height, link: u32, more: u32) -> Extra {
+        let room = self.room(base, link);
+        match self.room(Height { work: base.work.saturating_add(more), ..base }, link) {
+            0 => Extra::TooMuch,
+            left if left < room => Extra::CostsLinks,
+            _ => Extra::Free,
+        }
     }
 
     /// How many links of so much work can follow one another on a base of that height.
@@ -158,11 +173,13 @@ mod tests {
     fn what_is_left_of_the_work_may_be_spent() {
         let usual = ChainLimits::of_level(Level::Default);
         // Four links of 45 leave 20.
-        assert!(usual.spares(height(1, 45), 45, 20) && usual.spares(height(3, 135), 45, 20));
-        assert!(!usual.spares(height(1, 45), 45, 21));
-        assert!(!usual.spares(height(2, 103), 45, 13), "most of it is spent");
-        assert!(usual.spares(height(MAX_DEPTH - 1, 0), 45, 155), "the depth ends the chain first");
-        assert!(ChainLimits::of_depth(8).spares(height(2, 5000), 45, 100));
+        assert_eq!(usual.extra(height(1, 45), 45, 20), Extra::Free);
+        assert_eq!(usual.extra(height(3, 135), 45, 20), Extra::Free);
+        assert_eq!(usual.extra(height(1, 45), 45, 21), Extra::CostsLinks);
+        assert_eq!(usual.extra(height(2, 103), 45, 13), Extra::CostsLinks, "most of it is spent");
+        assert_eq!(usual.extra(height(3, 148), 45, 13), Extra::TooMuch);
+        assert_eq!(usual.extra(height(MAX_DEPTH - 1, 0), 45, 155), Extra::Free, "the depth ends the chain first");
+        assert_eq!(ChainLimits::of_depth(8).extra(height(2, 5000), 45, 100), Extra::Free);
     }
 
     #[test]

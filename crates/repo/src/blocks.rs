@@ -268,20 +268,23 @@ impl<'a> BlockReader<'a> {
     }
 
     /// As [`Self::base_bytes`] of one whole block, followed by those of the block that it leans on first itself, if that is whole
-    /// too and `wanted`, by the work of the newer one and of its last link. Two versions cost hardly more than one: the older one
-    /// is decoded for the newer one anyway, and both are proven in one go. Gives the reference that stands for what is in `out`.
+    /// too and `wanted`, by the work of the newer one, that of its last link, and the bytes of both, which are not proven yet. Two
+    /// versions cost hardly more than one: the older one is decoded for the newer one anyway, and both are proven in one go. Gives
+    /// the reference that stands for what is in `out`.
     pub(crate) fn two_base_bytes(
         &mut self,
         newer: Digest,
         len: usize,
-        wanted: impl FnOnce(u32, u32) -> bool,
+        wanted: impl FnOnce(u32, u32, [&[u8]; 2]) -> bool,
         out: &mut Vec<u8>,
     ) -> Result<BaseRef> {
         self.begin();
         let key = block_key(newer);
         let mut below = self.buffer();
         let older = self.walk(&key, out, &mut below, MAX_DEPTH, None)?;
-        let (found, older) = match older.filter(|_| below.len() >= len && wanted(self.work, self.link)) {
+        let two = [start(out, len, newer)?, below.get(..len).unwrap_or_default()];
+        let older = older.filter(|_| two[1].len() == len && wanted(self.work, self.link, two));
+        let (found, older) = match older {
             Some(older) => {
                 let [found, below] = sha256_pair(out, &below);
                 (found, Some(older).filter(|older| *older == below))
@@ -291,7 +294,6 @@ impl<'a> BlockReader<'a> {
         if found != newer {
             return Err(RepoError::WrongBytes { key, found });
         }
-        start(out, len, newer)?;
         out.truncate(len);
         let mut reference = BaseRef::whole(newer, len as u32);
         if let Some(older) = older {

@@ -256,6 +256,12 @@ impl<'a> BlockJob<'a> {
             works: HashMap::new(),
         }
     }
+
+    /// What a slot holds, for the encoder.
+    fn block<'b>(&self, slot: &'b Slot, base: Option<Base<'b>>) -> Block<'b> {
+        let dtype = self.layout.segments.get(slot.segment).and_then(|segment| segment.dtype);
+        Block { data: &slot.data, dtype, rows: self.plan.rows(slot.segment, slot.offset), base }
+    }
 }
 
 struct Worker<'a> {
@@ -270,22 +276,22 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn encode(&mut self, slot: &mut Slot) -> Result<Encoded> {
         let id = sha256(&slot.data);
-        slot.stored.clear();
         if !self.claim(id, slot.sequence) || self.is_kept(id)? {
             return Ok(Encoded { id, new: None });
         }
-        let dtype = self.job.layout.segments.get(slot.segment).and_then(|segment| segment.dtype);
-        let rows = self.job.plan.rows(slot.segment, slot.offset);
         let base = match self.base(slot) {
             // What is damaged predicts nothing, and keeps nobody from storing what comes after it.
             Err(error) if error.is_damage() => None,
             base => base?,
         };
         let base = base.as_ref().map(|reference| Base { reference, bytes: &self.base });
+        let mut stored = std::mem::take(&mut slot.stored);
+        stored.clear();
         let encoded = self
             .encoder
-            .encode(&Block { data: &slot.data, dtype, rows, base }, &mut slot.stored)
+            .encode(&self.job.block(slot, base), &mut stored)
             .map_err(|source| RepoError::Encode { path: self.job.path.to_owned(), source })?;
+        slot.stored = stored;
         // Of two versions that were offered the encoder may have taken one.
         let versions = encoded.chain.predictor().bases();
         let used = base.filter(|_| versions > 0).map(|base| base.reference.first(versions * slot.data.len()));

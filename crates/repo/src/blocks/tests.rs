@@ -225,14 +225,15 @@ fn two_versions_are_handed_out_where_one_leans_on_the_other() {
     let range = |block: &[u8], len: usize| BaseRange { block: Some(sha256(block)), start: 0, len: len as u32 };
     for (newer, older) in [(d, c), (c, b), (b, a)] {
         for len in [newer.len(), 5000] {
-            let two = reader.two_base_bytes(sha256(newer), len, |_, _| true, &mut out).unwrap();
+            let two = reader.two_base_bytes(sha256(newer), len, |_, _, _| true, &mut out).unwrap();
             assert_eq!(two, BaseRef { ranges: vec![range(newer, len), range(older, len)], transpose: None });
             assert!(out == [&newer[..len], &older[..len]].concat());
         }
     }
     source.reads();
     let mut works = (0, 0);
-    let only = |work, link| {
+    let only = |work, link, bases: [&[u8]; 2]| {
+        assert!(bases == [d, c]);
         works = (work, link);
         false
     };
@@ -240,16 +241,16 @@ fn two_versions_are_handed_out_where_one_leans_on_the_other() {
     assert_eq!((one, works), (BaseRef::whole(sha256(d), d.len() as u32), reader.work()));
     assert!(out == d);
     assert_eq!(source.reads(), 4);
-    let keyframe = reader.two_base_bytes(sha256(a), a.len(), |_, _| true, &mut out).unwrap();
+    let keyframe = reader.two_base_bytes(sha256(a), a.len(), |_, _, _| true, &mut out).unwrap();
     assert_eq!(keyframe, BaseRef::whole(sha256(a), a.len() as u32));
-    let longer = reader.two_base_bytes(sha256(d), d.len() + 1, |_, _| true, &mut out);
+    let longer = reader.two_base_bytes(sha256(d), d.len() + 1, |_, _, _| true, &mut out);
     assert!(matches!(longer, Err(RepoError::BadBase { .. })));
     // Wrong bytes under the newer one: nothing is handed out that was made of them.
     let mut wrong = Counted::default();
     wrong.put(d, &[]);
     let (stored, _) = wrong.entries[&block_key(sha256(d))].clone();
     source.insert(sha256(b), stored, b.len());
-    let found = BlockReader::new(&source).two_base_bytes(sha256(d), d.len(), |_, _| true, &mut out);
+    let found = BlockReader::new(&source).two_base_bytes(sha256(d), d.len(), |_, _, _| true, &mut out);
     assert!(found.is_err_and(|error| error.is_damage()));
 }
 
@@ -284,7 +285,7 @@ fn hostile_pairs_are_errors() {
     ] {
         put(&mut source, ranges);
         assert!(source.read(sha256(c)).is_err_and(|error| error.is_damage()), "{what}");
-        let two = BlockReader::new(&source).two_base_bytes(sha256(c), c.len(), |_, _| true, &mut Vec::new());
+        let two = BlockReader::new(&source).two_base_bytes(sha256(c), c.len(), |_, _, _| true, &mut Vec::new());
         assert!(two.is_err(), "{what}");
     }
     // The same bytes by other ranges.

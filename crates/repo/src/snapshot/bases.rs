@@ -1,11 +1,11 @@
 //! Which earlier blocks a block is offered as its base.
 
-use shard_codecs::{Base, Block};
+use shard_codecs::Base;
 use shard_core::{BaseRange, BaseRef, Digest};
 use shard_store::EntrySink;
 
 use super::{Slot, Worker};
-use crate::base_chain::{Height, estimate, expected, versions_work};
+use crate::base_chain::{Extra, Height, estimate, expected, versions_work};
 use crate::blocks::{Under, block_key, under, whole_base};
 use crate::error::{RepoError, Result};
 use crate::parent::MAX_WORK;
@@ -34,22 +34,26 @@ impl Worker<'_> {
     }
 
     /// Reads a base into `self.base`, and gives the reference that stands for it: where that is one whole block which leans on
-    /// another, and the encoder may make something of two versions, both. So a reader decodes no more blocks for two than for one.
-    /// A second version is work as well, and saves less than a link of a chain does: it must not cost one.
+    /// another, and the encoder makes something of two versions, both. So a reader decodes no more blocks for two than for one.
+    /// A second version is work as well: where that costs the chain a link, it has to be worth one.
     fn read(&mut self, reference: &BaseRef, slot: &Slot) -> Result<BaseRef> {
         let limits = self.job.options.chains;
         let len = slot.data.len();
-        let dtype = self.job.layout.segments.get(slot.segment).and_then(|segment| segment.dtype);
-        let versions = self.encoder.most_bases(dtype, len);
-        let newer = whole_base(reference, len as u32).filter(|_| versions > 1);
-        let Some(newer) = newer else {
+        let Some(newer) = whole_base(reference, len as u32) else {
             self.reader.base_bytes(reference, len, &mut self.base)?;
             return Ok(reference.clone());
         };
         let depth = self.depth_of(reference)?;
-        let more = versions_work(versions, dtype);
-        let spares = |work, link| limits.spares(Height { depth, work }, expected(link), more);
-        let two = self.reader.two_base_bytes(newer, len, spares, &mut self.base)?;
+        let Self { job, encoder, reader, base, .. } = self;
+        let block = job.block(slot, None);
+        let wanted = |work, link, bases: [&[u8]; 2]| {
+            let more = versions_work(bases.len(), block.dtype);
+            match limits.extra(Height { depth, work }, expected(link), more) {
+                Extra::TooMuch => false,
+                extra => encoder.wants_two(&block, bases, extra == Extra::CostsLinks),
+            }
+        };
+        let two = reader.two_base_bytes(newer, len, wanted, base)?;
         // Another copy of the newer one may be less deep than the one that was read.
         if self.depth_of(&two)? < limits.depth() {
             return Ok(two);
@@ -63,14 +67,12 @@ impl Worker<'_> {
         let Self { job, encoder, reader, .. } = self;
         let limits = job.options.chains;
         let len = slot.data.len();
-        let dtype = job.layout.segments.get(slot.segment).and_then(|segment| segment.dtype);
-        let rows = job.plan.rows(slot.segment, slot.offset);
         let mut bases: Vec<(Digest, Height, u64)> = Vec::new();
         let (mut near, mut alone) = (0, len as u64);
         reader.visit(&block_key(last), &mut |id, work, bytes| {
             let Some(bytes) = bytes.get(..len) else { return Ok(()) };
             let reference = BaseRef::whole(id, len as u32);
-            let block = Block { data: &slot.data, dtype, rows, base: Some(Base { reference: &reference, bytes }) };
+            let block = job.block(slot, Some(Base { reference: &reference, bytes }));
             (alone, near) =
                 estimate(encoder, &block).map_err(|source| RepoError::Encode { path: job.path.to_owned(), source })?;
             bases.push((id, Height { depth: depth(job.sink, id)?, work }, near));
