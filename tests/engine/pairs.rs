@@ -13,7 +13,7 @@ use shard_datasets::rng::Rng;
 use shard_repo::{Archive, CheckoutOptions, CommitOptions, PackOptions, RepoError, Repository, Settings, pack};
 use shard_store::{ArchiveReader, EntryKey, EntrySource};
 use shard_tests::damage::overwrite;
-use shard_tests::rewrite::{Tensor, write};
+use shard_tests::rewrite::{Tensor, read, write};
 use shard_tests::tree::files_ending;
 use tempfile::TempDir;
 
@@ -45,7 +45,7 @@ fn series(seed: u64, count: usize, dtype: Dtype) -> Vec<Vec<u8>> {
 
 fn word(value: f32, dtype: Dtype) -> Vec<u8> {
     match dtype {
-        Dtype::BF16 => ((value.to_bits() + 0x8000 >> 16) as u16).to_le_bytes().to_vec(),
+        Dtype::BF16 => (((value.to_bits() + 0x8000) >> 16) as u16).to_le_bytes().to_vec(),
         _ => value.to_le_bytes().to_vec(),
     }
 }
@@ -122,7 +122,7 @@ fn kept(versions: &[Vec<u8>]) -> (TempDir, Repository) {
     let place = folder.path().join("model.safetensors");
     for bytes in versions {
         fs::write(&place, bytes).unwrap();
-        repository.add(&[place.clone()], &NoProgress).unwrap();
+        repository.add(std::slice::from_ref(&place), &NoProgress).unwrap();
         repository.commit(&CommitOptions { message: "next".to_owned(), ..CommitOptions::default() }).unwrap();
     }
     (folder, repository)
@@ -191,4 +191,26 @@ fn damage_to_the_older_version_is_told() {
     repository.add(&[place], &NoProgress).unwrap();
     repository.commit(&CommitOptions { message: "next".to_owned(), ..CommitOptions::default() }).unwrap();
     assert!(export(&repository, "HEAD").unwrap() == versions[3]);
+}
+
+#[test]
+fn other_cuts_lean_on_blocks_that_lean_on_two() {
+    for dtype in [Dtype::BF16, Dtype::F32] {
+        for count in [3, 5, 7] {
+            let versions = series(4, count + 1, dtype);
+            let (folder, repository) = kept(&versions[..count]);
+            // Blocks that begin elsewhere: of each, parts of two or three others are the base.
+            let tensors = read(&versions[count]);
+            let stacked = Tensor::stacked(&[tensors[0].rows(50..ROWS), tensors[1].clone(), tensors[0].rows(0..50)]);
+            let turned = tensors[1].transposed().named("turned");
+            let bytes = write(&[stacked.named("stacked"), turned]);
+            let place = folder.path().join("model.safetensors");
+            fs::write(&place, &bytes).unwrap();
+            let cost = repository.add(&[place], &NoProgress).unwrap().cost;
+            repository.commit(&CommitOptions { message: "cut".to_owned(), ..CommitOptions::default() }).unwrap();
+            assert!(cost.deltas > 0, "{dtype:?} {count}: {cost:?}");
+            assert!(export(&repository, "HEAD").unwrap() == bytes, "{dtype:?} {count}");
+            assert_eq!(repository.verify(true, &NoProgress).unwrap().problems, Vec::<String>::new());
+        }
+    }
 }

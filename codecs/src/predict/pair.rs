@@ -12,9 +12,9 @@ pub struct Pair;
 /// What two factors have to save, in bits for 256 words.
 const WORTHWHILE: u64 = 6;
 
-/// And where a second base is paid for elsewhere: the share of all bits, as its inverse. Of long series it takes about a link
-/// of a chain, which is worth a twelfth of the links that would have two.
-const DEAR: u64 = 8;
+/// And where a second base is paid for elsewhere, which is by shorter chains of bases: the share of all bits, as its inverse
+/// (`docs/decisions/012`).
+const DEAR: u64 = 12;
 
 /// Bits that the factors and the longer reference take in a block's header.
 const PRICE: u64 = 62 * 8;

@@ -98,7 +98,7 @@ impl ChainLimits {
     }
 }
 
-/// The work of predicting a block from two versions, where a word has one byte.
+/// What a second version adds to the work of a link, for words of one byte (`docs/decisions/012`).
 const COMBINED: u32 = 36;
 
 /// The work of decoding a block when its base is there: 0 for a keyframe. What a second version adds is not in it.

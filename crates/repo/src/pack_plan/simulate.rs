@@ -1,4 +1,5 @@
-//! Packing the sample as the engine would pack the files: the same bases, the same limits, the same encoder.
+//! Packing the sample as the engine would pack the files: the same bases, the same limits, the same encoder. Only second versions
+//! are left out: they save little, and cost chains no links for it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
