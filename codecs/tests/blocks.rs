@@ -360,6 +360,65 @@ fn what_does_not_fit_is_refused() {
     assert!(matches!(BlockHeader::read(&stored), Err(CodecError::Unsupported { stage: "predictor", id: 200 })));
 }
 
+/// Three versions of a block of bf16 words, the newest first. From each to the next, a word moves by a step of its own, and by
+/// up to `noise` more.
+fn moving(words: u64, noise: u64) -> [Vec<u8>; 3] {
+    let version = |step: u64| -> Vec<u8> {
+        let word = |index: u64| {
+            let mut random = Random(index + 1);
+            (0..8).for_each(|_| _ = random.next());
+            let (first, way) = (random.next() % 512, random.next() % 16);
+            (0..step).for_each(|_| _ = random.next());
+            (0x3c00 + first + step * way + random.next() % (noise + 1)) as u16
+        };
+        (0..words).flat_map(|index| word(index).to_le_bytes()).collect()
+    };
+    [version(2), version(1), version(0)]
+}
+
+#[test]
+fn two_versions_are_wanted_where_they_save_enough() {
+    let encoder = Encoder::new(Level::Default);
+    let wants = |encoder: &Encoder, [data, newer, older]: &[Vec<u8>; 3], dear: bool| {
+        let block = Block { data, dtype: Some(DType::BF16), rows: None, base: None };
+        encoder.wants_two(&block, [newer, older], dear)
+    };
+    let steady = moving(10_000, 0);
+    assert!(wants(&encoder, &steady, false) && wants(&encoder, &steady, true), "most of all bits");
+    let shaken = moving(10_000, 17);
+    assert!(wants(&encoder, &shaken, false) && !wants(&encoder, &shaken, true), "some of them");
+    assert!(!wants(&encoder, &moving(10_000, 30), false), "hardly any");
+    assert!(!wants(&encoder, &moving(1000, 0), false), "too few words");
+    assert!(!wants(&Encoder::new(Level::Fast), &steady, false));
+    let [data, newer, older] = &steady;
+    for dtype in [Some(DType::I16), Some(DType::F8E4M3), None] {
+        let block = Block { data, dtype, rows: None, base: None };
+        assert!(!encoder.wants_two(&block, [newer, older], false), "{dtype:?}");
+    }
+    let block = Block { data, dtype: Some(DType::BF16), rows: None, base: None };
+    assert!(!encoder.wants_two(&block, [newer, &older[..100]], false), "a version that is too short");
+}
+
+#[test]
+fn versions_are_taken_each_by_itself() {
+    let [data, newer, older] = moving(10_000, 2);
+    let range = |bytes: &[u8]| BaseRange { block: Some(sha256(bytes)), start: 0, len: bytes.len() as u32 };
+    let reference = BaseRef { ranges: vec![range(&newer), range(&older)], transpose: None };
+    let bytes = [&newer[..], &older].concat();
+    let base = Some(Base { reference: &reference, bytes: &bytes });
+    let mut stored = Vec::new();
+    let block = Block { data: &data, dtype: Some(DType::BF16), rows: None, base };
+    let encoded = Encoder::new(Level::Default).encode(&block, &mut stored).unwrap();
+    assert_eq!(encoded.chain.predictor().bases(), 2);
+    let (header, len) = BlockHeader::read(&stored).unwrap();
+    let mut out = vec![0; data.len()];
+    let mut on = |bases: &[&[u8]]| Decoder::new().decode_on(&header, &stored[len..], bases, &mut out);
+    assert!(matches!(on(&[&newer]), Err(CodecError::BaseMissing)));
+    assert!(matches!(on(&[&newer, &older[1..]]), Err(CodecError::Length { what: "the base", .. })));
+    on(&[&newer, &older]).unwrap();
+    assert!(out == data);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
