@@ -267,10 +267,10 @@ impl<'a> BlockReader<'a> {
         reference.assemble(out, read).map_err(|error| base_error(reference, error))
     }
 
-    /// As [`Self::base_bytes`] of one whole block, followed by those of the block that it leans on first itself, if that is whole
-    /// too and `wanted`, by the work of the newer one, that of its last link, and the bytes of both, which are not proven yet. Two
-    /// versions cost hardly more than one: the older one is decoded for the newer one anyway, and both are proven in one go. Gives
-    /// the reference that stands for what is in `out`.
+    /// As [`Self::base_bytes`] of one whole block, followed by those of the block that it leans on first itself, if that is
+    /// whole too and `wanted`, by the work of the newer one, that of its last link, and the bytes of both, which are not proven
+    /// yet. Two versions cost hardly more than one: the older one is decoded for the newer one anyway, and both are proven in one
+    /// go. Gives the reference that stands for what is in `out`.
     pub(crate) fn two_base_bytes(
         &mut self,
         newer: Digest,
