@@ -216,7 +216,11 @@ impl Selector {
                 }
                 if let Some(streams) = self.estimate(&mut candidate, word, whole, true, bench)? {
                     candidate.estimated = streams + (header + if based { base_len } else { 0 }) as u64;
-                    self.ranking[index] = candidate;
+                    // What repeats in residuals are mostly zeros, of which the context coder makes as much.
+                    let ranked = self.ranking[index].estimated;
+                    if !based || words < FEW_WORDS || candidate.estimated < ranked - ranked / 4 {
+                        self.ranking[index] = candidate;
+                    }
                 }
             }
             self.ranking.sort_by_key(|candidate| candidate.estimated);

@@ -2,7 +2,7 @@
 
 use super::segment::{cost, histogram};
 use crate::Level;
-use crate::entropy::Counts;
+use crate::entropy::{self, Counts};
 use crate::kernel::{self, Isa};
 
 /// How a bucket is packed.
@@ -15,19 +15,9 @@ pub(super) struct Packed {
 /// Buckets of more tokens than this are judged by a part of them.
 const MANY: usize = 16 << 10;
 
-/// A part of a large bucket: 8 runs, spread evenly.
-fn some_of(tokens: &[u8]) -> Vec<u8> {
-    let run = tokens.len() / 64;
-    let mut part = Vec::with_capacity(8 * run);
-    for index in 0..8 {
-        part.extend_from_slice(&tokens[(tokens.len() - run) / 7 * index..][..run]);
-    }
-    part
-}
-
 /// Puts the tokens of a bucket into symbols, several in one, at the start of `symbols`, where that is no longer.
 pub(super) fn pack_bucket(isa: Isa, level: Level, tokens: &[u8], symbols: &mut [u8]) -> Packed {
-    let part = if tokens.len() > MANY { Some(some_of(tokens)) } else { None };
+    let part = if tokens.len() > MANY { Some(entropy::part_of(tokens)) } else { None };
     let judged = part.as_deref().unwrap_or(tokens);
     let counts = histogram(judged);
     let token_bits = token_bits(isa, level, judged, &counts, symbols);

@@ -85,6 +85,19 @@ pub(crate) const RAW: u8 = 0;
 
 crate::chain::registered!(EntropyCoder, "entropy coder", coders);
 
+/// Streams from this length on, in bytes, are kept raw where a part of them says that nothing is to be saved.
+const JUDGED_BY_A_PART: usize = 64 << 10;
+
+/// An eighth of a long stream: 8 runs, spread evenly.
+pub(crate) fn part_of(data: &[u8]) -> Vec<u8> {
+    let run = data.len() / 64;
+    let mut part = Vec::with_capacity(8 * run);
+    for index in 0..8 {
+        part.extend_from_slice(&data[(data.len() - run) / 7 * index..][..run]);
+    }
+    part
+}
+
 /// Appends the shortest form found for `data`, zstd being tried where `repeats` are expected. Returns the coder; its output
 /// is never longer than `data`.
 pub(crate) fn encode_stream(
@@ -94,6 +107,14 @@ pub(crate) fn encode_stream(
     out: &mut Vec<u8>,
 ) -> Result<&'static dyn EntropyCoder, CodecError> {
     let start = out.len();
+    if data.len() >= JUDGED_BY_A_PART && !repeats && workspace.level != Level::Max {
+        let part = part_of(data);
+        let expected = estimate(&crate::kernel::histogram(&part), part.len()).bytes(data.len());
+        if expected >= (data.len() - data.len() / 256) as u64 {
+            out.extend_from_slice(data);
+            return Ok(&Raw);
+        }
+    }
     let counts = crate::kernel::histogram(data);
     if Constant.encode(workspace, data, &counts, out)? {
         return Ok(&Constant);
