@@ -287,6 +287,35 @@ fn rows_of_different_scale_have_models_of_their_own() {
 }
 
 #[test]
+fn weight_decay_is_predicted() {
+    let mut random = Random(99);
+    let mut value = || ((random.next() >> 11) as f64 / (1u64 << 53) as f64) as f32 - 0.5;
+    let (mut base, mut data) = (Vec::new(), Vec::new());
+    // Of four rows, three are only decayed, in two steps that round, and one has moved as well.
+    for index in 0..256 * 384 {
+        let before = value();
+        let step = if index / 384 % 4 == 0 { value() * 1e-3 } else { 0.0 };
+        base.extend_from_slice(&before.to_le_bytes());
+        data.extend_from_slice(&(before * 0.9995 * 0.9995 + step).to_le_bytes());
+    }
+    let reference = reference(data.len());
+    let block = Block {
+        data: &data,
+        dtype: Some(DType::F32),
+        rows: Some(Rows { len: 384, phase: 0 }),
+        base: Some(Base { reference: &reference, bytes: &base }),
+    };
+    let mut encoder = Encoder::new(Level::Default);
+    let (mut found, mut plain) = (Vec::new(), Vec::new());
+    let chain = encoder.encode(&block, &mut found).unwrap().chain.to_string();
+    assert_eq!(chain, "affine+step+context");
+    assert_eq!(decode(&found, Some(&base)).unwrap(), data);
+    let parent = Shape::legal(Word::of(Some(DType::F32))).find(|shape| shape.to_string() == "parent+step+context");
+    encoder.encode_with(parent.unwrap(), &block, &mut plain).unwrap();
+    assert!(found.len() < plain.len() / 2, "{} {}", found.len(), plain.len());
+}
+
+#[test]
 fn text_and_repeats_go_to_zstd() {
     let mut encoder = Encoder::new(Level::Default);
     let text: String = (0..3000).map(|i| format!("\"model.layers.{}.weight\": {}, ", i % 40, i * 17)).collect();

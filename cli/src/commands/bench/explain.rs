@@ -120,7 +120,11 @@ pub(super) fn to_text(explained: &[Explained], files: &[String], several: bool, 
     if table.is_empty() {
         return "\nnothing was coded, so nothing was chosen\n".to_owned();
     }
-    format!("\nwhat `--level {level}` chose, and what its sample promised:\n{}", context.ui.table(&table))
+    format!(
+        "\nwhat `--level {level}` chose, and what was expected (of filters by a sample, of the context coder and mixing in long \
+         tensors by rules from filters):\n{}",
+        context.ui.table(&table)
+    )
 }
 
 pub(super) fn to_json(explained: &[Explained], files: &[String]) -> Value {
