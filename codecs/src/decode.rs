@@ -9,7 +9,7 @@ use crate::entropy::Workspace;
 use crate::kernel::Isa;
 use crate::predict::MAX_BASES;
 use crate::transform::{self, Piece, Streams, Transform};
-use crate::{CodecError, Level, mixing};
+use crate::{Base, Block, CodecError, Level, mixing};
 
 /// Decodes blocks. Keeps its tables and buffers (up to about two blocks, of hostile ones a few more) for the next one.
 pub struct Decoder {
@@ -201,4 +201,11 @@ pub(crate) fn parents_of(base: Option<&[u8]>, raw_len: usize, whole: usize) -> (
         count += 1;
     }
     (parents, count)
+}
+
+/// The earlier versions that a block comes with.
+pub(crate) fn parents(block: &Block<'_>) -> usize {
+    // An empty block has as many as one likes.
+    let two = |base: Base<'_>| block.data.is_empty() || base.bytes.len() > block.data.len();
+    block.base.map_or(0, |base| if two(base) { MAX_BASES } else { 1 })
 }

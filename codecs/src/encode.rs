@@ -5,13 +5,13 @@ use shard_core::limits::MAX_BLOCK;
 use crate::block::{BlockHeader, most_bytes};
 use crate::chain::{Chain, Coding, MAX_STREAMS, Shape, Word};
 use crate::context;
-use crate::decode::parents_of;
+use crate::decode::{parents, parents_of};
 use crate::entropy::{self, EntropyCoder, Workspace};
 use crate::kernel::Isa;
 use crate::predict::{Factors, MAX_BASES};
 use crate::select::{self, Candidate, Selector, find_factors, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
-use crate::{Base, Block, CodecError, Decoder, Level, mixing};
+use crate::{Block, CodecError, Decoder, Level, mixing};
 
 /// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
 /// whole: that costs little, and the sample holds too little of them.
@@ -289,11 +289,4 @@ fn check(block: &Block<'_>) -> Result<(), CodecError> {
         }
         _ => Ok(()),
     }
-}
-
-/// The earlier versions that a block comes with.
-pub(crate) fn parents(block: &Block<'_>) -> usize {
-    // An empty block has as many as one likes.
-    let two = |base: Base<'_>| block.data.is_empty() || base.bytes.len() > block.data.len();
-    block.base.map_or(0, |base| if two(base) { MAX_BASES } else { 1 })
 }

@@ -4,8 +4,7 @@
 use crate::block::BlockHeader;
 use crate::chain::{Coding, MAX_STREAMS, Shape, Word};
 use crate::context;
-use crate::decode::parents_of;
-use crate::encode::parents;
+use crate::decode::{parents, parents_of};
 use crate::entropy;
 use crate::kernel::Isa;
 use crate::predict::{Factors, Known};

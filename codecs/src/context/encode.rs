@@ -3,23 +3,11 @@ use shard_core::wire::put_varint;
 use super::fit::{Found, fit};
 use super::packing::pack_bucket;
 use super::segment::{Segment, SymbolWriter, histogram};
-use super::subject::Subject;
-use super::{Buffers, Rows, TILE, lanes, reserve};
+use super::subject::{Input, Subject};
+use super::{Buffers, TILE, lanes, reserve};
 use crate::Level;
-use crate::chain::Word;
 use crate::kernel::buckets::{BINS, BitSink, Cursors, ESCAPE, MAX_BUCKETS, SLACK};
 use crate::kernel::{self, Isa};
-
-/// What is to be encoded.
-#[derive(Clone, Copy)]
-pub(crate) struct Input<'a> {
-    pub(crate) word: Word,
-    /// Whole words.
-    pub(crate) words: &'a [u8],
-    /// As many words, where the chain has a prediction.
-    pub(crate) prediction: Option<&'a [u8]>,
-    pub(crate) rows: Option<Rows>,
-}
 
 /// Appends the stored form of words. Returns false, with nothing appended, where that would not be shorter than they are.
 pub(crate) fn encode(buffers: &mut Buffers, isa: Isa, level: Level, input: Input<'_>, out: &mut Vec<u8>) -> bool {

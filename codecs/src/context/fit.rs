@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use super::cluster::{Group, Member, Scale, cluster, gather};
-use super::encode::Input;
 use super::params::{Context, MAX_CLASSES, Params};
-use super::subject::Subject;
+use super::subject::{Input, Subject};
 use super::{Rows, TILE};
 use crate::Level;
 use crate::chain::Word;

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::encode::Input;
 use super::{Rows, TILE};
 use crate::Level;
 use crate::chain::Word;
@@ -11,6 +10,17 @@ use crate::kernel::{self, Isa};
 
 /// Tiles that are sampled at most.
 const SAMPLED: usize = 8;
+
+/// What is to be encoded.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub(crate) word: Word,
+    /// Whole words.
+    pub(crate) words: &'a [u8],
+    /// As many words, where the chain has a prediction.
+    pub(crate) prediction: Option<&'a [u8]>,
+    pub(crate) rows: Option<Rows>,
+}
 
 /// A block that parameters are looked for.
 #[derive(Clone, Copy)]
