@@ -96,7 +96,7 @@ impl Encoder {
 
     /// Whether `block`, whose own base does not matter, would be predicted from the two versions before it better than from one:
     /// `bases`, the newer first, each as long as the block. Where two are `dear`, since they are paid for elsewhere, they have to
-    /// save about an eighth. That is looked up in a few rows, so nobody has to put two together for nothing.
+    /// save a twelfth of the bits. That is looked up in a few rows, so nobody has to put two together for nothing.
     #[must_use]
     pub fn wants_two(&self, block: &Block<'_>, bases: [&[u8]; 2], dear: bool) -> bool {
         let workspace = &self.bench.workspace;

@@ -287,6 +287,31 @@ fn rows_of_different_scale_have_models_of_their_own() {
 }
 
 #[test]
+fn what_the_sample_does_not_show_comes_back() {
+    // Parameters are looked for on 8 tiles of 2048 words. In those, half of the words are large and half small; all others are
+    // large, so that one bucket gets far more words than was to be expected.
+    let (tiles, mut random) = (64, Random(5));
+    let (mut base, mut data) = (Vec::new(), Vec::new());
+    for index in 0..tiles * 2048 {
+        let sampled = (0..8).any(|part| index / 2048 == (tiles - 1) * part / 7);
+        let small = sampled && index % 2 == 0;
+        let before: u16 = (if small { 0x3000 } else { 0x3f80 }) | (random.next() % 128) as u16;
+        let step = random.next() % if small { 200 } else { 3 };
+        base.extend_from_slice(&before.to_le_bytes());
+        data.extend_from_slice(&(before + step as u16).to_le_bytes());
+    }
+    let reference = reference(data.len());
+    let base_of = Base { reference: &reference, bytes: &base };
+    let block = Block { data: &data, dtype: Some(DType::BF16), rows: None, base: Some(base_of) };
+    for level in LEVELS {
+        let mut stored = Vec::new();
+        let encoded = Encoder::new(level).encode(&block, &mut stored).unwrap();
+        assert!(encoded.chain.to_string().starts_with("parent+step+"), "{}", encoded.chain);
+        assert_eq!(decode(&stored, Some(&base)).unwrap(), data);
+    }
+}
+
+#[test]
 fn weight_decay_is_predicted() {
     let mut random = Random(99);
     let mut value = || ((random.next() >> 11) as f64 / (1u64 << 53) as f64) as f32 - 0.5;

@@ -176,8 +176,9 @@ fn every_stored_block_decodes() {
 }
 
 #[test]
-#[ignore = "writes the fixtures, and keeps the lines that the encoder no longer makes"]
+#[ignore = "writes the fixtures: cargo test --release -p shard-codecs --test golden write_fixtures -- --ignored"]
 fn write_fixtures() {
+    // Lines that the encoder no longer makes are kept.
     let (mut text, mut kept) = (String::new(), KEPT.to_owned());
     for (dtype, name, len, shape) in cases() {
         if let Some((chain, stored)) = encode(dtype, name, len, shape) {

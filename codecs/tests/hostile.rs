@@ -503,7 +503,7 @@ fn memory_is_what_lengths_call_for() {
 
 #[test]
 #[cfg(target_os = "linux")]
-#[ignore = "the process that the test above starts"]
+#[ignore = "the process that the test above starts: cargo test --release -p shard-codecs --test hostile"]
 fn a_measured_process() {
     let mut decoder = Decoder::new();
     let mut out = vec![0xee; MAX_BLOCK];

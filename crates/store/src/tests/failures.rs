@@ -162,7 +162,7 @@ fn fault_06_a_limit_on_the_size_of_files_leaves_the_old_state() {
 }
 
 #[test]
-#[ignore = "the process that the test above starts"]
+#[ignore = "the process that the test above starts: cargo test --release -p shard-store failures"]
 fn a_limited_process() {
     let root = std::env::var_os("SHARD_LIMITED_ROOT").expect("started by the test above");
     // Reading needs no room at all.

@@ -408,7 +408,7 @@ fn the_examples_in_the_documentation_are_fixtures() {
 }
 
 #[test]
-#[ignore = "writes fixtures that are missing; those that are there never change"]
+#[ignore = "writes what is missing, changes nothing: cargo test -p shard-store golden::write_fixtures -- --ignored"]
 fn write_fixtures() {
     for content in expected().values() {
         let (path, bytes) = encode(content);

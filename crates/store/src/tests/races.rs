@@ -95,7 +95,7 @@ fn fault_14_of_many_processes_each_time_one_wins() {
 }
 
 #[test]
-#[ignore = "the process that the test above starts"]
+#[ignore = "the process that the test above starts: cargo test --release -p shard-store races"]
 fn a_racing_process() {
     let root = std::env::var_os("SHARD_RACE_ROOT").expect("started by the test above");
     win(&Store::open(root.as_ref()).unwrap(), 10);
