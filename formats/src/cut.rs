@@ -224,7 +224,7 @@ mod tests {
 
     fn layout(segments: &[(u64, Option<DType>)]) -> Layout {
         let segments = segments.iter().map(|(len, dtype)| Segment { len: *len, dtype: *dtype }).collect();
-        Layout { format: "test".to_owned(), segments, tensors: Vec::new() }
+        Layout { format: "test".to_owned(), segments, tensors: Vec::new(), compressed: Vec::new() }
     }
 
     /// All blocks, checked against the file's bytes and the cutter's bound on memory.

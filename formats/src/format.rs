@@ -17,11 +17,12 @@ pub trait Format: Sync {
     /// not understood.
     fn probe(&self, head: &[u8], len: u64) -> bool;
 
-    /// The file's layout, which tiles all its bytes.
+    /// The file's layout, which tiles all its bytes. `depth` is how many files it lies in: a format that holds files parses its
+    /// members with one more, and none at [`MAX_DEPTH`](crate::MAX_DEPTH).
     ///
     /// # Errors
     /// [`FormatError`] for a file that is not sound in this format; [`FormatErrorKind::Read`] where the source failed.
-    fn parse(&self, source: &dyn Source) -> Result<Layout, FormatError>;
+    fn parse(&self, source: &dyn Source, depth: usize) -> Result<Layout, FormatError>;
 }
 
 /// Longest message, in characters.

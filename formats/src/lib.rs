@@ -5,6 +5,8 @@
 //! [`cut::Cutter`] then reads the file once and hands out its blocks. Nothing in a file is ever executed.
 #![forbid(unsafe_code)]
 
+mod assemble;
+mod container;
 pub mod cut;
 pub mod format;
 mod json;
@@ -23,6 +25,9 @@ pub use source::{FileSource, Source};
 /// Every format, in the order in which they are tried; the last takes any file.
 pub static FORMATS: &[&dyn Format] = &[&safetensors::Safetensors, &opaque::Opaque];
 
+/// Files in files that are parsed: a zip in a tar, and what lies in it.
+pub const MAX_DEPTH: usize = 3;
+
 /// Bytes from the start of a file that [`Format::probe`] gets to see.
 pub const PROBE_LEN: usize = 4096;
 
@@ -40,12 +45,17 @@ pub struct Parsed {
 /// # Errors
 /// Only what reading the source says, never because of what the file contains.
 pub fn parse(source: &dyn Source) -> io::Result<Parsed> {
+    parse_at(source, 0)
+}
+
+/// [`parse`] for a file that lies in `depth` others.
+pub(crate) fn parse_at(source: &dyn Source, depth: usize) -> io::Result<Parsed> {
     let len = source.len();
     let mut head = vec![0; usize::try_from(len).map_or(PROBE_LEN, |len| len.min(PROBE_LEN))];
     source.read_at(0, &mut head)?;
     let mut note = None;
     for format in FORMATS.iter().filter(|format| format.probe(&head, len)) {
-        let checked = format.parse(source).and_then(|layout| match layout.check(len) {
+        let checked = format.parse(source, depth).and_then(|layout| match layout.check(len) {
             Ok(()) => Ok(layout),
             Err(error) => Err(FormatError::malformed(error.to_string())),
         });
@@ -73,7 +83,7 @@ mod tests {
         let last = FORMATS.last().unwrap();
         for bytes in [&b""[..], b"x", b"\x02\0\0\0\0\0\0\0{}"] {
             assert!(last.probe(bytes, bytes.len() as u64));
-            assert_eq!(last.parse(&bytes).unwrap().check(bytes.len() as u64), Ok(()));
+            assert_eq!(last.parse(&bytes, 0).unwrap().check(bytes.len() as u64), Ok(()));
         }
     }
 
@@ -123,7 +133,7 @@ mod tests {
             let parsed = parse(&bytes).unwrap();
             prop_assert_eq!(parsed.layout.check(bytes.len() as u64), Ok(()));
             for format in FORMATS {
-                if let Ok(layout) = format.parse(&bytes) {
+                if let Ok(layout) = format.parse(&bytes, 0) {
                     prop_assert_eq!(layout.check(bytes.len() as u64), Ok(()), "{}", format.name());
                     prop_assert_eq!(layout.format, format.name());
                 }

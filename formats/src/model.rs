@@ -316,7 +316,8 @@ mod tests {
         let mut bytes = vec![0; len as usize];
         part.source().unwrap().read_at(start, &mut bytes).unwrap();
         assert_eq!(bytes, [1, 2]);
-        let foreign = TensorView { name: String::new(), dtype: DType::U8, shape: vec![], segment: 9, offset: 0 };
+        let foreign =
+            TensorView { name: String::new(), dtype: DType::U8, shape: vec![], segment: 9, offset: 0, strides: None };
         assert_eq!(part.tensor_range(&foreign), None);
         fs::write(model.join("notes.txt"), "any file").unwrap();
         let opened = LogicalModel::open(&model.join("notes.txt")).unwrap();

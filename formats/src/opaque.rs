@@ -20,7 +20,7 @@ impl Format for Opaque {
         true
     }
 
-    fn parse(&self, source: &dyn Source) -> Result<Layout, FormatError> {
+    fn parse(&self, source: &dyn Source, _depth: usize) -> Result<Layout, FormatError> {
         Ok(Layout::opaque(source.len()))
     }
 }

@@ -13,20 +13,15 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use shard_core::limits::MAX_NAME;
-use shard_core::{DType, Layout, Segment, TensorView};
+use shard_core::{DType, Layout};
 
+use crate::assemble::{Assembler, Located, MAX_RANK, MAX_TENSORS, shown};
 use crate::format::{Format, FormatError, FormatErrorKind};
-use crate::json::{MAX_ENTRIES, Pairs, repeated};
+use crate::json::{Pairs, repeated};
 use crate::source::Source;
 
 /// Longest JSON header, in bytes: the reference implementation's limit.
 pub const MAX_HEADER: u64 = 100_000_000;
-
-/// Most tensors in a file, and most entries of `__metadata__`.
-pub const MAX_TENSORS: usize = MAX_ENTRIES;
-
-/// Most dimensions of a tensor: what NumPy and PyTorch allow.
-pub const MAX_RANK: usize = 64;
 
 /// Bytes of the header's length.
 const LENGTH_BYTES: usize = 8;
@@ -54,7 +49,7 @@ impl Format for Safetensors {
         }
     }
 
-    fn parse(&self, source: &dyn Source) -> Result<Layout, FormatError> {
+    fn parse(&self, source: &dyn Source, _depth: usize) -> Result<Layout, FormatError> {
         let (header, data_start) = read_header(source)?;
         if header.too_many {
             return Err(FormatError::new(
@@ -69,11 +64,6 @@ impl Format for Safetensors {
         }
         lay_out(self.name(), header.tensors, data_start, source.len())
     }
-}
-
-/// The start of a name, for a message.
-fn shown(name: &str) -> String {
-    name.chars().take(100).collect()
 }
 
 /// Reads the header; also gives the offset at which the data starts, which is inside the file.
@@ -99,50 +89,37 @@ fn read_header(source: &dyn Source) -> Result<(Header, u64), FormatError> {
     Ok((header, LENGTH_BYTES as u64 + length))
 }
 
-/// Tiles the file with the header, the tensors and what lies between and after them.
+/// Where the tensors lie. The format has no views: those that share bytes are one range under several names.
 fn lay_out(
     format: &str,
     mut entries: Vec<(String, Entry)>,
     data_start: u64,
     file_len: u64,
 ) -> Result<Layout, FormatError> {
+    let data_len = file_len.saturating_sub(data_start);
     entries.sort_unstable_by(|(left_name, left), (right_name, right)| {
         (left.data_offsets, left_name).cmp(&(right.data_offsets, right_name))
     });
-    let data_len = file_len.saturating_sub(data_start);
-    let mut segments = vec![Segment { len: data_start, dtype: None }];
-    let mut tensors = Vec::with_capacity(entries.len());
-    // Where the data tiled so far ends, and the range and dtype of the last segment that holds a tensor's bytes.
-    let mut end_of_tiled = 0;
+    let mut assembler = Assembler::new();
     let mut last: Option<((u64, u64), Option<DType>)> = None;
     for (name, entry) in entries {
         let (start, end) = entry.data_offsets;
         entry.check(&name, data_len)?;
-        let shares = start < end && last == Some((entry.data_offsets, entry.dtype.0));
-        if !shares {
-            if start < end_of_tiled {
-                let message = format!("tensor {:?} overlaps another", shown(&name));
-                return Err(FormatError::new(FormatErrorKind::Overlap, message));
-            }
-            if start > end_of_tiled {
-                segments.push(Segment { len: start - end_of_tiled, dtype: None });
-            }
-            if start < end || entry.dtype.0.is_some() {
-                segments.push(Segment { len: end - start, dtype: entry.dtype.0 });
-            }
-            if start < end {
-                last = Some((entry.data_offsets, entry.dtype.0));
-            }
-            end_of_tiled = end;
+        let range = (entry.data_offsets, entry.dtype.0);
+        let overlaps = last.is_some_and(|last| start < last.0.1 && last != range);
+        if overlaps {
+            let message = format!("tensor {:?} overlaps another", shown(&name));
+            return Err(FormatError::new(FormatErrorKind::Overlap, message));
+        }
+        if start < end {
+            last = Some(range);
         }
         if let Some(dtype) = entry.dtype.0 {
-            tensors.push(TensorView { name, dtype, shape: entry.shape.dims, segment: segments.len() - 1, offset: 0 });
+            let shape = entry.shape.dims;
+            assembler.add(Located { name, dtype, shape, strides: None, start: data_start + start });
         }
     }
-    if end_of_tiled < data_len {
-        segments.push(Segment { len: data_len - end_of_tiled, dtype: None });
-    }
-    Ok(Layout { format: format.to_owned(), segments, tensors })
+    assembler.finish(format, file_len)
 }
 
 /// What the header says, repetitions included.

@@ -15,9 +15,11 @@ pub struct FloatFormat {
 
 macro_rules! dtypes {
     ($($(#[$doc:meta])* $variant:ident = $id:literal, $name:literal, $elements:literal, $bytes:literal, $word:literal, $float:expr;)*) => {
-        /// The element type of a tensor. Names and geometry follow the safetensors specification.
+        /// The element type of a tensor. Names and geometry follow the safetensors specification, those of block-quantised
+        /// types GGML.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
+        #[allow(non_camel_case_types, reason = "GGML's types are known by names with underscores")]
         pub enum DType { $($(#[$doc])* $variant,)* }
 
         impl DType {
@@ -95,8 +97,72 @@ dtypes! {
     F6E2M3 = 20, "F6_E2M3", 4, 3, 1, None;
     /// OCP 6-bit float, 3 exponent bits: 4 elements in 3 bytes.
     F6E3M2 = 21, "F6_E3M2", 4, 3, 1, None;
-    /// OCP 4-bit float: 2 elements in a byte.
+    /// OCP 4-bit float: 2 elements in a byte, the first in the low half.
     F4 = 22, "F4", 2, 1, 1, None;
+    /// Two binary16: real, imaginary.
+    C32 = 23, "C32", 1, 4, 2, float(5, 10);
+    /// Two binary64: real, imaginary.
+    C128 = 24, "C128", 1, 16, 8, float(11, 52);
+    /// Signed 4-bit integer: 2 elements in a byte, the first in the low half.
+    I4 = 25, "I4", 2, 1, 1, None;
+    /// Unsigned 4-bit integer: 2 elements in a byte, the first in the low half.
+    U4 = 26, "U4", 2, 1, 1, None;
+    /// Signed 2-bit integer: 4 elements in a byte, the first lowest.
+    I2 = 27, "I2", 4, 1, 1, None;
+    /// Unsigned 2-bit integer: 4 elements in a byte, the first lowest.
+    U2 = 28, "U2", 4, 1, 1, None;
+    /// GGML: 32 4-bit codes and a scale.
+    Q4_0 = 29, "Q4_0", 32, 18, 1, None;
+    /// GGML: 32 4-bit codes, a scale and a minimum.
+    Q4_1 = 30, "Q4_1", 32, 20, 1, None;
+    /// GGML: 32 5-bit codes and a scale.
+    Q5_0 = 31, "Q5_0", 32, 22, 1, None;
+    /// GGML: 32 5-bit codes, a scale and a minimum.
+    Q5_1 = 32, "Q5_1", 32, 24, 1, None;
+    /// GGML: 32 8-bit codes and a scale.
+    Q8_0 = 33, "Q8_0", 32, 34, 1, None;
+    /// GGML: 32 8-bit codes, a scale and a sum; two 16-bit floats since 2024.
+    Q8_1 = 34, "Q8_1", 32, 36, 1, None;
+    /// GGML: 256 2-bit codes in a super-block.
+    Q2_K = 35, "Q2_K", 256, 84, 1, None;
+    /// GGML: 256 3-bit codes in a super-block.
+    Q3_K = 36, "Q3_K", 256, 110, 1, None;
+    /// GGML: 256 4-bit codes in a super-block.
+    Q4_K = 37, "Q4_K", 256, 144, 1, None;
+    /// GGML: 256 5-bit codes in a super-block.
+    Q5_K = 38, "Q5_K", 256, 176, 1, None;
+    /// GGML: 256 6-bit codes in a super-block.
+    Q6_K = 39, "Q6_K", 256, 210, 1, None;
+    /// GGML: 256 8-bit codes in a super-block.
+    Q8_K = 40, "Q8_K", 256, 292, 1, None;
+    /// GGML: 256 codes from a lattice, 2.06 bits each.
+    IQ2_XXS = 41, "IQ2_XXS", 256, 66, 1, None;
+    /// GGML: 256 codes from a lattice, 2.31 bits each.
+    IQ2_XS = 42, "IQ2_XS", 256, 74, 1, None;
+    /// GGML: 256 codes from a lattice, 3.06 bits each.
+    IQ3_XXS = 43, "IQ3_XXS", 256, 98, 1, None;
+    /// GGML: 256 codes from a lattice, 1.56 bits each.
+    IQ1_S = 44, "IQ1_S", 256, 50, 1, None;
+    /// GGML: 32 4-bit codes into a table, and a scale.
+    IQ4_NL = 45, "IQ4_NL", 32, 18, 1, None;
+    /// GGML: 256 codes from a lattice, 3.44 bits each.
+    IQ3_S = 46, "IQ3_S", 256, 110, 1, None;
+    /// GGML: 256 codes from a lattice, 2.56 bits each.
+    IQ2_S = 47, "IQ2_S", 256, 82, 1, None;
+    /// GGML: 256 4-bit codes into a table, in a super-block.
+    IQ4_XS = 48, "IQ4_XS", 256, 136, 1, None;
+    /// GGML: 256 codes from a lattice, 1.75 bits each.
+    IQ1_M = 49, "IQ1_M", 256, 56, 1, None;
+    /// GGML: 256 ternary digits, five in a byte, and a scale.
+    TQ1_0 = 50, "TQ1_0", 256, 54, 1, None;
+    /// GGML: 256 ternary digits of two bits, and a scale.
+    TQ2_0 = 51, "TQ2_0", 256, 66, 1, None;
+    /// OCP microscaling: 32 4-bit floats and an exponent.
+    MXFP4 = 52, "MXFP4", 32, 17, 1, None;
+    /// 64 4-bit floats and four 8-bit scales.
+    NVFP4 = 53, "NVFP4", 64, 36, 1, None;
+    /// GGML: 128 signs and a scale.
+    Q1_0 = 54, "Q1_0", 128, 18, 1, None;
 }
 
 impl DType {
@@ -112,14 +178,21 @@ impl DType {
         Self::ALL.iter().copied().find(|dtype| dtype.wire_id() == id)
     }
 
-    /// Bytes that `elements` elements take; `None` where they do not fill whole storage units or overflow.
+    /// Bytes that `elements` elements take, the last byte padded where elements are parts of one; `None` where they do not fill
+    /// whole storage units of several bytes, or overflow.
     #[must_use]
     pub fn byte_len(self, elements: u64) -> Option<u64> {
         let (unit_elements, unit_bytes) = self.storage_unit();
-        if !elements.is_multiple_of(unit_elements) {
+        if unit_bytes > 1 && !elements.is_multiple_of(unit_elements) {
             return None;
         }
-        (elements / unit_elements).checked_mul(unit_bytes)
+        elements.div_ceil(unit_elements).checked_mul(unit_bytes)
+    }
+
+    /// Whether a storage unit is a block of quantised elements that share scales.
+    #[must_use]
+    pub fn is_quantised(self) -> bool {
+        self.storage_unit().0 >= 32
     }
 }
 
@@ -150,7 +223,10 @@ mod tests {
 
     #[test]
     fn byte_lengths() {
-        assert_eq!(DType::F4.byte_len(3), None);
+        assert_eq!(DType::F4.byte_len(3), Some(2));
+        assert_eq!(DType::F6E2M3.byte_len(3), None);
+        assert_eq!(DType::Q4_0.byte_len(31), None);
+        assert_eq!(DType::Q6_K.byte_len(512), Some(420));
         assert_eq!(DType::F4.byte_len(4), Some(2));
         assert_eq!(DType::F6E2M3.byte_len(8), Some(6));
         assert_eq!(DType::F64.byte_len(u64::MAX / 4), None);

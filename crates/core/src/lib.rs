@@ -13,6 +13,6 @@ pub mod wire;
 pub use base::{BaseRange, BaseRef, Transpose};
 pub use digest::{Digest, Sha256, sha256};
 pub use dtype::{DType, FloatFormat};
-pub use layout::{Layout, LayoutError, Segment, TensorView};
+pub use layout::{CompressedRun, Compression, Layout, LayoutError, Segment, TensorView};
 pub use progress::{NoProgress, Progress};
 pub use wire::{WireError, WireReader};

@@ -7,26 +7,33 @@
 //!   its blocks but the last have the length that the cut gives that type. The lengths of opaque blocks are in `lengths`
 //!   (bytes), which is absent where there is one block or none.
 //! - A tensor has `name`, `dtype`, `shape` (elements), `segment` (index) and, unless it is 0, `offset` (bytes in the segment).
+//!
+//! Version 2 is written where, and only where, version 1 cannot say what there is to say:
+//! - `strides` (array, elements) of a tensor that is not row-major.
+//! - `compressed` (array, in file order), where the file holds runs of segments compressed: `first` (index of a segment), `count`
+//!   (of segments), `len` (bytes in the file), `with` (how). Segments then tile the expanded file, blocks are of expanded bytes,
+//!   and `size` and `sha256` are of the file as it is.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use shard_core::limits::{Cut, MAX_NAME};
-use shard_core::{DType, Digest, Layout, LayoutError, Segment, TensorView, sha256};
+use shard_core::{CompressedRun, Compression, DType, Digest, Layout, LayoutError, Segment, TensorView, sha256};
 use thiserror::Error;
 
 use crate::canonical;
 use crate::object::{self, Fields, ObjectError, ObjectReader, ObjectWriter};
 
 const KIND: &str = "manifest";
-const VERSION: u64 = 1;
+/// The newest version.
+const VERSION: u64 = 2;
 
 /// The members of the manifest that are not unknown fields, without type and version.
-pub(crate) const FIELDS: &[&str] = &["cut", "format", "segments", "sha256", "size", "tensors"];
+pub(crate) const FIELDS: &[&str] = &["compressed", "cut", "format", "segments", "sha256", "size", "tensors"];
 /// Of a segment. `tensor` is how the joined form refers to a tensor that lists the blocks.
 const SEGMENT_FIELDS: &[&str] = &["blocks", "dtype", "len", "lengths", "tensor"];
 /// Of a tensor. `blocks` belongs to the joined form.
-const TENSOR_FIELDS: &[&str] = &["blocks", "dtype", "name", "offset", "segment", "shape"];
+const TENSOR_FIELDS: &[&str] = &["blocks", "dtype", "name", "offset", "segment", "shape", "strides"];
 
 /// A block of a file: its id, which is the SHA-256 of its decoded bytes, and its length in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,10 +77,13 @@ pub struct ContentManifest {
     pub sha256: Digest,
     /// How it was cut into blocks.
     pub cut: Cut,
-    /// The segments, in file order; their blocks laid end to end are the file.
+    /// The segments, in file order; their blocks laid end to end are the file, or the expanded file where some of it is
+    /// compressed.
     pub segments: Vec<ManifestSegment>,
     /// The tensors, in file order.
     pub tensors: Vec<TensorView>,
+    /// The runs of segments that the file holds compressed, in file order.
+    pub compressed: Vec<CompressedRun>,
     /// Unknown fields.
     pub extra: ContentExtra,
 }
@@ -87,7 +97,7 @@ pub struct PlacedBlock {
     pub dtype: Option<DType>,
     /// Where the block starts in its segment, in bytes.
     pub segment_offset: u64,
-    /// Where the block starts in the file, in bytes.
+    /// Where the block starts in the (expanded) file, in bytes.
     pub file_offset: u64,
     /// The block.
     pub span: BlockSpan,
@@ -106,6 +116,9 @@ pub enum ManifestError {
     /// A cut that this program does not know.
     #[error("a cut of {0} bytes is not known")]
     Cut(u64),
+    /// A compression that this program does not know.
+    #[error("the compression {0:?} is not known")]
+    Compression(String),
     /// An element type that this program does not know.
     #[error("the element type {0:?} is not known")]
     DType(String),
@@ -123,7 +136,7 @@ impl ContentManifest {
     /// # Errors
     /// [`ManifestError`] where [`Self::from_bytes`] would refuse the bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ManifestError> {
-        Ok(object::seal(self.to_fields()?, KIND, VERSION)?)
+        Ok(object::seal(self.to_fields()?, KIND, self.version())?)
     }
 
     /// The id and the canonical JSON that it is the SHA-256 of.
@@ -149,7 +162,14 @@ impl ContentManifest {
     /// [`ManifestError`] for anything that [`Self::to_bytes`] does not write; [`ObjectError::Newer`] for one that a newer
     /// version of it wrote.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
-        Self::from_reader(ObjectReader::open(bytes, KIND, VERSION)?)
+        let reader = ObjectReader::open(bytes, KIND, VERSION)?;
+        let version = reader.version();
+        let manifest = Self::from_reader(reader)?;
+        if manifest.version() != version {
+            let expected = "the oldest version that can say it";
+            return Err(ObjectError::Invalid { field: "version".to_owned(), expected }.into());
+        }
+        Ok(manifest)
     }
 
     /// The layout that the file was cut by.
@@ -159,7 +179,14 @@ impl ContentManifest {
             format: self.format.clone(),
             segments: self.segments.iter().map(|s| Segment { len: s.len, dtype: s.dtype }).collect(),
             tensors: self.tensors.clone(),
+            compressed: self.compressed.clone(),
         }
+    }
+
+    /// The version that is written: the oldest that can say it.
+    pub(crate) fn version(&self) -> u64 {
+        let is_plain = self.compressed.is_empty() && self.tensors.iter().all(|tensor| tensor.strides.is_none());
+        if is_plain { 1 } else { VERSION }
     }
 
     /// Checks that segments tile the file, tensors lie in their segments, and blocks follow the cut.
@@ -192,7 +219,7 @@ impl ContentManifest {
         Ok(())
     }
 
-    /// Every block, in file order; laid end to end they are the file.
+    /// Every block, in file order; laid end to end they are the (expanded) file.
     pub fn blocks(&self) -> impl Iterator<Item = PlacedBlock> + '_ {
         let mut file_offset = 0u64;
         self.segments
@@ -210,7 +237,7 @@ impl ContentManifest {
             })
     }
 
-    /// Where each segment starts in the file, in bytes.
+    /// Where each segment starts in the (expanded) file, in bytes.
     #[must_use]
     pub fn segment_offsets(&self) -> Vec<u64> {
         let starts = self.segments.iter().scan(0u64, |at, segment| {
@@ -279,11 +306,13 @@ impl ContentManifest {
             writer
                 .put("name", tensor.name.as_str())
                 .put("dtype", tensor.dtype.name())
-                .put("shape", tensor.shape.iter().map(|dim| canonical::integer(*dim)).collect::<Vec<_>>())
+                .put("shape", integers(&tensor.shape))
                 .put("segment", tensor.segment)
-                .put_some("offset", (tensor.offset > 0).then(|| canonical::integer(tensor.offset)));
+                .put_some("offset", (tensor.offset > 0).then(|| canonical::integer(tensor.offset)))
+                .put_some("strides", tensor.strides.as_ref().map(|strides| integers(strides)));
             tensors.push(Value::Object(writer.into_fields()));
         }
+        let compressed: Vec<Value> = self.compressed.iter().map(compressed_value).collect();
         let strays = |extra: &BTreeMap<usize, Fields>, count| extra.keys().any(|index| *index >= count);
         if strays(&self.extra.segments, self.segments.len()) || strays(&self.extra.tensors, self.tensors.len()) {
             return Err(ObjectError::Unexpected("extra".to_owned()).into());
@@ -295,7 +324,8 @@ impl ContentManifest {
             .put("sha256", object::digest(&self.sha256))
             .put("cut", self.cut.block())
             .put("segments", segments)
-            .put("tensors", tensors);
+            .put("tensors", tensors)
+            .put_some("compressed", (!compressed.is_empty()).then_some(compressed));
         Ok(writer.into_fields())
     }
 
@@ -323,11 +353,40 @@ impl ContentManifest {
                 extra.tensors.insert(index, unknown);
             }
         }
+        let compressed = reader.optional_array("compressed")?.map(read_compressed).transpose()?.unwrap_or_default();
         extra.fields = reader.unknown();
-        let manifest = Self { format, size, sha256, cut, segments, tensors, extra };
+        let manifest = Self { format, size, sha256, cut, segments, tensors, compressed, extra };
         manifest.check()?;
         Ok(manifest)
     }
+}
+
+fn integers(numbers: &[u64]) -> Vec<Value> {
+    numbers.iter().map(|number| canonical::integer(*number)).collect()
+}
+
+fn compressed_value(run: &CompressedRun) -> Value {
+    let mut fields = Fields::new();
+    fields.insert("first".to_owned(), run.first.into());
+    fields.insert("count".to_owned(), run.count.into());
+    fields.insert("len".to_owned(), canonical::integer(run.len));
+    fields.insert("with".to_owned(), run.with.to_string().into());
+    Value::Object(fields)
+}
+
+fn read_compressed(values: Vec<Value>) -> Result<Vec<CompressedRun>, ManifestError> {
+    let read = |(index, value)| {
+        let mut reader = ObjectReader::nested(value, &format!("compressed[{index}]"))?;
+        let number = |number: u64| usize::try_from(number).map_err(|_| LayoutError::Compressed(index));
+        let first = number(reader.integer("first")?)?;
+        let count = number(reader.integer("count")?)?;
+        let len = reader.integer("len")?;
+        let with = reader.string("with")?;
+        let with = Compression::from_name(&with).ok_or(ManifestError::Compression(with))?;
+        reader.finish()?;
+        Ok(CompressedRun { first, count, len, with })
+    };
+    values.into_iter().enumerate().map(read).collect()
 }
 
 /// Of blocks of any length, the first that holds a byte of `offset..end`, the one after the last, and where the first
@@ -391,10 +450,11 @@ fn read_tensor(value: Value, index: usize) -> Result<(TensorView, Fields), Manif
         Some(0) => return Err(reader.invalid("offset", "absent where it is 0").into()),
         offset => offset.unwrap_or(0),
     };
+    let strides = reader.optional_integers("strides")?;
     if reader.take("blocks").is_some() {
         return Err(ObjectError::Unexpected(reader.locate("blocks")).into());
     }
-    Ok((TensorView { name, dtype, shape, segment, offset }, reader.unknown()))
+    Ok((TensorView { name, dtype, shape, segment, offset, strides }, reader.unknown()))
 }
 
 fn read_dtype(name: String) -> Result<DType, ManifestError> {

@@ -1,10 +1,11 @@
 //! The joined form: one JSON object with everything about one file, for Git and archives. It holds the fields of the run
 //! record and of the content manifest side by side, and each tensor lists the ids of the blocks that hold it.
 //!
-//! Version 1: `type` "model", `version` 1, the fields of [`RunRecord`], the fields of [`ContentManifest`] with three
+//! Version 1: `type` "model", `version`, the fields of [`RunRecord`], the fields of [`ContentManifest`] with four
 //! differences, and what either has of unknown fields.
 //! - Each tensor has `blocks`: the ids of all blocks that hold a byte of it, in order.
 //! - A segment of tensor data that one tensor covers whole has no `blocks`, but `tensor`: the index of that tensor.
+//! - Its version is that of the content manifest, and so is what version 2 can say.
 //! - Unknown fields of the content manifest itself are in the object `content_fields`; those of the record are members of
 //!   the joined object.
 
@@ -16,12 +17,13 @@ use crate::object::{self, ObjectError, ObjectReader};
 use crate::record::RunRecord;
 
 const KIND: &str = "model";
-const VERSION: u64 = 1;
+/// The newest version.
+const VERSION: u64 = 2;
 const CONTENT_FIELDS: &str = "content_fields";
 
 /// Names that unknown fields of a record may not have, since they mean something else in the joined form.
 pub(crate) const RESERVED: &[&str] =
-    &["content_fields", "cut", "format", "segments", "sha256", "size", "tensors", "type", "version"];
+    &["compressed", "content_fields", "cut", "format", "segments", "sha256", "size", "tensors", "type", "version"];
 
 /// The joined form of a file's content manifest and run record, as canonical JSON.
 ///
@@ -63,7 +65,7 @@ pub fn join(content: &ContentManifest, record: &RunRecord) -> Result<Vec<u8>, Ma
     if !fields.is_empty() {
         joined.insert(CONTENT_FIELDS.to_owned(), Value::Object(fields));
     }
-    Ok(object::seal(joined, KIND, VERSION)?)
+    Ok(object::seal(joined, KIND, content.version())?)
 }
 
 /// Splits the joined form again: the same manifest, byte for byte, and the same record.
@@ -94,6 +96,9 @@ pub fn split(bytes: &[u8]) -> Result<(ContentManifest, RunRecord), ManifestError
     fields.insert("segments".to_owned(), Value::Array(segments));
     for name in ["cut", "format", "sha256", "size"] {
         fields.insert(name.to_owned(), reader.require(name)?);
+    }
+    if let Some(compressed) = reader.take("compressed") {
+        fields.insert("compressed".to_owned(), compressed);
     }
     let content = ContentManifest::from_reader(ObjectReader::of(fields, ""))?;
     let record = RunRecord::from_reader(reader)?;

@@ -59,6 +59,7 @@ pub struct ObjectReader {
     fields: Fields,
     /// Where the object is, ending in a dot unless it is the document.
     path: String,
+    version: u64,
 }
 
 impl ObjectReader {
@@ -79,8 +80,17 @@ impl ObjectReader {
         match reader.integer("version")? {
             0 => Err(reader.invalid("version", "a version from 1 on")),
             found if found > known => Err(ObjectError::Newer { kind, found, known }),
-            _ => Ok(reader),
+            found => {
+                reader.version = found;
+                Ok(reader)
+            }
         }
+    }
+
+    /// The version of a document, 0 for an object inside one.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The object in a field called `path`.
@@ -97,7 +107,7 @@ impl ObjectReader {
     /// The fields of an object at `path`.
     #[must_use]
     pub fn of(fields: Fields, path: &str) -> Self {
-        Self { fields, path: if path.is_empty() { String::new() } else { format!("{path}.") } }
+        Self { fields, path: if path.is_empty() { String::new() } else { format!("{path}.") }, version: 0 }
     }
 
     /// Takes a field out, if it is there.
@@ -201,6 +211,26 @@ impl ObjectReader {
         match self.require(name)? {
             Value::Array(values) => Ok(values),
             _ => Err(self.invalid(name, "an array")),
+        }
+    }
+
+    /// An array of integers that may be absent.
+    ///
+    /// # Errors
+    /// [`ObjectError::Invalid`] for anything else.
+    pub fn optional_integers(&mut self, name: &str) -> Result<Option<Vec<u64>>, ObjectError> {
+        if self.fields.contains_key(name) { self.integers(name).map(Some) } else { Ok(None) }
+    }
+
+    /// An array that may be absent; it may not be empty, so that absence has one spelling.
+    ///
+    /// # Errors
+    /// [`ObjectError::Invalid`] for anything else.
+    pub fn optional_array(&mut self, name: &str) -> Result<Option<Vec<Value>>, ObjectError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Array(values)) if !values.is_empty() => Ok(Some(values)),
+            Some(_) => Err(self.invalid(name, "an array with members")),
         }
     }
 

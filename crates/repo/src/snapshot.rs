@@ -13,7 +13,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use shard_codecs::{Base, Block, Encoder, Level};
 use shard_core::limits::Cut;
-use shard_core::{Digest, Layout, NoProgress, Progress, Sha256, TensorView, sha256};
+use shard_core::{CompressedRun, Digest, Layout, NoProgress, Progress, Sha256, TensorView, sha256};
 use shard_formats::Source;
 use shard_formats::cut::Cutter;
 use shard_manifest::{BlockSpan, ContentManifest, ManifestSegment};
@@ -331,6 +331,7 @@ struct Builder<'a> {
     cut: Cut,
     segments: Vec<ManifestSegment>,
     tensors: Vec<TensorView>,
+    compressed: Vec<CompressedRun>,
     /// `None` where nothing is to be stored.
     sink: Option<&'a dyn EntrySink>,
     cost: SnapshotCost,
@@ -343,8 +344,16 @@ impl<'a> Builder<'a> {
             .iter()
             .map(|s| ManifestSegment { len: s.len, dtype: s.dtype, blocks: Vec::new() })
             .collect();
-        let tensors = layout.tensors.clone();
-        Self { size, format: layout.format.clone(), cut, segments, tensors, sink, cost: SnapshotCost::default() }
+        Self {
+            size,
+            format: layout.format.clone(),
+            cut,
+            segments,
+            tensors: layout.tensors.clone(),
+            compressed: layout.compressed.clone(),
+            sink,
+            cost: SnapshotCost::default(),
+        }
     }
 
     fn take(&mut self, slot: &Slot, encoded: Encoded) -> Result<()> {
@@ -373,6 +382,7 @@ impl<'a> Builder<'a> {
             cut: self.cut,
             segments: self.segments,
             tensors: self.tensors,
+            compressed: self.compressed,
             extra: Default::default(),
         };
         (manifest, self.cost)

@@ -20,7 +20,7 @@ fn cut_blocks(len: u64, dtype: Option<DType>, cut: Cut, opaque: u64, seed: u64) 
 }
 
 fn view(name: &str, dtype: DType, shape: &[u64], segment: usize, offset: u64) -> TensorView {
-    TensorView { name: name.to_owned(), dtype, shape: shape.to_vec(), segment, offset }
+    TensorView { name: name.to_owned(), dtype, shape: shape.to_vec(), segment, offset, strides: None }
 }
 
 /// A header in two chunks, a tensor of two blocks with a second view, an empty tensor, and a single opaque block.
@@ -44,10 +44,11 @@ pub(crate) fn fixed() -> ContentManifest {
             view("tied", DType::BF16, &[10], 1, 65_530),
             view("none", DType::F32, &[0, u64::MAX], 2, 0),
         ],
+        compressed: Vec::new(),
         extra: ContentExtra {
             fields: fields(json!({"later": {"b": [1, 2.5], "a": null}})),
-            segments: BTreeMap::from([(3, fields(json!({"derived": "deflate"})))]),
-            tensors: BTreeMap::from([(0, fields(json!({"strides": [1, 450]})))]),
+            segments: BTreeMap::from([(3, fields(json!({"checked": "twice"})))]),
+            tensors: BTreeMap::from([(0, fields(json!({"layer": [1, 450]})))]),
         },
     }
 }
@@ -61,23 +62,42 @@ pub(crate) fn any_manifest() -> impl Strategy<Value = ContentManifest> {
         let mut segments = Vec::new();
         let mut tensors = Vec::new();
         for (index, (dtype, kilo_elements, opaque)) in parts.into_iter().enumerate() {
-            let elements = kilo_elements * 1000 / 4 * 4;
+            // Whole storage units of every type.
+            let elements = kilo_elements * 1024;
             let len = dtype.map_or(elements, |dtype| dtype.byte_len(elements).unwrap());
             let blocks = cut_blocks(len, dtype, cut, opaque, seed.wrapping_add(index as u64));
             segments.push(ManifestSegment { len, dtype, blocks });
             if let Some(dtype) = dtype {
                 tensors.push(view(&format!("{name}.{index}"), dtype, &[elements / 4, 4], index, 0));
-                if elements >= 8 {
-                    let offset = dtype.byte_len(elements / 8 * 4).unwrap();
-                    tensors.push(view(&name, dtype, &[4], index, offset));
+                if index % 2 == 1 {
+                    tensors.last_mut().unwrap().strides = Some(vec![1, elements / 4]);
+                }
+                if elements >= 512 {
+                    let offset = dtype.byte_len(elements / 512 * 256).unwrap();
+                    tensors.push(view(&name, dtype, &[256], index, offset));
                 }
             } else if len > 9 {
                 tensors.push(view(&name, DType::U8, &[len / 3], index, len / 2));
             }
         }
-        let size = segments.iter().map(|segment| segment.len).sum();
+        let mut size: u64 = segments.iter().map(|segment| segment.len).sum();
+        let mut compressed = Vec::new();
+        if seed % 3 == 0 && segments.len() > 2 {
+            let with = Compression::Zlib { level: (seed % 9) as u8 + 1 };
+            compressed.push(CompressedRun { first: 1, count: 2, len: 77, with });
+            size = size - segments[1].len - segments[2].len + 77;
+        }
         let sha256 = sha256(&seed.to_le_bytes());
-        ContentManifest { format: name, size, sha256, cut, segments, tensors, extra: ContentExtra::default() }
+        ContentManifest {
+            format: name,
+            size,
+            sha256,
+            cut,
+            segments,
+            tensors,
+            compressed,
+            extra: ContentExtra::default(),
+        }
     })
 }
 
@@ -87,7 +107,7 @@ fn golden() {
     let (id, bytes) = manifest.encode().unwrap();
     assert_eq!(
         id.to_hex(),
-        "45eba654e1e645e7d7a49a5bdd74783e09088124d667d8c2f15845af20563673",
+        "29066e6ae0a434518eae9d2b6e71769684e34b39dbebd1ca86761356123101a9",
         "{}",
         String::from_utf8_lossy(&bytes)
     );
@@ -111,6 +131,40 @@ fn the_json_is_compact() {
         r#"{"dtype":"F32","name":"none","segment":2,"shape":[0,"18446744073709551615"]}],"type":"manifest","version":1}"#,
     );
     assert_eq!(text, expected);
+}
+
+/// What only version 2 can say: the middle two segments compressed together, and a tensor in Fortran's order.
+pub(crate) fn fixed_2() -> ContentManifest {
+    let mut manifest = fixed();
+    manifest.tensors[0].strides = Some(vec![1, 450]);
+    manifest.compressed.push(CompressedRun { first: 1, count: 2, len: 50_000, with: Compression::Zlib { level: 6 } });
+    manifest.size = 150_007;
+    manifest
+}
+
+#[test]
+fn what_version_1_cannot_say_is_version_2() {
+    let manifest = fixed_2();
+    let bytes = manifest.to_bytes().unwrap();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    assert!(text.contains(r#""compressed":[{"count":2,"first":1,"len":50000,"with":"zlib-6"}]"#), "{text}");
+    assert!(text.contains(r#""shape":[450,100],"strides":[1,450]}"#), "{text}");
+    assert!(text.ends_with(r#""type":"manifest","version":2}"#), "{text}");
+    assert_eq!(ContentManifest::from_bytes(&bytes), Ok(manifest));
+    assert_strict(&bytes, |bytes| ContentManifest::from_bytes(bytes)?.to_bytes());
+    let read = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        ContentManifest::from_bytes(text.replace(from, to).as_bytes())
+    };
+    let older = read(r#""version":2"#, r#""version":1"#);
+    assert!(matches!(older, Err(ManifestError::Object(ObjectError::Invalid { .. }))), "{older:?}");
+    assert_eq!(read("zlib-6", "zlib-10"), Err(ManifestError::Compression("zlib-10".to_owned())));
+    assert_eq!(read(r#""count":2"#, r#""count":0"#), Err(LayoutError::Compressed(0).into()));
+    assert!(read(r#""len":50000"#, r#""len":50001"#).is_err(), "the file's length");
+    assert!(read(r#""strides":[1,450]"#, r#""strides":[1,451]"#).is_err());
+    let plain = String::from_utf8(fixed().to_bytes().unwrap()).unwrap();
+    let newer = ContentManifest::from_bytes(plain.replace(r#""version":1"#, r#""version":2"#).as_bytes());
+    assert!(newer.is_err(), "one spelling");
 }
 
 #[test]
@@ -193,8 +247,8 @@ fn refusals() {
         assert!(text.contains(from), "{from}");
         ContentManifest::from_bytes(text.replacen(from, to, 1).as_bytes())
     };
-    let newer = ObjectError::Newer { kind: "manifest", found: 2, known: 1 };
-    assert_eq!(read(r#""version":1"#, r#""version":2"#), Err(newer.into()));
+    let newer = ObjectError::Newer { kind: "manifest", found: 3, known: 2 };
+    assert_eq!(read(r#""version":1"#, r#""version":3"#), Err(newer.into()));
     assert!(matches!(read(r#""manifest""#, r#""tree""#), Err(ManifestError::Object(ObjectError::Kind { .. }))));
     assert_eq!(read(r#""cut":65536"#, r#""cut":65537"#), Err(ManifestError::Cut(65_537)));
     assert_eq!(read(r#""cut":65536"#, r#""cut":4194304"#), Err(ManifestError::Blocks(1)));
@@ -226,6 +280,7 @@ fn an_empty_file() {
         cut: Cut::V1,
         segments: Vec::new(),
         tensors: Vec::new(),
+        compressed: Vec::new(),
         extra: ContentExtra::default(),
     };
     let bytes = manifest.to_bytes().unwrap();
@@ -247,7 +302,7 @@ proptest! {
             prop_assert_eq!(block.file_offset, at);
             at += u64::from(block.span.len);
         }
-        prop_assert_eq!(at, manifest.size);
+        prop_assert_eq!(at, read.layout().expanded_len());
         let starts = manifest.segment_offsets();
         for view in &manifest.tensors {
             let (from, len) = (starts[view.segment] + view.offset, view.byte_len().unwrap());

@@ -1,5 +1,5 @@
 use super::*;
-use crate::content::tests::{any_manifest, fields, fixed};
+use crate::content::tests::{any_manifest, fields, fixed, fixed_2};
 use crate::damage::assert_strict;
 use crate::object::Fields;
 use crate::{ContentExtra, ManifestSegment};
@@ -25,7 +25,7 @@ fn golden() {
     let bytes = join(&fixed(), &record()).unwrap();
     assert_eq!(
         sha256(&bytes).to_hex(),
-        "15fcd2dcfff565be5154977cc3c87d0b434e4d26d485d1b13160c31f41954765",
+        "42965ad511d1addf0f435dd6ab32fa929b7f46d393d70e17bdfad2606d57f1ba",
         "{}",
         String::from_utf8_lossy(&bytes)
     );
@@ -59,10 +59,19 @@ fn one_object_says_everything() {
     assert_eq!(tensors[0]["blocks"], json!(ids));
     assert_eq!(tensors[1]["blocks"], json!(ids), "a view lists the blocks it touches");
     assert_eq!(tensors[2]["blocks"], json!([]));
-    assert_eq!(tensors[0]["strides"], json!([1, 450]));
+    assert_eq!(tensors[0]["layer"], json!([1, 450]));
     let segments = joined["segments"].as_array().unwrap();
     assert_eq!(segments[1], json!({"dtype": "BF16", "len": 90_000, "tensor": 0}), "ids are not written twice");
     assert!(segments[0].get("blocks").is_some());
+}
+
+#[test]
+fn what_version_1_cannot_say_is_version_2() {
+    let bytes = join(&fixed_2(), &record()).unwrap();
+    let joined = value(&bytes);
+    assert_eq!(joined["version"], json!(2));
+    assert_eq!(joined["compressed"], json!([{"count": 2, "first": 1, "len": 50_000, "with": "zlib-6"}]));
+    assert_eq!(split(&bytes).unwrap(), (fixed_2(), record()));
 }
 
 #[test]
@@ -83,7 +92,8 @@ fn contradictions() {
     assert_eq!(broken(&|joined| joined["segments"][2]["tensor"] = json!(0)), ManifestError::Joined);
     assert!(matches!(broken(&|joined| joined["content_fields"] = json!({"size": 1})), ManifestError::Object(_)));
     assert!(matches!(broken(&|joined| joined["content_fields"] = json!({})), ManifestError::Object(_)));
-    assert!(matches!(broken(&|joined| joined["version"] = json!(2)), ManifestError::Object(ObjectError::Newer { .. })));
+    assert!(matches!(broken(&|joined| joined["version"] = json!(3)), ManifestError::Object(ObjectError::Newer { .. })));
+    assert_eq!(broken(&|joined| joined["version"] = json!(2)), ManifestError::Joined, "one spelling");
     let without = |name: &str| matches!(broken(&|joined| drop(joined.remove(name))), ManifestError::Object(_));
     for name in ["cut", "format", "sha256", "size", "tensors", "segments", "file_path", "type", "version"] {
         assert!(without(name), "{name}");
@@ -94,7 +104,8 @@ fn contradictions() {
 fn views_without_end_are_refused() {
     let blocks: Vec<_> = (0..3000u32).map(|n| crate::BlockSpan { id: sha256(&n.to_le_bytes()), len: 65_536 }).collect();
     let len = 3000 * 65_536;
-    let view = TensorView { name: "w".to_owned(), dtype: DType::U8, shape: vec![len], segment: 0, offset: 0 };
+    let view =
+        TensorView { name: "w".to_owned(), dtype: DType::U8, shape: vec![len], segment: 0, offset: 0, strides: None };
     for dtype in [Some(DType::U8), None] {
         let segments = vec![ManifestSegment { len, dtype, blocks: blocks.clone() }];
         let tensors = vec![view.clone(); 1500];

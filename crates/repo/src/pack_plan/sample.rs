@@ -158,6 +158,7 @@ impl Sample {
             cut,
             segments,
             tensors: layout.tensors.clone(),
+            compressed: layout.compressed.clone(),
             extra: Default::default(),
         }
     }

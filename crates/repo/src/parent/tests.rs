@@ -29,11 +29,16 @@ fn layout(tensors: &[(&str, &[u64])]) -> Layout {
         .enumerate()
         .map(|(segment, (name, shape))| {
             let (name, shape) = ((*name).to_owned(), shape.to_vec());
-            TensorView { name, dtype: DType::BF16, shape, segment, offset: 0 }
+            TensorView { name, dtype: DType::BF16, shape, segment, offset: 0, strides: None }
         })
         .collect();
     let segment = |tensor: &TensorView| Segment { len: tensor.byte_len().unwrap(), dtype: Some(tensor.dtype) };
-    Layout { format: "test".to_owned(), segments: tensors.iter().map(segment).collect(), tensors }
+    Layout {
+        format: "test".to_owned(),
+        segments: tensors.iter().map(segment).collect(),
+        tensors,
+        compressed: Vec::new(),
+    }
 }
 
 fn id(name: &str, block: usize) -> Digest {
@@ -59,6 +64,7 @@ fn manifest(tensors: &[(&str, &[u64])]) -> Arc<ContentManifest> {
         cut: Cut::V1,
         segments: layout.tensors.iter().map(blocks).collect(),
         tensors: layout.tensors,
+        compressed: Vec::new(),
         extra: Default::default(),
     })
 }

@@ -1,8 +1,14 @@
 //! Where bytes come from.
 
+mod cursor;
+mod slice;
+
 use std::fs::File;
 use std::io;
 use std::path::Path;
+
+pub(crate) use cursor::Cursor;
+pub(crate) use slice::Slice;
 
 /// Bytes of known length that can be read at any offset, from any thread.
 pub trait Source: Sync {
@@ -80,7 +86,17 @@ impl Source for FileSource {
     }
 }
 
-impl Source for &[u8] {
+impl<S: Source + ?Sized> Source for &S {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        (**self).read_at(offset, buf)
+    }
+}
+
+impl Source for [u8] {
     fn len(&self) -> u64 {
         <[u8]>::len(self) as u64
     }

@@ -1,0 +1,3 @@
+//! Files that hold files.
+
+pub(crate) mod directory;
