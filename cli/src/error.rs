@@ -227,6 +227,7 @@ impl From<RepoError> for Failure {
             | RepoError::WrongLength { .. }
             | RepoError::TooDeep { .. }
             | RepoError::BadBase { .. }
+            | RepoError::NotRepeated(_)
             | RepoError::Cycle(_)
             | RepoError::WrongFile { .. } => with(code::DAMAGED, RESTORE),
             RepoError::Encode { .. } | RepoError::Internal(_) => with(

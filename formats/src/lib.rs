@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod assemble;
+pub mod compress;
 mod container;
 pub mod cut;
 pub mod format;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use shard_core::{DType, Digest, Progress, TensorView};
+use shard_formats::compress::Expanded;
 use shard_formats::model::LogicalModel;
 use shard_formats::{FileSource, Source};
 use shard_history::{TensorChange, TensorInfo, diff_tensors};
@@ -20,7 +21,7 @@ use shard_core::limits::Cut;
 /// Where the bytes of a compared file are.
 #[derive(Clone)]
 enum Content {
-    File(Arc<FileSource>, PathBuf),
+    File(Arc<Expanded<FileSource>>, PathBuf),
     Stored(Arc<dyn EntrySource + Send>),
 }
 
@@ -81,6 +82,7 @@ impl Side {
             progress.begin("reading", Some(source.len()));
             let manifest = manifest_of(&source, &part.path, &part.parsed.layout, cut, progress)?;
             progress.finish();
+            let source = Expanded::new(source, &manifest.layout());
             let content = Content::File(Arc::new(source), part.path.clone());
             parts.push(Part { manifest: Arc::new(manifest), content });
         }
@@ -219,7 +221,7 @@ struct PartReader<'a> {
 }
 
 enum PartBytes<'a> {
-    File(&'a FileSource, &'a Path),
+    File(&'a Expanded<FileSource>, &'a Path),
     Stored(Box<BlockReader<'a>>, Vec<u8>),
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use shard_codecs::CodecError;
 use shard_core::Digest;
+use shard_formats::compress::NotRepeated;
 use shard_history::{HistoryError, RevisionError};
 use shard_manifest::ManifestError;
 use shard_store::{EntryKey, PackId, RefError, StoreError};
@@ -108,6 +109,9 @@ pub enum RepoError {
         /// What the encoder said.
         source: CodecError,
     },
+    /// Compressing again does not give the bytes that a file has, or had.
+    #[error(transparent)]
+    NotRepeated(#[from] NotRepeated),
     /// A restored file is not the file that was kept.
     #[error("{path}: restored bytes hash to {found}, not to {expected}")]
     WrongFile {

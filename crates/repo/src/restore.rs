@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
-use shard_core::{Digest, Progress};
+use shard_core::{CompressedRun, Digest, Progress};
+use shard_formats::compress::{self, FileBytes};
 use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
 use tempfile::{NamedTempFile, TempPath};
@@ -27,6 +28,20 @@ const FLUSH: u64 = 64 << 20;
 /// Bytes of one write. With larger ones the page cache takes large folios, of memory that a virtual machine may have to ask
 /// its host for; measured, these took less than half the system's time.
 const WRITE: usize = 128 << 10;
+
+/// The file's own bytes, from those of its blocks in order.
+pub(crate) fn file_bytes(manifest: &ContentManifest) -> FileBytes {
+    FileBytes::of(manifest.segments.iter().map(|segment| segment.len), &manifest.compressed)
+}
+
+/// A part of a file that one worker writes.
+enum Job {
+    /// A compressed run: its blocks are compressed one after another.
+    Run(compress::Piece),
+    One(Piece),
+    /// Two blocks of one length, since they are proven together.
+    Two(Piece, Piece),
+}
 
 /// A block of a file and its place.
 struct Piece {
@@ -109,9 +124,9 @@ fn write_pieces(
     threads: usize,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let pieces = pair_up(manifest);
+    let jobs = jobs(manifest);
     file.set_len(manifest.size).map_err(RepoError::io("cannot be given its size", path))?;
-    let threads = if manifest.size <= INLINE { 1 } else { threads.max(1).min(pieces.len()) };
+    let threads = if manifest.size <= INLINE { 1 } else { threads.max(1).min(jobs.len()) };
     let next = AtomicUsize::new(0);
     let written = AtomicU64::new(0);
     let failed = AtomicBool::new(false);
@@ -127,14 +142,18 @@ fn write_pieces(
             output.write(block, piece.offset).map_err(RepoError::io("cannot write", path))
         };
         while !failed.load(Ordering::Relaxed) {
-            let (outcome, len) = match pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
-                Some((one, Some(two))) => {
+            let (outcome, len) = match jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                Some(Job::Run(run)) => {
+                    let written = write_run(manifest, run, &mut reader, &output, path);
+                    (written, run.expanded.end - run.expanded.start)
+                }
+                Some(Job::Two(one, two)) => {
                     let keys = [&block_key(one.id), &block_key(two.id)];
                     let read = reader.read_pair(keys, [&mut block, &mut other]);
                     let written = read.and_then(|()| write(one, &mut block)).and_then(|()| write(two, &mut other));
                     (written, u64::from(one.len) + u64::from(two.len))
                 }
-                Some((one, None)) => {
+                Some(Job::One(one)) => {
                     let read = reader.read(&block_key(one.id), &mut block);
                     (read.and_then(|()| write(one, &mut block)), u64::from(one.len))
                 }
@@ -171,24 +190,59 @@ fn write_pieces(
     })
 }
 
-/// The blocks of a file, two of one length together where there are, since they are proven together. Nearly in file order: a
-/// block waits for the next of its length.
-fn pair_up(manifest: &ContentManifest) -> Vec<(Piece, Option<Piece>)> {
-    let mut pairs = Vec::new();
+/// The work of writing a file: compressed runs first, since one takes long; then the blocks, two of one length together where there
+/// are. Nearly in file order: a block waits for the next of its length.
+fn jobs(manifest: &ContentManifest) -> Vec<Job> {
+    let mut jobs = Vec::new();
     let mut alone: BTreeMap<u32, Piece> = BTreeMap::new();
-    let mut offset = 0;
-    for span in manifest.segments.iter().flat_map(|segment| &segment.blocks) {
-        let piece = Piece { id: span.id, len: span.len, offset };
-        offset += u64::from(span.len);
-        match alone.remove(&span.len) {
-            Some(first) => pairs.push((first, Some(piece))),
-            None => {
-                alone.insert(span.len, piece);
+    let pieces = compress::pieces(manifest.segments.iter().map(|segment| segment.len), &manifest.compressed);
+    let (runs, plain): (Vec<_>, Vec<_>) = pieces.into_iter().partition(|piece| piece.with.is_some());
+    jobs.extend(runs.into_iter().map(Job::Run));
+    for stretch in plain {
+        let mut offset = stretch.file.start;
+        for span in manifest.segments.get(stretch.segments).unwrap_or_default().iter().flat_map(|s| &s.blocks) {
+            let piece = Piece { id: span.id, len: span.len, offset };
+            offset += u64::from(span.len);
+            match alone.remove(&span.len) {
+                Some(first) => jobs.push(Job::Two(first, piece)),
+                None => {
+                    alone.insert(span.len, piece);
+                }
             }
         }
     }
-    pairs.extend(alone.into_values().map(|piece| (piece, None)));
-    pairs
+    jobs.extend(alone.into_values().map(Job::One));
+    jobs
+}
+
+/// Writes a compressed run.
+fn write_run(
+    manifest: &ContentManifest,
+    run: &compress::Piece,
+    reader: &mut BlockReader<'_>,
+    output: &Output<'_>,
+    path: &Path,
+) -> Result<()> {
+    let segments = manifest.segments.get(run.segments.clone()).unwrap_or_default();
+    let with = run.with.map(|with| CompressedRun {
+        first: 0,
+        count: segments.len(),
+        len: run.file.end - run.file.start,
+        with,
+    });
+    let mut bytes = FileBytes::of(segments.iter().map(|segment| segment.len), with.as_slice());
+    let (mut at, mut block, mut part) = (run.file.start, Vec::new(), Vec::new());
+    for span in segments.iter().flat_map(|segment| &segment.blocks) {
+        reader.read(&block_key(span.id), &mut block)?;
+        bytes.push(&block, &mut |compressed: &[u8]| {
+            part.clear();
+            part.extend_from_slice(compressed);
+            output.write(&mut part, at).map_err(RepoError::io("cannot write", path))?;
+            at += compressed.len() as u64;
+            Ok::<(), RepoError>(())
+        })?;
+    }
+    Ok(())
 }
 
 /// A file that several workers write. The system lets one thread at a time write a file, and makes the others spin; here they

@@ -13,8 +13,9 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use shard_codecs::{Base, Block, Encoder, Level};
 use shard_core::limits::Cut;
-use shard_core::{CompressedRun, Digest, Layout, NoProgress, Progress, Sha256, TensorView, sha256};
+use shard_core::{CompressedRun, Digest, Layout, NoProgress, Progress, TensorView, sha256};
 use shard_formats::Source;
+use shard_formats::compress::Expanded;
 use shard_formats::cut::Cutter;
 use shard_manifest::{BlockSpan, ContentManifest, ManifestSegment};
 use shard_store::{EntryKey, EntryKind, EntrySink};
@@ -25,6 +26,10 @@ use crate::error::{RepoError, Result};
 use crate::parent::{BasePlan, Sketches};
 
 mod bases;
+mod file_hash;
+
+pub(crate) use file_hash::cannot_read;
+use file_hash::{FileHash, repeatable};
 
 /// Files up to this size, in bytes, are not worth starting threads for.
 const INLINE: u64 = 1 << 20;
@@ -82,8 +87,12 @@ pub(crate) fn keep_file(
     progress: &dyn Progress,
 ) -> Result<Kept> {
     let parsed = shard_formats::parse(source).map_err(RepoError::io("cannot read", path))?;
-    let plan = BasePlan::new(&parsed.layout, &earlier(&parsed.layout)?, source, path, sink, sketches)?;
-    let (mut manifest, mut cost) = snapshot(source, path, &parsed.layout, &plan, sink, options, progress)?;
+    let earlier = earlier(&parsed.layout)?;
+    let (mut manifest, mut cost) = repeatable(&parsed.layout, |layout| {
+        let expanded = Expanded::new(source, layout);
+        let plan = BasePlan::new(layout, &earlier, &expanded, path, sink, sketches)?;
+        snapshot(&expanded, path, layout, &plan, sink, options, progress)
+    })?;
     let mut note = parsed.note.map(|note| note.to_string());
     let (id, bytes) = match manifest.encode() {
         Ok(encoded) => encoded,
@@ -92,7 +101,8 @@ pub(crate) fn keep_file(
             note = Some(error.to_string());
             let opaque = Layout::opaque(source.len());
             let plan = BasePlan::none(opaque.segments.len());
-            (manifest, cost) = snapshot(source, path, &opaque, &plan, sink, options, &NoProgress)?;
+            let plain = Expanded::new(source, &opaque);
+            (manifest, cost) = snapshot(&plain, path, &opaque, &plan, sink, options, &NoProgress)?;
             manifest.encode().map_err(RepoError::manifest(path))?
         }
         Err(error) => return Err(RepoError::manifest(path)(error)),
@@ -119,7 +129,7 @@ struct Encoded {
 
 /// Cuts, encodes and stores a file whose layout is known, and gives its content manifest, which is not stored yet.
 fn snapshot(
-    source: &dyn Source,
+    source: &Expanded<&dyn Source>,
     path: &Path,
     layout: &Layout,
     plan: &BasePlan,
@@ -130,17 +140,17 @@ fn snapshot(
     let claimed = Mutex::new(HashMap::new());
     let job = BlockJob { sink, path, layout, plan, claimed: &claimed, options };
     let mut cutter = Cutter::new(source, layout, options.cut);
-    let mut builder = Builder::new(source.len(), layout, options.cut, Some(sink));
+    let mut builder = Builder::new(source.file().len(), layout, options.cut, Some(sink));
     let changed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::UnexpectedEof => RepoError::Changed(path.to_owned()),
-        _ => RepoError::io("cannot read", path)(error),
+        _ => cannot_read(error, path),
     };
-    let mut file_hash = Sha256::new();
+    let mut file_hash = FileHash::new(*source.file(), layout, path);
     if source.len() <= INLINE || options.threads <= 1 {
         let mut worker = job.worker();
         let mut slot = Slot::default();
         while let Some(cut) = cutter.next(&mut slot.data).map_err(changed)? {
-            file_hash.update(&slot.data);
+            file_hash.update(&slot.data)?;
             (slot.segment, slot.offset) = (cut.segment, cut.offset);
             slot.sequence += 1;
             let encoded = worker.encode(&mut slot)?;
@@ -176,7 +186,7 @@ fn snapshot(
                 (slot.sequence, slot.segment, slot.offset) = (sequence, cut.segment, cut.offset);
                 sequence += 1;
                 // The hash needs the bytes in order, so it is taken here, while workers are busy with earlier blocks.
-                file_hash.update(&slot.data);
+                file_hash.update(&slot.data)?;
                 if work_tx.send(slot).is_err() {
                     break;
                 }
@@ -410,13 +420,25 @@ pub(crate) fn manifest_of(
     cut: Cut,
     progress: &dyn Progress,
 ) -> Result<ContentManifest> {
-    let mut cutter = Cutter::new(source, layout, cut);
+    repeatable(layout, |layout| hash_and_cut(source, path, layout, cut, progress))
+}
+
+fn hash_and_cut(
+    source: &dyn Source,
+    path: &Path,
+    layout: &Layout,
+    cut: Cut,
+    progress: &dyn Progress,
+) -> Result<ContentManifest> {
+    let expanded = Expanded::new(source, layout);
+    let mut cutter = Cutter::new(&expanded, layout, cut);
     let mut builder = Builder::new(source.len(), layout, cut, None);
-    let mut file_hash = Sha256::new();
+    let mut file_hash = FileHash::new(source, layout, path);
     let mut slot = Slot::default();
-    while let Some(at) = cutter.next(&mut slot.data).map_err(RepoError::io("cannot read", path))? {
+    while let Some(at) = cutter.next(&mut slot.data).map_err(|error| cannot_read(error, path))? {
         slot.segment = at.segment;
-        let (id, ()) = rayon::join(|| sha256(&slot.data), || file_hash.update(&slot.data));
+        let (id, hashed) = rayon::join(|| sha256(&slot.data), || file_hash.update(&slot.data));
+        hashed?;
         builder.take(&slot, Encoded { id, new: None })?;
         progress.advance(slot.data.len() as u64);
     }

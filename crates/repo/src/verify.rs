@@ -11,9 +11,10 @@ use shard_manifest::ContentManifest;
 use shard_store::{EntryKey, EntryKind, EntrySource, StoreError, Target};
 
 use crate::blocks::{BlockReader, block_key};
-use crate::error::Result;
+use crate::error::{RepoError, Result};
 use crate::objects::Objects;
 use crate::repository::Repository;
+use crate::restore::file_bytes;
 
 /// Blocks that are decoded side by side, for each core, before the file's hash takes them in.
 const BATCH: usize = 2;
@@ -272,6 +273,7 @@ pub(crate) fn verify_source(
 fn hash_file(source: &dyn EntrySource, manifest: &ContentManifest, progress: &dyn Progress) -> Result<Digest> {
     let spans: Vec<Digest> = manifest.blocks().map(|block| block.span.id).collect();
     let mut hash = Sha256::new();
+    let mut bytes = file_bytes(manifest);
     let batch = BATCH * rayon::current_num_threads().clamp(1, 8);
     for ids in spans.chunks(batch) {
         let blocks: Vec<Vec<u8>> = ids
@@ -285,7 +287,10 @@ fn hash_file(source: &dyn EntrySource, manifest: &ContentManifest, progress: &dy
             )
             .collect::<Result<_>>()?;
         for block in &blocks {
-            hash.update(block);
+            bytes.push::<RepoError>(block, &mut |part| {
+                hash.update(part);
+                Ok(())
+            })?;
             progress.advance(block.len() as u64);
         }
     }

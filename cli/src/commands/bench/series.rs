@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use shard_codecs::Rows;
 use shard_core::limits::Cut;
 use shard_core::{BaseRef, DType, Digest, Layout, Segment, TensorView, sha256};
+use shard_formats::compress::Expanded;
 use shard_formats::cut::Cutter;
 use shard_formats::{FileSource, Source, parse};
 
@@ -155,6 +156,7 @@ impl Series {
             _ => BenchError::read(&member.path)(error),
         };
         let source = FileSource::open(&member.path).map_err(BenchError::read(&member.path))?;
+        let source = Expanded::new(source, &member.layout);
         let mut cutter = Cutter::new(&source, &member.layout, Cut::V1);
         let tensors = member.tensors();
         let is_last = file + 1 == self.members.len();
@@ -183,7 +185,7 @@ impl Series {
                     let base = base.filter(|base| base.bytes.len() == data.len());
                     let named = base.map(|base| (BaseRef::whole(base.id, base.bytes.len() as u32), &base.bytes[..]));
                     let base = named.as_ref().map(|(reference, bytes)| (reference, *bytes));
-                    let rows = whole.and_then(|tensor| Rows::of(tensor.dtype, &tensor.shape, cut.offset));
+                    let rows = whole.and_then(|tensor| Rows::of(tensor.dtype, &tensor.stored_shape(), cut.offset));
                     visit.block(place, &Piece { data: &data, dtype: segment.dtype, rows, base })?;
                 } else {
                     visit.repeated(place, data.len() as u64);
@@ -191,7 +193,7 @@ impl Series {
             }
             visit.advance(data.len() as u64);
             if let Some(tensor) = whole.filter(|_| !self.solo && !is_last) {
-                let new = || Earlier { dtype: tensor.dtype, shape: tensor.shape.clone(), blocks: Vec::new() };
+                let new = || Earlier { dtype: tensor.dtype, shape: tensor.stored_shape(), blocks: Vec::new() };
                 let tensor = kept.entry(tensor.name.clone()).or_insert_with(new);
                 tensor.blocks.push(Kept { id, bytes: std::mem::take(&mut data) });
             }
@@ -203,7 +205,7 @@ impl Series {
 /// The block in the same place of the same tensor in the file before.
 fn earlier_block<'a>(earlier: &'a HashMap<String, Earlier>, tensor: &TensorView, index: usize) -> Option<&'a Kept> {
     let same = earlier.get(&tensor.name)?;
-    if same.dtype != tensor.dtype || same.shape != tensor.shape {
+    if same.dtype != tensor.dtype || same.shape != tensor.stored_shape() {
         return None;
     }
     same.blocks.get(index)

@@ -1,13 +1,14 @@
 //! The sample that a plan is made from: pieces of blocks at the same places of every version.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use shard_codecs::{Block, Encoder, Level};
 use shard_core::base::BaseError;
 use shard_core::limits::Cut;
 use shard_core::{BaseRef, DType, Digest, Layout, sha256};
+use shard_formats::compress::Expanded;
 use shard_formats::{FileSource, Source as _};
 use shard_manifest::{BlockSpan, ContentManifest, ManifestSegment};
 use shard_store::{EntryKey, EntrySource, Location, PackId, StoreError};
@@ -52,23 +53,37 @@ pub(super) struct Member {
 /// Where the blocks of made-up ids are.
 #[derive(Default)]
 struct Places {
-    /// Each file, and where its segments start.
-    files: Vec<(PathBuf, Vec<u64>)>,
+    /// Each file, its layout, and where its segments start.
+    files: Vec<(PathBuf, Layout, Vec<u64>)>,
+    /// The file that was read last, kept open where expanding it again would take long.
+    open: Mutex<Option<(usize, Arc<Expanded<FileSource>>)>>,
     blocks: HashMap<Digest, (usize, Place)>,
 }
 
 impl Places {
     /// The bytes of a piece.
     fn read(&self, (file, segment, offset, len): Piece) -> Result<Vec<u8>> {
-        let (place, starts) = self.files.get(file).ok_or(RepoError::Internal("a piece of no file"))?;
+        let (place, layout, starts) = self.files.get(file).ok_or(RepoError::Internal("a piece of no file"))?;
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => RepoError::Changed(place.clone()),
             _ => RepoError::io("cannot read", place)(error),
         };
         let mut bytes = vec![0; len];
         let start = starts.get(segment).copied().unwrap_or(0);
-        FileSource::open(place).and_then(|source| source.read_at(start + offset, &mut bytes)).map_err(failed)?;
+        self.open(file, place, layout).and_then(|source| source.read_at(start + offset, &mut bytes)).map_err(failed)?;
         Ok(bytes)
+    }
+
+    fn open(&self, file: usize, place: &Path, layout: &Layout) -> std::io::Result<Arc<Expanded<FileSource>>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, source)) = open.as_ref().filter(|(known, _)| *known == file) {
+            return Ok(Arc::clone(source));
+        }
+        let source = Arc::new(Expanded::new(FileSource::open(place)?, layout));
+        if !layout.compressed.is_empty() {
+            *open = Some((file, Arc::clone(&source)));
+        }
+        Ok(source)
     }
 
     fn block(&self, id: &Digest) -> Option<Piece> {
@@ -118,9 +133,10 @@ impl Sample {
             let parsed = shard_formats::parse(&source).map_err(read)?;
             let layout = parsed.layout;
             let file = sample.members.len();
-            sample.places.files.push((place.clone(), layout.segment_offsets()));
+            sample.places.files.push((place.clone(), layout.clone(), layout.segment_offsets()));
             let manifest = Arc::new(sample.manifest(file, source.len(), &layout));
-            let bases = BasePlan::new(&layout, &series, &source, &place, &sample.places, &mut sketches)?;
+            let expanded = Expanded::new(&source, &layout);
+            let bases = BasePlan::new(&layout, &series, &expanded, &place, &sample.places, &mut sketches)?;
             if !manifest.tensors.is_empty() {
                 series.insert(0, Arc::clone(&manifest));
                 series.truncate(MAX_CANDIDATES);

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use shard_core::{DType, Digest, Layout, TensorView};
 use shard_formats::Source;
+use shard_formats::compress::HELD;
 use shard_manifest::{BlockSpan, ContentManifest};
 use shard_store::EntrySource;
 
@@ -24,6 +25,7 @@ use super::sketch::{FEWEST, Sketch, Sketches, coarse, places};
 use super::{Earlier, MAX_WORK, Piece, Prediction, earlier_tensors, whole_tensors};
 use crate::blocks::{BlockReader, block_key};
 use crate::error::{RepoError, Result};
+use crate::snapshot::cannot_read;
 
 /// Bytes of earlier blocks that may be decoded for any file: a tenth of a second, and all of most small models.
 const FREE: u64 = 64 << 20;
@@ -84,6 +86,7 @@ pub(super) fn find(
     let mut segments = BTreeSet::new();
     let sought: Vec<&TensorView> = whole_tensors(layout)
         .filter(|tensor| !is_named(tensor) && units(tensor) >= FEWEST && segments.insert(tensor.segment))
+        .filter(|tensor| in_any_order(layout, tensor.segment))
         .collect();
     if sought.is_empty() || names.earlier.is_empty() {
         return Ok(Vec::new());
@@ -242,11 +245,10 @@ impl<'a> Search<'a> {
         }
         let (rows, columns) = matrix(tensor).unwrap_or((1, 1));
         let place = |at: u64| if is_transposed { at % rows * columns + at / rows } else { at };
-        let mut bytes = [0; 8];
-        let bytes = &mut bytes[..unit as usize];
+        let mut bytes = vec![0; unit as usize];
         let words = places(words).map(|at| {
-            self.read_own(tensor, place(at), bytes)?;
-            Ok(coarse(tensor.dtype, bytes))
+            self.read_own(tensor, place(at), &mut bytes)?;
+            Ok(coarse(tensor.dtype, &bytes))
         });
         Ok(Sketch::new(words.collect::<Result<_>>()?))
     }
@@ -257,7 +259,7 @@ impl<'a> Search<'a> {
         let offset = start.saturating_add(at * tensor.dtype.storage_unit().1);
         self.source.read_at(offset, bytes).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => RepoError::Changed(self.path.to_owned()),
-            _ => RepoError::io("cannot read", self.path)(error),
+            _ => cannot_read(error, self.path),
         })
     }
 
@@ -366,11 +368,10 @@ impl<'a> Search<'a> {
     /// The signatures of all rows of the new tensor.
     fn own_signatures(&self, tensor: &TensorView, words: u64) -> Result<Vec<Signature>> {
         let unit = tensor.dtype.storage_unit().1 as usize;
-        let mut bytes = [0; RUN * 8];
-        let bytes = &mut bytes[..RUN * unit];
+        let mut bytes = vec![0; RUN * unit];
         (0..units(tensor) / words)
             .map(|row| {
-                self.read_own(tensor, row * words + run_start(words), bytes)?;
+                self.read_own(tensor, row * words + run_start(words), &mut bytes)?;
                 let mut words = bytes.chunks_exact(unit).map(|word| coarse(tensor.dtype, word));
                 Ok(std::array::from_fn(|_| words.next().unwrap_or(0)))
             })
@@ -421,7 +422,7 @@ fn is_transpose(earlier: &Earlier, old: &TensorView, new: &TensorView) -> bool {
 
 /// Rows and columns of a matrix.
 fn matrix(tensor: &TensorView) -> Option<(u64, u64)> {
-    match tensor.shape[..] {
+    match tensor.stored_shape()[..] {
         [rows, columns] if rows > 0 && columns > 0 => Some((rows, columns)),
         _ => None,
     }
@@ -430,7 +431,8 @@ fn matrix(tensor: &TensorView) -> Option<(u64, u64)> {
 /// Words of the rows by which a tensor is taken apart: its last dimension, or all but the first where that is short (as in
 /// convolutions); `None` where it has none or they are too short.
 fn row_words(tensor: &TensorView) -> Option<u64> {
-    let (first, others) = tensor.shape.split_first()?;
+    let shape = tensor.stored_shape();
+    let (first, others) = shape.split_first()?;
     let last = *others.last()?;
     let words = if last >= RUN as u64 { last } else { units(tensor) / (*first).max(1) };
     (words >= RUN as u64 && tensor.dtype.storage_unit().0 == 1).then_some(words)
@@ -439,6 +441,14 @@ fn row_words(tensor: &TensorView) -> Option<u64> {
 /// The number of storage units of a tensor: elements, but for packed types.
 fn units(tensor: &TensorView) -> u64 {
     tensor.byte_len().unwrap_or(0) / tensor.dtype.storage_unit().1
+}
+
+/// Whether a segment can be read in any order at no more cost than in its own: not from a compressed run that is too large to be
+/// held.
+fn in_any_order(layout: &Layout, segment: usize) -> bool {
+    let run = layout.compressed.iter().find(|run| run.segments().contains(&segment));
+    let segments = run.and_then(|run| layout.segments.get(run.segments())).unwrap_or_default();
+    segments.iter().map(|segment| segment.len).sum::<u64>() <= HELD
 }
 
 /// How many bytes two names have in common at their ends.

@@ -93,7 +93,7 @@ impl Prediction {
 /// For each segment of a new file, what predicts it.
 pub(crate) struct BasePlan {
     segments: Vec<Option<Prediction>>,
-    /// For each segment that is one tensor, its type and shape.
+    /// For each segment that is one tensor, its type and the shape in which it is stored.
     tensors: Vec<Option<(DType, Vec<u64>)>>,
 }
 
@@ -119,7 +119,7 @@ impl BasePlan {
     ) -> Result<Self> {
         let mut plan = Self::none(layout.segments.len());
         for tensor in whole_tensors(layout) {
-            plan.tensors[tensor.segment] = Some((tensor.dtype, tensor.shape.clone()));
+            plan.tensors[tensor.segment] = Some((tensor.dtype, tensor.stored_shape()));
         }
         let named = name::find(layout, earlier);
         for (segment, found) in &named.found {

@@ -67,7 +67,10 @@ impl<'a> NameIndex<'a> {
 
     fn find(&self, tensor: &TensorView, is_exact: bool) -> Option<Earlier> {
         let earlier = &self.manifest.tensors[*self.by_name.get(tensor.name.as_str())?];
-        let fits = earlier.dtype == tensor.dtype && shapes_fit(tensor.dtype, &earlier.shape, &tensor.shape, is_exact);
+        let (old, new) = (earlier.stored_shape(), tensor.stored_shape());
+        // A square matrix looks alike in both orders.
+        let is_same_order = earlier.strides.is_some() == tensor.strides.is_some();
+        let fits = is_same_order && earlier.dtype == tensor.dtype && shapes_fit(tensor.dtype, &old, &new, is_exact);
         fits.then(|| Earlier { manifest: Arc::clone(self.manifest), segment: earlier.segment })
     }
 }
