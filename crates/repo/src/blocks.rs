@@ -1,5 +1,6 @@
 //! Reading entries back: locate, read, follow the chain of bases, decode, and check against the id.
 
+use rayon::prelude::*;
 use shard_codecs::kernel::sha256_pair;
 use shard_codecs::{BlockHeader, Decoder};
 use shard_core::base::BaseError;
@@ -362,6 +363,34 @@ fn base_error(reference: &BaseRef, error: BaseError<RepoError>) -> RepoError {
         }
         BaseError::Fetch(error) => error,
     }
+}
+
+/// Blocks that are decoded side by side, for each core, before they are handed on.
+const BATCH: usize = 2;
+
+/// Decodes blocks on all cores, a batch at a time, and hands them on in order: the block's index, and its bytes.
+pub(crate) fn read_in_order(
+    source: &dyn EntrySource,
+    ids: &[Digest],
+    each: &mut dyn FnMut(usize, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let batch = BATCH * rayon::current_num_threads().clamp(1, 8);
+    for (number, ids) in ids.chunks(batch).enumerate() {
+        let blocks: Vec<Vec<u8>> = ids
+            .par_iter()
+            .map_init(
+                || BlockReader::new(source),
+                |reader, id| {
+                    let mut out = Vec::new();
+                    reader.read(&block_key(*id), &mut out).map(|()| out)
+                },
+            )
+            .collect::<Result<_>>()?;
+        for (index, block) in blocks.iter().enumerate() {
+            each(number * batch + index, block)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

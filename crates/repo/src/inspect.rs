@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use shard_core::{DType, Digest, Progress};
 use shard_formats::FileSource;
-use shard_manifest::{BlockStorage, ContentManifest, StorageManifest};
+use shard_manifest::{BlockStorage, ContentManifest, PlacedBlock, StorageManifest};
 use shard_store::{EntryKey, EntryKind, EntrySource, PackId};
 
-use crate::blocks::{BlockReader, block_key};
+use crate::blocks::{BlockReader, block_key, read_in_order};
 use crate::error::{RepoError, Result};
+use crate::numeric::{Summary, TensorSums};
 use crate::repository::Repository;
-use crate::snapshot::manifest_of;
+use crate::snapshot::{manifest_and_summaries, manifest_of};
 use shard_core::limits::Cut;
 
 /// A block of a file, as `chunk` shows it.
@@ -63,6 +64,31 @@ pub fn read_manifest(path: &Path, cut: Cut, progress: &dyn Progress) -> Result<(
     Ok((manifest, parsed.note.map(|note| note.to_string())))
 }
 
+/// What [`describe`] says of a file.
+#[derive(Debug)]
+pub struct Description {
+    /// Its content manifest.
+    pub manifest: ContentManifest,
+    /// What the values of each tensor are like, in the manifest's order; `None` for types whose elements have no value of their
+    /// own, and for some views where very many share bytes.
+    pub summaries: Vec<Option<Summary>>,
+    /// Why a file that looked like a model is treated as opaque bytes.
+    pub note: Option<String>,
+}
+
+/// The content manifest of a file, without storing anything, and what the values of its tensors are like; the file is read once.
+///
+/// # Errors
+/// What cannot be read.
+pub fn describe(path: &Path, cut: Cut, progress: &dyn Progress) -> Result<Description> {
+    let source = FileSource::open(path).map_err(RepoError::io("cannot open", path))?;
+    let parsed = shard_formats::parse(&source).map_err(RepoError::io("cannot read", path))?;
+    progress.begin("reading", Some(shard_formats::Source::len(&source)));
+    let (manifest, summaries) = manifest_and_summaries(&source, path, &parsed.layout, cut, progress)?;
+    progress.finish();
+    Ok(Description { manifest, summaries, note: parsed.note.map(|note| note.to_string()) })
+}
+
 /// Cuts a file without storing anything, and says which blocks `known` has.
 ///
 /// # Errors
@@ -96,6 +122,27 @@ pub fn chunk(path: &Path, cut: Cut, known: Option<&Repository>, progress: &dyn P
 }
 
 impl Repository {
+    /// What the values of the tensors of a stored file are like, as in [`Description::summaries`]. Its blocks are decoded.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub fn summaries(&self, manifest: &ContentManifest, progress: &dyn Progress) -> Result<Vec<Option<Summary>>> {
+        let store = self.store();
+        let of_tensors: Vec<PlacedBlock> = manifest.blocks().filter(|block| block.dtype.is_some()).collect();
+        progress.begin("reading", Some(of_tensors.iter().map(|block| u64::from(block.span.len)).sum()));
+        let mut sums = TensorSums::new(&manifest.tensors);
+        let ids: Vec<Digest> = of_tensors.iter().map(|block| block.span.id).collect();
+        read_in_order(store, &ids, &mut |index, bytes| {
+            if let Some(block) = of_tensors.get(index) {
+                sums.update(block.segment, block.segment_offset, bytes);
+            }
+            progress.advance(bytes.len() as u64);
+            Ok(())
+        })?;
+        progress.finish();
+        Ok(sums.finish())
+    }
+
     /// How the blocks of a content manifest are stored now.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use shard_store::{EntryKey, EntryKind, EntrySink};
 use crate::base_chain::ChainLimits;
 use crate::blocks::{BlockReader, block_key};
 use crate::error::{RepoError, Result};
+use crate::numeric::{Summary, TensorSums};
 use crate::parent::{BasePlan, Sketches};
 
 mod bases;
@@ -420,7 +421,22 @@ pub(crate) fn manifest_of(
     cut: Cut,
     progress: &dyn Progress,
 ) -> Result<ContentManifest> {
-    repeatable(layout, |layout| hash_and_cut(source, path, layout, cut, progress))
+    repeatable(layout, |layout| hash_and_cut(source, path, layout, cut, None, progress))
+}
+
+/// The same, and what the values of each tensor are like.
+pub(crate) fn manifest_and_summaries(
+    source: &dyn Source,
+    path: &Path,
+    layout: &Layout,
+    cut: Cut,
+    progress: &dyn Progress,
+) -> Result<(ContentManifest, Vec<Option<Summary>>)> {
+    repeatable(layout, |layout| {
+        let mut sums = TensorSums::new(&layout.tensors);
+        let manifest = hash_and_cut(source, path, layout, cut, Some(&mut sums), progress)?;
+        Ok((manifest, sums.finish()))
+    })
 }
 
 fn hash_and_cut(
@@ -428,6 +444,7 @@ fn hash_and_cut(
     path: &Path,
     layout: &Layout,
     cut: Cut,
+    mut sums: Option<&mut TensorSums>,
     progress: &dyn Progress,
 ) -> Result<ContentManifest> {
     let expanded = Expanded::new(source, layout);
@@ -437,7 +454,13 @@ fn hash_and_cut(
     let mut slot = Slot::default();
     while let Some(at) = cutter.next(&mut slot.data).map_err(|error| cannot_read(error, path))? {
         slot.segment = at.segment;
-        let (id, hashed) = rayon::join(|| sha256(&slot.data), || file_hash.update(&slot.data));
+        let data = &slot.data;
+        let mut sum = || {
+            if let Some(sums) = &mut sums {
+                sums.update(at.segment, at.offset, data);
+            }
+        };
+        let ((id, ()), hashed) = rayon::join(|| rayon::join(|| sha256(data), &mut sum), || file_hash.update(data));
         hashed?;
         builder.take(&slot, Encoded { id, new: None })?;
         progress.advance(slot.data.len() as u64);

@@ -10,14 +10,11 @@ use shard_core::{Digest, Progress, Sha256};
 use shard_manifest::ContentManifest;
 use shard_store::{EntryKey, EntryKind, EntrySource, StoreError, Target};
 
-use crate::blocks::{BlockReader, block_key};
+use crate::blocks::{BlockReader, block_key, read_in_order};
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
 use crate::repository::Repository;
 use crate::restore::file_bytes;
-
-/// Blocks that are decoded side by side, for each core, before the file's hash takes them in.
-const BATCH: usize = 2;
 
 /// What `verify` looked at and found.
 #[derive(Debug, Clone, Default)]
@@ -274,26 +271,13 @@ fn hash_file(source: &dyn EntrySource, manifest: &ContentManifest, progress: &dy
     let spans: Vec<Digest> = manifest.blocks().map(|block| block.span.id).collect();
     let mut hash = Sha256::new();
     let mut bytes = file_bytes(manifest);
-    let batch = BATCH * rayon::current_num_threads().clamp(1, 8);
-    for ids in spans.chunks(batch) {
-        let blocks: Vec<Vec<u8>> = ids
-            .par_iter()
-            .map_init(
-                || BlockReader::new(source),
-                |reader, id| {
-                    let mut out = Vec::new();
-                    reader.read(&block_key(*id), &mut out).map(|()| out)
-                },
-            )
-            .collect::<Result<_>>()?;
-        for block in &blocks {
-            bytes.push::<RepoError>(block, &mut |part| {
-                hash.update(part);
-                Ok(())
-            })?;
-            progress.advance(block.len() as u64);
-        }
-    }
+    read_in_order(source, &spans, &mut |_, block| {
+        progress.advance(block.len() as u64);
+        bytes.push::<RepoError>(block, &mut |part| {
+            hash.update(part);
+            Ok(())
+        })
+    })?;
     Ok(hash.finish())
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use shard_core::Digest;
 use shard_manifest::{ContentManifest, RunRecord};
+use shard_repo::Summary;
 
 use super::placed;
 use crate::Context;
@@ -22,6 +23,8 @@ pub(super) struct View<'a> {
     /// Why it is kept as opaque bytes.
     pub(super) note: Option<String>,
     pub(super) record: Option<RunRecord>,
+    /// What the values of each tensor are like, where they were looked at.
+    pub(super) summaries: Option<Vec<Option<Summary>>>,
 }
 
 /// Bytes and blocks that hold no tensor data.
@@ -72,9 +75,64 @@ pub(super) fn to_text(view: &View<'_>, context: &Context) -> String {
     let mut text = header(view, context);
     if !view.manifest.tensors.is_empty() {
         text.push('\n');
-        text.push_str(&tensors_text(view.manifest, context));
+        text.push_str(&match &view.summaries {
+            Some(summaries) => values_text(view.manifest, summaries, context),
+            None => tensors_text(view.manifest, context),
+        });
     }
     text
+}
+
+/// The table of a file's tensors with what their values are like.
+fn values_text(manifest: &ContentManifest, summaries: &[Option<Summary>], context: &Context) -> String {
+    let columns = ["tensor", "dtype", "shape", ">bytes", ">zeros", ">min", ">max", ">mean", ">std", ">nan", ">inf"];
+    let mut table = Table::new(&columns);
+    for (tensor, summary) in manifest.tensors.iter().zip(summaries) {
+        let mut row: Vec<Cell> = vec![
+            tensor.name.as_str().into(),
+            tensor.dtype.name().into(),
+            shape(&tensor.shape).into(),
+            tensor.byte_len().map(human).unwrap_or_default().into(),
+        ];
+        if let Some(summary) = summary {
+            let number = |value: Option<f64>| value.map(significant).unwrap_or_default();
+            let odd = |count: u64| match count {
+                0 => Cell::new("0", Style::Dim),
+                count => Cell::new(count.to_string(), Style::Red),
+            };
+            row.push(percent(summary.sparsity()).into());
+            row.extend([summary.min, summary.max, summary.mean, summary.std].map(|value| number(value).into()));
+            row.extend([odd(summary.nan), odd(summary.infinite)]);
+        }
+        table.row(row);
+    }
+    context.ui.table(&table)
+}
+
+/// A share, short.
+fn percent(share: f64) -> String {
+    match share {
+        0.0 => "0%".to_owned(),
+        share if share < 0.0005 => "<0.1%".to_owned(),
+        share => format!("{:.1}%", 100.0 * share),
+    }
+}
+
+/// A number to four significant digits.
+fn significant(value: f64) -> String {
+    let magnitude = value.abs();
+    if value == 0.0 {
+        "0".to_owned()
+    } else if (1e-3..1e5).contains(&magnitude) {
+        let whole = magnitude.log10().floor() as i32 + 1;
+        let text = format!("{value:.*}", (4 - whole).max(0) as usize);
+        match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            false => text,
+        }
+    } else {
+        format!("{value:.3e}")
+    }
 }
 
 /// The table of a file's tensors.
@@ -112,6 +170,52 @@ pub(super) fn to_json(view: &View<'_>) -> Value {
         "record": view.record.as_ref().map(json::record),
         "blocks": view.manifest.blocks().count(),
         "outside_of_tensors": {"bytes": bytes, "blocks": blocks},
-        "tensors": tensors_json(view.manifest),
+        "tensors": match &view.summaries {
+            None => tensors_json(view.manifest),
+            Some(summaries) => {
+                let tensors = view.manifest.tensors.iter().zip(summaries);
+                tensors.map(|(tensor, summary)| with_values(placed(view.manifest, tensor), summary.as_ref())).collect()
+            }
+        },
     })
+}
+
+/// A tensor's geometry and what its values are like, `null` where they are not known.
+fn with_values(mut tensor: Value, summary: Option<&Summary>) -> Value {
+    tensor["values"] = summary.map_or(Value::Null, |summary| {
+        json!({
+            "count": summary.values,
+            "zeros": summary.zeros,
+            "sparsity": summary.sparsity(),
+            "nan": summary.nan,
+            "inf": summary.infinite,
+            "min": summary.min,
+            "max": summary.max,
+            "mean": summary.mean,
+            "std": summary.std,
+        })
+    });
+    tensor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_four_digits() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.5, "-0.5"),
+            (0.012_345_6, "0.01235"),
+            (12_345.6, "12346"),
+            (100.0, "100"),
+            (1.0, "1"),
+            (123_456.0, "1.235e5"),
+            (-0.000_123, "-1.230e-4"),
+        ] {
+            assert_eq!(significant(value), text);
+        }
+        assert_eq!([percent(0.0), percent(0.0001), percent(0.25)], ["0%", "<0.1%", "25.0%"]);
+    }
 }

@@ -10,7 +10,7 @@ use shard_core::limits::Cut;
 use shard_history::{FileEntry, Revision, RevisionSpec};
 use shard_manifest::RunRecord;
 use shard_manifest::joined::join;
-use shard_repo::{Archive, LogEntry, RepoError, Repository, read_manifest};
+use shard_repo::{Archive, Description, LogEntry, RepoError, Repository, describe, read_manifest};
 
 use crate::Context;
 use crate::commands::{log, unpack};
@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// The tensors of every changed file of a revision
     #[arg(long)]
     tensors: bool,
+    /// Leave out what the values of a file's tensors are like: nothing stored is decoded
+    #[arg(long)]
+    no_values: bool,
 }
 
 /// What the user means.
@@ -164,14 +167,24 @@ fn stored_file(
     if args.manifest {
         return print_joined(&manifest, &record.unwrap_or_else(|| RunRecord::new(path)), context);
     }
-    let view =
-        file::View { label: args.object.clone(), manifest: &manifest, id: Some(entry.manifest), note: None, record };
+    let mut view = file::View {
+        label: args.object.clone(),
+        manifest: &manifest,
+        id: Some(entry.manifest),
+        note: None,
+        record,
+        summaries: None,
+    };
     if args.storage {
         let (_, stored) = repository.storage(entry.manifest)?;
         return match context.ui.json {
             true => context.ui.print_json(&storage::to_json(&view, &stored)),
             false => context.ui.print(&storage::to_text(&view, &stored, context)),
         };
+    }
+    if !args.no_values {
+        let progress = context.ui.progress();
+        view.summaries = Some(repository.summaries(&manifest, progress.as_ref())?);
     }
     print_view(&view, context)
 }
@@ -188,13 +201,20 @@ fn disk_file(path: &Path, args: &Args, repository: Option<&Repository>, context:
     }
     let progress = context.ui.progress();
     let cut = repository.map_or(Cut::V1, Repository::cut);
-    let (manifest, note) = read_manifest(path, cut, progress.as_ref())?;
+    let (manifest, note, summaries) = if args.manifest || args.no_values {
+        let (manifest, note) = read_manifest(path, cut, progress.as_ref())?;
+        (manifest, note, None)
+    } else {
+        let Description { manifest, summaries, note } = describe(path, cut, progress.as_ref())?;
+        (manifest, note, Some(summaries))
+    };
     drop(progress);
     if args.manifest {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         return print_joined(&manifest, &RunRecord::new(name), context);
     }
-    let view = file::View { label: path.display().to_string(), manifest: &manifest, id: None, note, record: None };
+    let label = path.display().to_string();
+    let view = file::View { label, manifest: &manifest, id: None, note, record: None, summaries };
     print_view(&view, context)
 }
 

@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(coarse(DType::I8, &[0xff]), 0x3f);
         for dtype in DType::ALL {
             let unit = dtype.storage_unit().1 as usize;
-            let _ = coarse(*dtype, &[0xa5; 8][..unit]);
+            let _ = coarse(*dtype, &vec![0xa5; unit]);
         }
         assert_ne!(coarse(DType::I64, &5i64.to_le_bytes()), coarse(DType::I64, &6i64.to_le_bytes()));
     }

@@ -3,7 +3,9 @@
 //! Sums are taken block by block in a fixed order, so the same pair gives the same bits on every machine.
 
 use half::{bf16, f16};
-use shard_core::{DType, FloatFormat};
+use shard_core::DType;
+
+use super::float8::small_float;
 
 /// Sums over words of two versions of a tensor; mergeable.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -84,23 +86,18 @@ impl ChangeSums {
     }
 }
 
-/// Whether the words of a type are numbers on their own.
-pub(crate) fn is_valued(dtype: DType) -> bool {
-    dtype.float().is_some() || dtype.storage_unit().0 == 1
-}
-
 /// The sums over two equally long runs of whole words, little-endian.
 pub(crate) fn compare(dtype: DType, old: &[u8], new: &[u8]) -> ChangeSums {
     match dtype {
         DType::BF16 => words(old, new, |w: [u8; 2]| f64::from(bf16::from_le_bytes(w)), steps16),
-        DType::F16 => words(old, new, |w: [u8; 2]| f64::from(f16::from_le_bytes(w)), steps16),
+        DType::F16 | DType::C32 => words(old, new, |w: [u8; 2]| f64::from(f16::from_le_bytes(w)), steps16),
         DType::F32 | DType::C64 => words(
             old,
             new,
             |w: [u8; 4]| f64::from(f32::from_le_bytes(w)),
             |a, b| ordered32(a).abs_diff(ordered32(b)).into(),
         ),
-        DType::F64 => words(old, new, f64::from_le_bytes, |a, b| ordered64(a).abs_diff(ordered64(b))),
+        DType::F64 | DType::C128 => words(old, new, f64::from_le_bytes, |a, b| ordered64(a).abs_diff(ordered64(b))),
         DType::U16 => words(
             old,
             new,
@@ -207,36 +204,9 @@ fn ordered64(word: [u8; 8]) -> i64 {
     bits ^ ((bits >> 63) & i64::MAX)
 }
 
-/// The value of an 8-bit float. OCP 8-bit floating point specification (OFP8), revision 1.0; the FNUZ variants have a bias
-/// one larger, a single NaN (0x80) and no infinities; E8M0 is a power of two (OCP MX, revision 1.0).
-fn small_float(dtype: DType, format: FloatFormat, bits: u8) -> f64 {
-    let fnuz = matches!(dtype, DType::F8E4M3Fnuz | DType::F8E5M2Fnuz);
-    if dtype == DType::F8E8M0 {
-        return if bits == 0xff { f64::NAN } else { 2f64.powi(i32::from(bits) - 127) };
-    }
-    if fnuz && bits == 0x80 {
-        return f64::NAN;
-    }
-    let magnitude = bits & 0x7f;
-    let exponent = i32::from(magnitude >> format.mantissa);
-    let fraction = f64::from(magnitude & ((1 << format.mantissa) - 1)) / f64::from(1u32 << format.mantissa);
-    let sign = if bits & 0x80 == 0 { 1.0 } else { -1.0 };
-    if dtype == DType::F8E4M3 && magnitude == 0x7f {
-        return f64::NAN;
-    }
-    if dtype == DType::F8E5M2 && exponent == 31 {
-        return if fraction == 0.0 { sign * f64::INFINITY } else { f64::NAN };
-    }
-    let bias = (1 << (format.exponent - 1)) - i32::from(!fnuz);
-    if exponent == 0 {
-        sign * fraction * 2f64.powi(1 - bias)
-    } else {
-        sign * (1.0 + fraction) * 2f64.powi(exponent - bias)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::is_valued;
     use super::*;
 
     fn bf16s(values: &[f32]) -> Vec<u8> {
@@ -271,19 +241,6 @@ mod tests {
         let stats = compare(DType::BF16, &old, &new).finish(true);
         assert_eq!((stats.changed, stats.not_finite), (1, 2));
         assert_eq!(stats.relative, Some(0.0));
-    }
-
-    #[test]
-    fn eight_bit_floats_have_the_values_of_their_specifications() {
-        let value = |dtype: DType, bits| small_float(dtype, dtype.float().unwrap(), bits);
-        assert_eq!(value(DType::F8E4M3, 0x7e), 448.0);
-        assert_eq!(value(DType::F8E4M3, 0x01), 2f64.powi(-9));
-        assert!(value(DType::F8E4M3, 0xff).is_nan());
-        assert_eq!(value(DType::F8E5M2, 0x7b), 57344.0);
-        assert_eq!(value(DType::F8E5M2, 0xfc), f64::NEG_INFINITY);
-        assert_eq!(value(DType::F8E4M3Fnuz, 0x7f), 240.0);
-        assert_eq!(value(DType::F8E5M2Fnuz, 0x7f), 57344.0);
-        assert_eq!(value(DType::F8E8M0, 127), 1.0);
     }
 
     #[test]

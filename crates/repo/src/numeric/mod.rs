@@ -1,0 +1,19 @@
+//! Tensors as numbers: what changed between two, and what the values of one are like.
+
+mod change;
+mod float8;
+mod summary;
+mod tensors;
+mod values;
+
+use shard_core::DType;
+
+pub use change::ChangeStats;
+pub(crate) use change::{ChangeSums, compare};
+pub use summary::Summary;
+pub(crate) use tensors::TensorSums;
+
+/// Whether the words of a type are numbers on their own.
+pub(crate) fn is_valued(dtype: DType) -> bool {
+    dtype.float().is_some() || dtype.storage_unit().0 == 1
+}
