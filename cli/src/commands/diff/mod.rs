@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// A row a tensor, however many there are
     #[arg(long)]
     by_tensor: bool,
+    /// Only the map of names: what each tensor of both sides is called on either
+    #[arg(long, conflicts_with_all = ["stat", "by_layer", "by_tensor"])]
+    names: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -97,7 +100,9 @@ fn to_text(compared: &[(Pair, Comparison)], others: &[FileChange], args: &Args, 
         }
         let title = format!("{} -> {}", pair.old.label, pair.new.label);
         text.push_str(&format!("{}\n", ui.paint(&title, Style::Bold)));
-        if !args.stat {
+        if args.names {
+            text.push_str(&context.ui.table(&rows::name_map(&comparison.tensors)));
+        } else if !args.stat {
             text.push_str(&rows::table(&comparison.tensors, args, context));
         }
         text.push_str(&summary(comparison));
@@ -157,7 +162,9 @@ fn to_json(compared: &[(Pair, Comparison)], others: &[FileChange], differs: bool
             "total": comparison.tensors.len(),
             "counts": counts,
         });
-        if !args.stat {
+        if args.names {
+            model["names"] = rows::name_map_json(&comparison.tensors);
+        } else if !args.stat {
             model["tensors"] = rows::selected(&comparison.tensors, args).into_iter().map(rows::tensor_json).collect();
             model["layers"] = rows::layers_json(&comparison.tensors, args);
         }

@@ -76,6 +76,35 @@ fn tensor_table(rows: &[&TensorDiff]) -> Table {
     table
 }
 
+/// Tensors that both sides have, as (old name, new name, whether their content is equal).
+fn names(tensors: &[TensorDiff]) -> impl Iterator<Item = (&str, &str, bool)> {
+    tensors.iter().filter(|tensor| tensor.old.is_some() && tensor.new.is_some()).map(|tensor| {
+        let old = tensor.old_name.as_ref().unwrap_or(&tensor.name);
+        (old.as_str(), tensor.name.as_str(), matches!(tensor.state, State::Equal | State::Renamed))
+    })
+}
+
+/// What each tensor is called on either side.
+pub(super) fn name_map(tensors: &[TensorDiff]) -> Table {
+    let mut table = Table::new(&["old", "new", "matched by"]);
+    for (old, new, is_equal) in names(tensors) {
+        let by = match (old == new, is_equal) {
+            (true, true) => Cell::new("name and content", Style::Dim),
+            (true, false) => Cell::new("name", Style::Yellow),
+            (false, true) => Cell::new("content", Style::Cyan),
+            (false, false) => Cell::new("similar content", Style::Yellow),
+        };
+        table.row(vec![old.into(), new.into(), by]);
+    }
+    table
+}
+
+/// The same for JSON.
+pub(super) fn name_map_json(tensors: &[TensorDiff]) -> Value {
+    let map = names(tensors).map(|(old, new, is_equal)| json!({"old": old, "new": new, "equal": is_equal}));
+    map.collect()
+}
+
 /// A property of both sides: once where it is the same.
 fn both(tensor: &TensorDiff, of: impl Fn(&(DType, Vec<u64>)) -> String) -> String {
     match (tensor.old.as_ref().map(&of), tensor.new.as_ref().map(&of)) {

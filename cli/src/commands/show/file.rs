@@ -8,7 +8,7 @@ use shard_repo::Summary;
 use super::placed;
 use crate::Context;
 use crate::report::json;
-use crate::report::size::{count, human};
+use crate::report::size::{count, human, percent, significant};
 use crate::report::style::Style;
 use crate::report::table::{Cell, Table};
 use crate::report::text::{shape, visible};
@@ -109,32 +109,6 @@ fn values_text(manifest: &ContentManifest, summaries: &[Option<Summary>], contex
     context.ui.table(&table)
 }
 
-/// A share, short.
-fn percent(share: f64) -> String {
-    match share {
-        0.0 => "0%".to_owned(),
-        share if share < 0.0005 => "<0.1%".to_owned(),
-        share => format!("{:.1}%", 100.0 * share),
-    }
-}
-
-/// A number to four significant digits.
-fn significant(value: f64) -> String {
-    let magnitude = value.abs();
-    if value == 0.0 {
-        "0".to_owned()
-    } else if (1e-3..1e5).contains(&magnitude) {
-        let whole = magnitude.log10().floor() as i32 + 1;
-        let text = format!("{value:.*}", (4 - whole).max(0) as usize);
-        match text.contains('.') {
-            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-            false => text,
-        }
-    } else {
-        format!("{value:.3e}")
-    }
-}
-
 /// The table of a file's tensors.
 pub(super) fn tensors_text(manifest: &ContentManifest, context: &Context) -> String {
     let mut table = Table::new(&["tensor", "dtype", "shape", ">bytes", ">blocks"]);
@@ -196,26 +170,4 @@ fn with_values(mut tensor: Value, summary: Option<&Summary>) -> Value {
         })
     });
     tensor
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_four_digits() {
-        for (value, text) in [
-            (0.0, "0"),
-            (-0.5, "-0.5"),
-            (0.012_345_6, "0.01235"),
-            (12_345.6, "12346"),
-            (100.0, "100"),
-            (1.0, "1"),
-            (123_456.0, "1.235e5"),
-            (-0.000_123, "-1.230e-4"),
-        ] {
-            assert_eq!(significant(value), text);
-        }
-        assert_eq!([percent(0.0), percent(0.0001), percent(0.25)], ["0%", "<0.1%", "25.0%"]);
-    }
 }

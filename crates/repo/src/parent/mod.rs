@@ -22,7 +22,7 @@ use shard_store::EntrySource;
 
 use crate::error::Result;
 
-pub(crate) use sketch::Sketches;
+pub(crate) use sketch::{Sketch, Sketches};
 
 /// Most earlier files that are looked at for one new file.
 pub(crate) const MAX_CANDIDATES: usize = 32;

@@ -60,7 +60,7 @@ pub(super) fn coarse(dtype: DType, unit: &[u8]) -> u16 {
 
 /// Words of a tensor, coarse.
 #[derive(Debug)]
-pub(super) struct Sketch {
+pub(crate) struct Sketch {
     words: Vec<u16>,
     sorted: Vec<u16>,
 }
@@ -73,7 +73,7 @@ impl Sketch {
     }
 
     /// The sketch of a block.
-    pub(super) fn of_block(dtype: DType, block: &[u8]) -> Self {
+    pub(crate) fn of_block(dtype: DType, block: &[u8]) -> Self {
         let unit = dtype.storage_unit().1 as usize;
         let words = places((block.len() / unit) as u64).filter_map(|place| {
             let at = place as usize * unit;
@@ -82,7 +82,7 @@ impl Sketch {
         Self::new(words.collect())
     }
 
-    pub(super) fn agreement(&self, other: &Self) -> Agreement {
+    pub(crate) fn agreement(&self, other: &Self) -> Agreement {
         let words = self.words.len();
         if words == 0 || words != other.words.len() {
             return Agreement { equal: 0, words: 1, chance: 1.0 };
@@ -107,9 +107,9 @@ impl Sketch {
 
 /// By how much two sketches agree.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Agreement {
+pub(crate) struct Agreement {
     /// Words that are equal.
-    pub(super) equal: usize,
+    pub(crate) equal: usize,
     words: usize,
     /// The share that would be equal by chance: if the words of each stood in any order.
     chance: f64,
@@ -123,7 +123,7 @@ impl Agreement {
     }
 
     /// Whether it is no chance: by Bernstein's inequality, for words that are drawn independently.
-    pub(super) fn is_related(self) -> bool {
+    pub(crate) fn is_related(self) -> bool {
         let beyond = self.equal as f64 / self.words as f64 - self.chance;
         let spread = self.chance * (1.0 - self.chance) + beyond / 3.0;
         self.beyond_chance() >= LEAST && self.words as f64 * beyond * beyond >= 2.0 * NATS * spread

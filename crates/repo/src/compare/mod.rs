@@ -1,5 +1,7 @@
 //! Tensor by tensor comparison of two models, wherever they are kept.
 
+mod moved;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,7 +47,7 @@ pub struct Side {
 pub struct TensorDiff {
     /// The name, on the new side where it has one.
     pub name: String,
-    /// The name on the old side, where it is another.
+    /// The name on the old side, where it is another: its content is the same (renamed), or alike (value).
     pub old_name: Option<String>,
     /// What happened to it.
     pub state: TensorChange,
@@ -136,7 +138,8 @@ pub fn compare_sides(old: &Side, new: &Side, progress: &dyn Progress) -> Result<
     let infos = |tensors: &[(&Part, &TensorView)]| -> Result<Vec<TensorInfo>> {
         tensors.par_iter().map(|(part, tensor)| tensor_info(part, tensor)).collect()
     };
-    let pairs = diff_tensors(&infos(&old_tensors)?, &infos(&new_tensors)?);
+    let mut pairs = diff_tensors(&infos(&old_tensors)?, &infos(&new_tensors)?);
+    moved::join(&mut pairs, &old_tensors, &new_tensors)?;
     let to_read = pairs.iter().filter(|pair| pair.change == TensorChange::Value);
     let bytes = to_read.filter_map(|pair| new_tensors.get(pair.new?)?.1.byte_len()).sum();
     progress.begin("comparing", Some(bytes));
@@ -145,7 +148,10 @@ pub fn compare_sides(old: &Side, new: &Side, progress: &dyn Progress) -> Result<
         let old = pair.old.and_then(|index| old_tensors.get(index).copied());
         let new = pair.new.and_then(|index| new_tensors.get(index).copied());
         let stats = match (pair.change, old, new) {
-            (TensorChange::Value, Some(old), Some(new)) => Some(change_stats(old, new, progress)?),
+            // Elements in another order cannot be compared one by one as they lie.
+            (TensorChange::Value, Some(old), Some(new)) if old.1.strides == new.1.strides => {
+                Some(change_stats(old, new, progress)?)
+            }
             _ => None,
         };
         let geometry = |side: Option<(&Part, &TensorView)>| side.map(|(_, t)| (t.dtype, t.shape.clone()));
