@@ -1,7 +1,11 @@
 //! A layout, put together from where the tensors of a file lie.
 //!
 //! A tensor that shares no byte with another has a segment of its own, so that it is cut as it would be in any other file.
-//! Tensors that share bytes (tied weights, views of one storage) share a segment. All else is opaque.
+//! Tensors that share bytes (tied weights, views of one storage) share a segment. All else is opaque; a long run of it that
+//! begins something (a member of an archive) has a segment of its own too, so that its chunks are those that it has anywhere.
+
+use std::iter::Peekable;
+use std::vec;
 
 use shard_core::limits::MAX_NAME;
 use shard_core::{CompressedRun, Compression, DType, Layout, Segment, TensorView};
@@ -14,6 +18,10 @@ pub(crate) const MAX_TENSORS: usize = MAX_ENTRIES;
 
 /// Most dimensions of a tensor: what NumPy and PyTorch allow.
 pub(crate) const MAX_RANK: usize = 64;
+
+/// Shortest run of opaque bytes that has a segment of its own, in bytes: a chunk of their own is worth its record only where
+/// there is something to find again.
+pub(crate) const OWN_SEGMENT: u64 = 64 << 10;
 
 /// A tensor and where it lies.
 #[derive(Debug, Clone)]
@@ -48,6 +56,8 @@ struct Placed {
 pub(crate) struct Assembler {
     tensors: Vec<Located>,
     compressed: Vec<CompressedPart>,
+    /// Where opaque bytes are parted, in bytes from the start of the file.
+    parted: Vec<u64>,
     too_many: bool,
 }
 
@@ -65,11 +75,24 @@ impl Assembler {
         }
     }
 
-    /// Adds the tensors of a file that lies in this one from `start` on, with `prefix` before their names. What that file holds
-    /// compressed stays opaque.
+    /// Says that `len` opaque bytes from `start` on belong together: where no tensor has them, they have a segment of their own
+    /// unless they are fewer than [`OWN_SEGMENT`].
+    pub(crate) fn add_opaque(&mut self, start: u64, len: u64) {
+        if len >= OWN_SEGMENT {
+            self.parted.extend([start, start.saturating_add(len)]);
+        }
+    }
+
+    /// Adds the tensors and the long opaque segments of a file that lies in this one from `start` on, with `prefix` before the
+    /// tensors' names. What that file holds compressed stays opaque.
     pub(crate) fn add_layout(&mut self, start: u64, prefix: &str, layout: &Layout) {
         let plain = layout.without_compressed();
         let starts = plain.segment_offsets();
+        for (segment, offset) in plain.segments.iter().zip(&starts) {
+            if segment.dtype.is_none() {
+                self.add_opaque(start.saturating_add(*offset), segment.len);
+            }
+        }
         for tensor in plain.tensors {
             let Some(segment) = starts.get(tensor.segment) else { continue };
             let start = start.saturating_add(*segment).saturating_add(tensor.offset);
@@ -117,7 +140,9 @@ impl Assembler {
         });
         let mut compressed = self.compressed;
         compressed.sort_by_key(|part| part.start);
-        let mut tiling = Tiling { file_len, at: 0, layout: empty(format) };
+        let mut parted = self.parted;
+        parted.sort_unstable();
+        let mut tiling = Tiling { file_len, at: 0, parted: parted.into_iter().peekable(), layout: empty(format) };
         let mut parts = compressed.into_iter().peekable();
         let mut tensors = placed.into_iter().peekable();
         while let Some(first) = tensors.next() {
@@ -174,6 +199,8 @@ fn place(tensor: Located, file_len: u64) -> Result<Placed, FormatError> {
 struct Tiling {
     file_len: u64,
     at: u64,
+    /// Where opaque bytes are parted, in order.
+    parted: Peekable<vec::IntoIter<u64>>,
     layout: Layout,
 }
 
@@ -183,9 +210,12 @@ impl Tiling {
         if end < self.at || end > self.file_len {
             return Err(FormatError::new(FormatErrorKind::Overlap, "compressed data overlaps other data"));
         }
-        if end > self.at {
-            self.layout.segments.push(Segment { len: end - self.at, dtype: None });
-            self.at = end;
+        while self.at < end {
+            let to = self.parted.next_if(|parted| *parted < end).unwrap_or(end);
+            if to > self.at {
+                self.layout.segments.push(Segment { len: to - self.at, dtype: None });
+                self.at = to;
+            }
         }
         Ok(())
     }
@@ -322,7 +352,59 @@ mod tests {
         }
     }
 
+    #[test]
+    fn long_opaque_runs_have_their_own_segments() {
+        const LONG: u64 = OWN_SEGMENT;
+        let f32 = Some(DType::F32);
+        let mut assembler = Assembler::new();
+        assembler.add(located("a", DType::F32, &[2], 100));
+        assembler.add_opaque(10, LONG - 1);
+        assembler.add_opaque(200, LONG);
+        assembler.add_opaque(200 + LONG, LONG + 1);
+        // Twice, partly under a tensor, and beyond the end.
+        assembler.add_opaque(200, LONG);
+        assembler.add_opaque(104, LONG);
+        assembler.add_opaque(u64::MAX - 3, LONG);
+        let layout = assembler.finish("test", 3 * LONG).unwrap();
+        assert_eq!(layout.check(3 * LONG), Ok(()));
+        let expected =
+            [(100, None), (8, f32), (92, None), (LONG - 96, None), (96, None), (LONG + 1, None), (LONG - 201, None)];
+        assert_eq!(lens(&layout), expected);
+        let mut outer = Assembler::new();
+        outer.add_layout(50, "m/", &layout);
+        let outer = outer.finish("test", 4 * LONG).unwrap();
+        assert_eq!(outer.check(4 * LONG), Ok(()));
+        let expected = [(150, None), (8, f32), (LONG + 92, None), (LONG + 1, None), (2 * LONG - 251, None)];
+        assert_eq!(lens(&outer), expected, "short ones are joined with what is beside them");
+    }
+
     proptest! {
+        #[test]
+        fn any_runs_and_tensors_tile_the_file(
+            tensors in prop::collection::vec((0u64..9, 0u64..3), 0..4),
+            runs in prop::collection::vec((0u64..12, 0u64..12), 0..6),
+        ) {
+            const PART: u64 = OWN_SEGMENT / 2;
+            let mut assembler = Assembler::new();
+            for (index, (start, dim)) in tensors.iter().enumerate() {
+                assembler.add(located(&index.to_string(), DType::U8, &[dim * PART], start * PART));
+            }
+            for (start, len) in &runs {
+                assembler.add_opaque(start * PART, len * PART);
+            }
+            let layout = assembler.finish("test", 11 * PART).unwrap();
+            prop_assert_eq!(layout.check(11 * PART), Ok(()));
+            prop_assert!(layout.segments.iter().all(|segment| segment.dtype.is_some() || segment.len > 0));
+            // Where a run starts or ends, an opaque segment does too, or a tensor lies there.
+            let starts = layout.segment_offsets();
+            for (start, len) in runs.iter().filter(|(_, len)| *len > 1) {
+                for edge in [*start, start + len].into_iter().filter(|edge| *edge < 11) {
+                    let covered = tensors.iter().any(|(start, dim)| (*start..start + dim).contains(&edge));
+                    prop_assert!(covered || starts.contains(&(edge * PART)));
+                }
+            }
+        }
+
         #[test]
         fn any_tensors_make_a_layout_or_an_error(
             tensors in prop::collection::vec((0u64..70, 0u64..9, prop::sample::select(DType::ALL)), 0..9),

@@ -7,11 +7,13 @@
 
 mod assemble;
 pub mod compress;
-mod container;
+pub mod container;
 pub mod cut;
 pub mod format;
+pub mod gguf;
 mod json;
 pub mod model;
+pub mod npy;
 pub mod opaque;
 pub mod safetensors;
 pub mod source;
@@ -24,7 +26,15 @@ pub use format::{Format, FormatError, FormatErrorKind};
 pub use source::{FileSource, Source};
 
 /// Every format, in the order in which they are tried; the last takes any file.
-pub static FORMATS: &[&dyn Format] = &[&safetensors::Safetensors, &opaque::Opaque];
+pub static FORMATS: &[&dyn Format] = &[
+    &safetensors::Safetensors,
+    &gguf::Gguf,
+    &npy::Npy,
+    &container::npz::Npz,
+    &container::zip::Zip,
+    &container::tar::Tar,
+    &opaque::Opaque,
+];
 
 /// Files in files that are parsed: a zip in a tar, and what lies in it.
 pub const MAX_DEPTH: usize = 3;
@@ -90,7 +100,7 @@ mod tests {
 
     #[test]
     fn what_is_no_known_format_is_opaque_without_a_note() {
-        for bytes in [&b""[..], b"x", b"PK\x03\x04 a zip archive", b"[12345, {\"a\": 1}]", &[0; 5000]] {
+        for bytes in [&b""[..], b"x", b"PK\x05\x06 no zip archive", b"[12345, {\"a\": 1}]", &[0; 5000]] {
             let parsed = parse(&bytes).unwrap();
             assert_eq!(parsed.layout, Layout::opaque(bytes.len() as u64));
             assert!(parsed.note.is_none(), "{bytes:?}");
