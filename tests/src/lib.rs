@@ -1,5 +1,5 @@
 //! What shard's end-to-end suites share: running the binary ([`process`]), files and folders to give it ([`odd_files`],
-//! [`reshard`], [`rewrite`], [`tree`]), faults ([`inject`], [`disk`], [`damage`], [`crash`]), long histories ([`long_history`]), what blocks cost
+//! [`reshard`], [`rewrite`], [`tree`], [`zips`]), faults ([`inject`], [`disk`], [`damage`], [`crash`]), long histories ([`long_history`]), what blocks cost
 //! ([`payload`]), and the published baseline to measure against ([`bitx`]).
 //!
 //! Everything here panics where it cannot do its work: a test whose fixture fails has failed.
@@ -23,3 +23,4 @@ pub mod process;
 pub mod reshard;
 pub mod rewrite;
 pub mod tree;
+pub mod zips;
