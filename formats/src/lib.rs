@@ -11,6 +11,7 @@ pub mod container;
 pub mod cut;
 pub mod format;
 pub mod gguf;
+pub mod hdf5;
 mod json;
 pub mod model;
 pub mod npy;
@@ -29,6 +30,7 @@ pub use source::{FileSource, Source};
 pub static FORMATS: &[&dyn Format] = &[
     &safetensors::Safetensors,
     &gguf::Gguf,
+    &hdf5::Hdf5,
     &npy::Npy,
     &container::npz::Npz,
     &container::zip::Zip,

@@ -1,0 +1,345 @@
+//! The HDF5 parser against what h5py reads, on sound files, on damaged ones and on hostile ones.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+use shard_core::limits::Cut;
+use shard_core::{DType, Layout};
+use shard_formats::cut::Cutter;
+use shard_formats::hdf5::Hdf5;
+use shard_formats::{Format, FormatErrorKind, parse};
+
+fn fixtures() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hdf5");
+    let mut paths: Vec<PathBuf> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "h5"));
+    paths.sort();
+    assert!(paths.len() >= 15, "{} fixtures", paths.len());
+    paths
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hdf5").join(name)).unwrap()
+}
+
+/// Name, dtype, shape, and SHA-256 of the bytes.
+type Listed = (String, String, Vec<u64>, String);
+
+fn ours(bytes: &[u8], layout: &Layout) -> Vec<Listed> {
+    let starts = layout.segment_offsets();
+    let listed = |tensor: &shard_core::TensorView| {
+        let start = (starts[tensor.segment] + tensor.offset) as usize;
+        let data = &bytes[start..start + tensor.byte_len().unwrap() as usize];
+        assert_eq!(tensor.strides, None);
+        let digest = Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect();
+        (tensor.name.clone(), tensor.dtype.name().to_owned(), tensor.shape.clone(), digest)
+    };
+    let mut all: Vec<Listed> = layout.tensors.iter().map(listed).collect();
+    all.sort();
+    all
+}
+
+fn expected(path: &Path) -> Vec<Listed> {
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path.with_extension("json")).unwrap()).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let listed = |tensor: &serde_json::Value| {
+        let shape = tensor["shape"].as_array().unwrap().iter().map(|dim| dim.as_u64().unwrap()).collect();
+        (text(&tensor["name"]), text(&tensor["dtype"]), shape, text(&tensor["sha256"]))
+    };
+    let mut all: Vec<Listed> = json.as_array().unwrap().iter().map(listed).collect();
+    all.sort();
+    all
+}
+
+/// What holds for any bytes.
+fn check(bytes: &Vec<u8>) -> Layout {
+    let parsed = parse(bytes).unwrap();
+    assert_eq!(parsed.layout.check(bytes.len() as u64), Ok(()));
+    parsed.layout
+}
+
+fn comes_back(bytes: &Vec<u8>, layout: &Layout) {
+    for cut in [Cut::TEST, Cut::V1] {
+        let mut cutter = Cutter::new(bytes, layout, cut);
+        let (mut block, mut back) = (Vec::new(), Vec::new());
+        while cutter.next(&mut block).unwrap().is_some() {
+            back.extend_from_slice(&block);
+        }
+        assert!(back == *bytes, "every byte comes back");
+    }
+}
+
+#[test]
+fn fixtures_are_listed_as_h5py_lists_them() {
+    let (mut tensors, mut dtypes) = (0, std::collections::BTreeSet::new());
+    for path in fixtures() {
+        let bytes = std::fs::read(&path).unwrap();
+        let parsed = parse(&bytes).unwrap();
+        assert!(parsed.note.is_none(), "{}: {:?}", path.display(), parsed.note);
+        assert_eq!(parsed.layout.format, "hdf5", "{}", path.display());
+        let (ours, theirs) = (ours(&bytes, &parsed.layout), expected(&path));
+        for (left, right) in ours.iter().zip(&theirs) {
+            assert_eq!(left, right, "{}", path.display());
+        }
+        assert_eq!(ours.len(), theirs.len(), "{}", path.display());
+        comes_back(&bytes, &parsed.layout);
+        tensors += ours.len();
+        dtypes.extend(ours.into_iter().map(|(_, dtype, ..)| dtype));
+    }
+    assert!(tensors > 500 && dtypes.len() == 19, "{tensors} tensors of {dtypes:?}");
+}
+
+#[test]
+fn a_file_after_a_user_block_is_the_same() {
+    // As when the block is put before a file that was written without one.
+    let plain = fixture("keras-latest.h5");
+    for block in [512, 1024, 2048] {
+        let moved = [vec![b'#'; block], plain.clone()].concat();
+        let layout = check(&moved);
+        assert_eq!(layout.format, "hdf5");
+        assert_eq!(ours(&moved, &layout), ours(&plain, &check(&plain)));
+    }
+    let odd = [vec![b'#'; 700], plain].concat();
+    assert_eq!(check(&odd).format, "opaque");
+}
+
+#[test]
+fn every_truncation_has_a_layout() {
+    for path in fixtures() {
+        let bytes = std::fs::read(&path).unwrap();
+        for len in 0..bytes.len() {
+            let cut = bytes[..len].to_vec();
+            let layout = check(&cut);
+            if len < 8 {
+                assert_eq!(layout.format, "opaque", "{} cut to {len}", path.display());
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn damaged_files_have_a_layout(
+        file in any::<prop::sample::Index>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let paths = fixtures();
+        let mut bytes = std::fs::read(file.get(&paths)).unwrap();
+        for (at, value) in edits {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let layout = check(&bytes);
+        if let Ok(alone) = Hdf5.parse(&bytes, 0) {
+            prop_assert_eq!(alone, layout);
+        }
+    }
+}
+
+/// A file put together by hand, in the latest format: objects are added from the end of the superblock on.
+struct Builder {
+    bytes: Vec<u8>,
+}
+
+impl Builder {
+    const UNDEFINED: u64 = u64::MAX;
+
+    fn new() -> Self {
+        Self { bytes: vec![0; 48] }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> u64 {
+        let at = self.bytes.len() as u64;
+        self.bytes.extend_from_slice(bytes);
+        at
+    }
+
+    /// An object header of these messages.
+    fn object(&mut self, messages: &[(u8, Vec<u8>)]) -> u64 {
+        let object = header(messages);
+        self.put(&object)
+    }
+
+    fn finish(mut self, root: u64) -> Vec<u8> {
+        let end = self.bytes.len() as u64;
+        let mut superblock = b"\x89HDF\r\n\x1a\n\x02\x08\x08\x00".to_vec();
+        for address in [0, Self::UNDEFINED, end, root] {
+            superblock.extend_from_slice(&address.to_le_bytes());
+        }
+        self.bytes[..44].copy_from_slice(&superblock);
+        self.bytes
+    }
+}
+
+fn header(messages: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (kind, message) in messages {
+        body.push(*kind);
+        body.extend_from_slice(&(message.len() as u16).to_le_bytes());
+        body.push(0);
+        body.extend_from_slice(message);
+    }
+    let mut object = b"OHDR\x02\x02".to_vec();
+    object.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    object.extend_from_slice(&body);
+    object.extend_from_slice(&[0; 4]);
+    object
+}
+
+fn link(name: &str, object: u64) -> (u8, Vec<u8>) {
+    let mut message = vec![1, 1];
+    message.extend_from_slice(&(name.len() as u16).to_le_bytes());
+    message.extend_from_slice(name.as_bytes());
+    message.extend_from_slice(&object.to_le_bytes());
+    (6, message)
+}
+
+fn space(dims: &[u64]) -> (u8, Vec<u8>) {
+    let mut message = vec![2, dims.len() as u8, 0, 1];
+    dims.iter().for_each(|dim| message.extend_from_slice(&dim.to_le_bytes()));
+    (1, message)
+}
+
+fn f32_type() -> (u8, Vec<u8>) {
+    (3, vec![0x11, 0x20, 31, 0, 4, 0, 0, 0, 0, 0, 32, 0, 23, 8, 0, 23, 127, 0, 0, 0])
+}
+
+fn contiguous(at: u64, len: u64) -> (u8, Vec<u8>) {
+    (8, [&[3, 1][..], &at.to_le_bytes(), &len.to_le_bytes()].concat())
+}
+
+fn chunked(chunk: &[u64], kind: &[u8], at: u64) -> (u8, Vec<u8>) {
+    let mut message = vec![4, 2, 0, chunk.len() as u8 + 1, 8];
+    chunk.iter().chain([&4]).for_each(|dim| message.extend_from_slice(&dim.to_le_bytes()));
+    message.extend_from_slice(kind);
+    message.extend_from_slice(&at.to_le_bytes());
+    (8, message)
+}
+
+/// The outcome for a file of one dataset `w` of such a shape and layout, with `extra` at byte 48.
+fn one(extra: &[u8], dims: &[u64], layout: (u8, Vec<u8>)) -> Result<Vec<(String, u64)>, FormatErrorKind> {
+    let mut file = Builder::new();
+    file.put(extra);
+    let dataset = file.object(&[space(dims), f32_type(), layout]);
+    let root = file.object(&[link("w", dataset)]);
+    tensors(&file.finish(root))
+}
+
+fn tensors(bytes: &Vec<u8>) -> Result<Vec<(String, u64)>, FormatErrorKind> {
+    let layout = Hdf5.parse(bytes, 0).map_err(|error| error.kind())?;
+    assert_eq!(layout.check(bytes.len() as u64), Ok(()));
+    let starts = layout.segment_offsets();
+    Ok(layout.tensors.iter().map(|t| (t.name.clone(), starts[t.segment] + t.offset)).collect())
+}
+
+#[test]
+fn files_by_hand_are_understood() {
+    let data = [7u8; 64];
+    assert_eq!(one(&data, &[4, 4], contiguous(48, 64)), Ok(vec![("w".to_owned(), 48)]));
+    assert_eq!(one(&data, &[4, 4], chunked(&[4, 4], &[1], 48)), Ok(vec![("w".to_owned(), 48)]));
+    assert_eq!(one(&data, &[4, 4], chunked(&[2, 4], &[2], 48)), Ok(vec![("w".to_owned(), 48)]));
+    assert_eq!(one(&data, &[4, 4], chunked(&[4, 2], &[2], 48)), Ok(vec![]), "small tiles");
+    assert_eq!(one(&data, &[4, 4], contiguous(u64::MAX, 64)), Ok(vec![]), "never written");
+}
+
+#[test]
+fn fault_34_shapes_that_overflow_are_refused() {
+    use FormatErrorKind::{Limit, Malformed, Truncated};
+    let data = [7u8; 64];
+    let refused = |dims: &[u64], layout| one(&data, dims, layout).unwrap_err();
+    assert_eq!(refused(&[4_194_305, 4_194_305, 211_106_198_978_564], contiguous(48, 64)), Malformed);
+    assert_eq!(refused(&[1 << 32, 1 << 32], contiguous(48, 0)), Malformed);
+    assert_eq!(refused(&[1 << 61], contiguous(48, 64)), Malformed);
+    assert_eq!(refused(&[4, 5], contiguous(48, 64)), Malformed);
+    assert_eq!(refused(&[1 << 40], contiguous(48, 1 << 42)), Truncated);
+    assert_eq!(refused(&[4, 4], contiguous(u64::MAX - 9, 64)), Truncated);
+    assert_eq!(refused(&[1; 65], contiguous(48, 64)), Limit);
+    assert_eq!(refused(&[4, 4], chunked(&[0, 4], &[1], 48)), Malformed);
+    assert_eq!(refused(&[4, 4], chunked(&[4], &[1], 48)), Malformed);
+    assert_eq!(refused(&[4, 4], chunked(&[1 << 62, 1 << 62], &[1], 48)), Malformed);
+    assert_eq!(refused(&[1 << 50, 2], chunked(&[1 << 50, 2], &[1], 48)), Truncated);
+    // More chunks than the file has room for, all claimed to be there.
+    assert_eq!(one(&data, &[1 << 50, 2], chunked(&[1, 1], &[2], 48)).unwrap_err(), Truncated);
+    assert_eq!(one(&data, &[1 << 50, 2], chunked(&[32, 32], &[2], 48)), Ok(vec![]));
+    // An empty dataset is empty however large its other dimensions are.
+    assert_eq!(one(&data, &[u64::MAX, u64::MAX, 0], contiguous(u64::MAX, 0)), Ok(vec![("w".to_owned(), 0)]));
+}
+
+#[test]
+fn groups_in_circles_come_to_an_end() {
+    let mut file = Builder::new();
+    let dataset = file.object(&[space(&[0]), f32_type(), contiguous(u64::MAX, 0)]);
+    // Where the two groups are going to be: one links the other, and that one both.
+    let first = file.bytes.len() as u64;
+    let second = first + header(&[link("b", 0), link("w", 0)]).len() as u64;
+    file.object(&[link("b", second), link("w", dataset)]);
+    file.object(&[link("a", first), link("b", second), link("v", dataset)]);
+    let names: Vec<_> = tensors(&file.finish(first)).unwrap().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["b/v", "w"]);
+}
+
+#[test]
+fn groups_that_multiply_and_nest_are_refused() {
+    // Two links to each next group are 2^40 paths.
+    for (links, groups, kind) in [(2, 40, FormatErrorKind::Limit), (1, 100, FormatErrorKind::Limit)] {
+        let mut file = Builder::new();
+        let mut next = file.object(&[space(&[0]), f32_type(), contiguous(u64::MAX, 0)]);
+        for _ in 0..groups {
+            let links: Vec<_> = (0..links).map(|index| link(&index.to_string(), next)).collect();
+            next = file.object(&links);
+        }
+        let start = std::time::Instant::now();
+        assert_eq!(tensors(&file.finish(next)).unwrap_err(), kind);
+        assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn headers_and_trees_in_circles_are_refused() {
+    // A header that goes on in itself.
+    let mut file = Builder::new();
+    let at = file.bytes.len() as u64;
+    let again = [&b"OCHK"[..], &[0x10, 16, 0, 0], &at.to_le_bytes(), &32u64.to_le_bytes(), &[0; 8]].concat();
+    file.put(&again);
+    let root = file.object(&[(0x10, [at.to_le_bytes(), 32u64.to_le_bytes()].concat())]);
+    assert_eq!(tensors(&file.finish(root)).unwrap_err(), FormatErrorKind::Limit);
+    // A B-tree of groups whose child is itself.
+    let mut file = Builder::new();
+    let at = file.bytes.len() as u64;
+    let mut node = b"TREE\x00\x01\x01\x00".to_vec();
+    node.extend_from_slice(&[0xff; 16]);
+    node.extend_from_slice(&[0; 8]);
+    node.extend_from_slice(&at.to_le_bytes());
+    node.extend_from_slice(&[0; 8]);
+    file.put(&node);
+    let heap = file.put(b"HEAP\0\0\0\0");
+    let data = heap + 32;
+    file.put(&[8u64.to_le_bytes(), u64::MAX.to_le_bytes(), data.to_le_bytes(), [0; 8]].concat());
+    let root = file.object(&[(0x11, [at.to_le_bytes(), heap.to_le_bytes()].concat())]);
+    assert_eq!(tensors(&file.finish(root)).unwrap_err(), FormatErrorKind::Malformed);
+}
+
+#[test]
+fn fault_34_a_hundred_thousand_datasets_take_little() {
+    let mut file = Builder::new();
+    let data = file.put(&[7; 64]);
+    let links: Vec<_> = (0..100_000)
+        .map(|index| {
+            let dataset = file.object(&[space(&[4, 4]), f32_type(), contiguous(data, 64)]);
+            link(&format!("model.layers.{index}.weight"), dataset)
+        })
+        .collect();
+    // A header's chunk has 4 bytes of length, so all links fit in one.
+    let root = file.object(&links);
+    let bytes = file.finish(root);
+    let start = std::time::Instant::now();
+    let layout = Hdf5.parse(&bytes, 0).unwrap();
+    // Takes about 0.1 s; this catches what is quadratic, and leaves room for a busy machine.
+    assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
+    assert_eq!(layout.tensors.len(), 100_000);
+    assert_eq!(layout.segments.iter().filter(|segment| segment.dtype == Some(DType::F32)).count(), 1);
+}
