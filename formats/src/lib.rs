@@ -9,13 +9,16 @@ mod assemble;
 pub mod compress;
 pub mod container;
 pub mod cut;
+mod distinct;
 pub mod format;
 pub mod gguf;
 pub mod hdf5;
 mod json;
 pub mod model;
 pub mod npy;
+pub mod onnx;
 pub mod opaque;
+mod protobuf;
 pub mod safetensors;
 pub mod source;
 
@@ -35,6 +38,7 @@ pub static FORMATS: &[&dyn Format] = &[
     &container::npz::Npz,
     &container::zip::Zip,
     &container::tar::Tar,
+    &onnx::Onnx,
     &opaque::Opaque,
 ];
 
