@@ -36,6 +36,22 @@ pub(crate) struct Located {
     pub(crate) start: u64,
 }
 
+impl Located {
+    /// The length of the tensor in bytes; `None` for a shape that its type cannot have.
+    fn byte_len(&self) -> Option<u64> {
+        let elements = match self.shape.contains(&0) {
+            true => 0,
+            false => self.shape.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim))?,
+        };
+        self.dtype.byte_len(elements)
+    }
+
+    /// The offset behind the last byte; `None` where there is no such offset.
+    pub(crate) fn end(&self) -> Option<u64> {
+        self.start.checked_add(self.byte_len()?)
+    }
+}
+
 /// A part of the file that is compressed, and what it holds.
 struct CompressedPart {
     start: u64,
@@ -182,11 +198,7 @@ fn place(tensor: Located, file_len: u64) -> Result<Placed, FormatError> {
     if tensor.shape.len() > MAX_RANK {
         return fail(FormatErrorKind::Limit, "has more dimensions than shard follows");
     }
-    let elements = match tensor.shape.contains(&0) {
-        true => Some(0),
-        false => tensor.shape.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim)),
-    };
-    let Some(len) = elements.and_then(|elements| tensor.dtype.byte_len(elements)) else {
+    let Some(len) = tensor.byte_len() else {
         return fail(FormatErrorKind::Malformed, "has a shape that its type cannot have");
     };
     match tensor.start.checked_add(len) {

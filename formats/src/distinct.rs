@@ -4,6 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use crate::json::repeated;
 
+/// Most bytes of all the names of a file together. A name may be put together from parts that many share (the node whose
+/// subgraph tensors are in, the key that others repeat the start of), so that the file's length does not bound it.
+pub(crate) const MAX_NAMES: usize = 64 << 20;
+
 /// Makes names distinct: of equal names the first stays, the second gets `#2` behind it, the third `#3`, and so on, numbers
 /// left out that make a name which is there already.
 pub(crate) fn make_distinct(names: &mut [&mut String]) {

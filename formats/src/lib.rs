@@ -20,13 +20,16 @@ pub mod onnx;
 pub mod opaque;
 mod protobuf;
 pub mod safetensors;
+pub mod sidecar;
 pub mod source;
+mod tensorflow;
 
 use std::io;
 
 use shard_core::Layout;
 
 pub use format::{Format, FormatError, FormatErrorKind};
+pub use sidecar::parse_file;
 pub use source::{FileSource, Source};
 
 /// Every format, in the order in which they are tried; the last takes any file.

@@ -113,7 +113,10 @@ impl<'a> Walker<'a> {
     /// Makes the fields of a message, the value that came last, come next.
     pub(crate) fn enter(&mut self, message: Span) -> Result<(), FormatError> {
         if self.ends.len() >= MAX_NESTING {
-            return Err(FormatError::new(FormatErrorKind::Limit, format!("messages nested more than {MAX_NESTING} deep")));
+            return Err(FormatError::new(
+                FormatErrorKind::Limit,
+                format!("messages nested more than {MAX_NESTING} deep"),
+            ));
         }
         self.cursor.seek(message.start);
         self.ends.push(message.end());

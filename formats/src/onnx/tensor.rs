@@ -6,8 +6,8 @@ use shard_core::DType;
 
 use super::Found;
 use crate::assemble::MAX_RANK;
-use crate::protobuf::{Span, Value, Walker};
 use crate::format::FormatError;
+use crate::protobuf::{Span, Value, Walker};
 
 /// Where a tensor's data is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,16 +5,13 @@ use std::sync::Arc;
 use super::Found;
 use super::tensor::OpenTensor;
 use crate::assemble::MAX_TENSORS;
-use crate::distinct::make_distinct;
+use crate::distinct::{MAX_NAMES, make_distinct};
 use crate::format::{FormatError, FormatErrorKind};
 use crate::protobuf::{Event, Span, Value, Walker};
 use crate::source::Source;
 
 /// Most fields of a model that are read: it bounds the time that a file of nothing but fields takes.
 pub(crate) const MAX_FIELDS: u64 = 1 << 26;
-
-/// Bytes of all names together; the name of a node comes before that of every tensor under it.
-const MAX_NAMES: usize = 64 << 20;
 
 /// A message that is open.
 enum Frame {
