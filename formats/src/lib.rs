@@ -10,6 +10,7 @@ pub mod compress;
 pub mod container;
 pub mod cut;
 mod distinct;
+mod flatbuffer;
 pub mod format;
 pub mod gguf;
 pub mod hdf5;
@@ -23,6 +24,7 @@ pub mod safetensors;
 pub mod sidecar;
 pub mod source;
 mod tensorflow;
+pub mod tflite;
 
 use std::io;
 
@@ -38,6 +40,7 @@ pub static FORMATS: &[&dyn Format] = &[
     &gguf::Gguf,
     &hdf5::Hdf5,
     &npy::Npy,
+    &tflite::Tflite,
     &container::npz::Npz,
     &container::zip::Zip,
     &container::tar::Tar,

@@ -209,8 +209,7 @@ impl LogicalModel {
             return Ok(Self { index: None, parts });
         }
         let data: HashSet<&str> = names.iter().filter_map(|name| Some(tensorflow::data_file(name)?.0)).collect();
-        let has_data =
-            |name: &str| name.strip_suffix(CHECKPOINT_SUFFIX).is_some_and(|prefix| data.contains(prefix));
+        let has_data = |name: &str| name.strip_suffix(CHECKPOINT_SUFFIX).is_some_and(|prefix| data.contains(prefix));
         if let Some(name) = one(with(&has_data), "variables.index")? {
             let (index, resolved) = resolve(&directory, path, &name, None)?;
             if let Some(model) = Self::open_checkpoint(&index, &resolved, name.trim_end_matches(CHECKPOINT_SUFFIX))? {
