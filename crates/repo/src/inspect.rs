@@ -57,7 +57,7 @@ pub struct ChunkReport {
 /// What cannot be read.
 pub fn read_manifest(path: &Path, cut: Cut, progress: &dyn Progress) -> Result<(ContentManifest, Option<String>)> {
     let source = FileSource::open(path).map_err(RepoError::io("cannot open", path))?;
-    let parsed = shard_formats::parse(&source).map_err(RepoError::io("cannot read", path))?;
+    let parsed = shard_formats::parse_file(path, &source).map_err(RepoError::io("cannot read", path))?;
     progress.begin("reading", Some(shard_formats::Source::len(&source)));
     let manifest = manifest_of(&source, path, &parsed.layout, cut, progress)?;
     progress.finish();
@@ -82,7 +82,7 @@ pub struct Description {
 /// What cannot be read.
 pub fn describe(path: &Path, cut: Cut, progress: &dyn Progress) -> Result<Description> {
     let source = FileSource::open(path).map_err(RepoError::io("cannot open", path))?;
-    let parsed = shard_formats::parse(&source).map_err(RepoError::io("cannot read", path))?;
+    let parsed = shard_formats::parse_file(path, &source).map_err(RepoError::io("cannot read", path))?;
     progress.begin("reading", Some(shard_formats::Source::len(&source)));
     let (manifest, summaries) = manifest_and_summaries(&source, path, &parsed.layout, cut, progress)?;
     progress.finish();

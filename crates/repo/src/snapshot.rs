@@ -87,7 +87,7 @@ pub(crate) fn keep_file(
     options: SnapshotOptions,
     progress: &dyn Progress,
 ) -> Result<Kept> {
-    let parsed = shard_formats::parse(source).map_err(RepoError::io("cannot read", path))?;
+    let parsed = shard_formats::parse_file(path, source).map_err(RepoError::io("cannot read", path))?;
     let earlier = earlier(&parsed.layout)?;
     let (mut manifest, mut cost) = repeatable(&parsed.layout, |layout| {
         let expanded = Expanded::new(source, layout);

@@ -107,7 +107,7 @@ impl Repository {
             return Ok(known.sha256 == entry.sha256);
         }
         let source = FileSource::open(&place).map_err(RepoError::io("cannot open", &place))?;
-        let parsed = shard_formats::parse(&source).map_err(RepoError::io("cannot read", &place))?;
+        let parsed = shard_formats::parse_file(&place, &source).map_err(RepoError::io("cannot read", &place))?;
         let manifest = manifest_of(&source, &place, &parsed.layout, self.cut(), &NoProgress)?;
         if manifest.sha256 == entry.sha256 && source.len() == entry.size {
             stats.push(stat_entry(&found.path, &found.metadata, entry, began));

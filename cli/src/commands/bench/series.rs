@@ -9,7 +9,7 @@ use shard_core::limits::Cut;
 use shard_core::{BaseRef, DType, Digest, Layout, Segment, TensorView, sha256};
 use shard_formats::compress::Expanded;
 use shard_formats::cut::Cutter;
-use shard_formats::{FileSource, Source, parse};
+use shard_formats::{FileSource, Source, parse_file};
 
 use super::codec::Piece;
 use super::error::BenchError;
@@ -28,7 +28,7 @@ impl Member {
     fn open(path: &Path) -> Result<Self, BenchError> {
         let failed = BenchError::read(path);
         let source = FileSource::open(path).map_err(&failed)?;
-        let parsed = parse(&source).map_err(&failed)?;
+        let parsed = parse_file(path, &source).map_err(&failed)?;
         let note = parsed.note.map(|note| note.to_string());
         Ok(Self { path: path.to_owned(), size: source.len(), layout: parsed.layout, note })
     }

@@ -130,7 +130,7 @@ impl Sample {
         for (path, place) in inputs {
             let read = |error| RepoError::io("cannot read", &place)(error);
             let source = FileSource::open(&place).map_err(read)?;
-            let parsed = shard_formats::parse(&source).map_err(read)?;
+            let parsed = shard_formats::parse_file(&place, &source).map_err(read)?;
             let layout = parsed.layout;
             let file = sample.members.len();
             sample.places.files.push((place.clone(), layout.clone(), layout.segment_offsets()));
