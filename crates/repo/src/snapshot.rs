@@ -23,14 +23,15 @@ use shard_store::{EntryKey, EntryKind, EntrySink};
 use crate::base_chain::ChainLimits;
 use crate::blocks::{BlockReader, block_key};
 use crate::error::{RepoError, Result};
-use crate::numeric::{Summary, TensorSums};
 use crate::parent::{BasePlan, Sketches};
 
 mod bases;
 mod file_hash;
+mod look;
 
 pub(crate) use file_hash::cannot_read;
 use file_hash::{FileHash, repeatable};
+pub(crate) use look::{manifest_and_summaries, manifest_of};
 
 /// Files up to this size, in bytes, are not worth starting threads for.
 const INLINE: u64 = 1 << 20;
@@ -411,59 +412,4 @@ pub(crate) fn put_object(sink: &dyn EntrySink, kind: EntryKind, bytes: &[u8]) ->
         sink.put(&key, &stored, bytes.len() as u64, &[])?;
     }
     Ok(key.id)
-}
-
-/// The content manifest of a file that is not stored: cut and hashed only.
-pub(crate) fn manifest_of(
-    source: &dyn Source,
-    path: &Path,
-    layout: &Layout,
-    cut: Cut,
-    progress: &dyn Progress,
-) -> Result<ContentManifest> {
-    repeatable(layout, |layout| hash_and_cut(source, path, layout, cut, None, progress))
-}
-
-/// The same, and what the values of each tensor are like.
-pub(crate) fn manifest_and_summaries(
-    source: &dyn Source,
-    path: &Path,
-    layout: &Layout,
-    cut: Cut,
-    progress: &dyn Progress,
-) -> Result<(ContentManifest, Vec<Option<Summary>>)> {
-    repeatable(layout, |layout| {
-        let mut sums = TensorSums::new(&layout.tensors);
-        let manifest = hash_and_cut(source, path, layout, cut, Some(&mut sums), progress)?;
-        Ok((manifest, sums.finish()))
-    })
-}
-
-fn hash_and_cut(
-    source: &dyn Source,
-    path: &Path,
-    layout: &Layout,
-    cut: Cut,
-    mut sums: Option<&mut TensorSums>,
-    progress: &dyn Progress,
-) -> Result<ContentManifest> {
-    let expanded = Expanded::new(source, layout);
-    let mut cutter = Cutter::new(&expanded, layout, cut);
-    let mut builder = Builder::new(source.len(), layout, cut, None);
-    let mut file_hash = FileHash::new(source, layout, path);
-    let mut slot = Slot::default();
-    while let Some(at) = cutter.next(&mut slot.data).map_err(|error| cannot_read(error, path))? {
-        slot.segment = at.segment;
-        let data = &slot.data;
-        let mut sum = || {
-            if let Some(sums) = &mut sums {
-                sums.update(at.segment, at.offset, data);
-            }
-        };
-        let ((id, ()), hashed) = rayon::join(|| rayon::join(|| sha256(data), &mut sum), || file_hash.update(data));
-        hashed?;
-        builder.take(&slot, Encoded { id, new: None })?;
-        progress.advance(slot.data.len() as u64);
-    }
-    Ok(builder.finish(file_hash.finish()).0)
 }
