@@ -277,3 +277,38 @@ impl<'a> Reader<'a> {
         Ok(infos)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_quantised_dtype_but_the_unsettled_is_a_type_of_ggml() {
+        let known: Vec<DType> = (0..1000).filter_map(dtype).collect();
+        for dtype in DType::ALL.iter().filter(|dtype| dtype.is_quantised() && **dtype != DType::Q8_1) {
+            assert_eq!(known.iter().filter(|known| *known == dtype).count(), 1, "{dtype}");
+        }
+        assert_eq!(known.len(), 33);
+    }
+
+    #[test]
+    fn values_of_metadata_are_passed_over() {
+        let string = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let array = |value_type: u32, values: &[Vec<u8>]| {
+            [&value_type.to_le_bytes()[..], &(values.len() as u64).to_le_bytes(), &values.concat()].concat()
+        };
+        let strings = array(8, &[string("a"), string(""), string("bc")]);
+        let arrays = array(9, &[strings.clone(), array(9, &[]), array(2, &[vec![1, 2], vec![3, 4]]), array(8, &[])]);
+        let values = [(0, vec![1]), (7, vec![1]), (12, vec![0; 8]), (8, string("text")), (9, strings), (9, arrays)];
+        for (value_type, value) in values {
+            let bytes = [b"GGUF\x03\0\0\0", &value[..], b"rest"].concat();
+            let mut reader = Reader::open(&bytes).unwrap();
+            reader.skip_value(value_type).unwrap();
+            assert_eq!(reader.cursor.left(), 4, "{value_type}");
+            for len in 8..8 + value.len() {
+                let bytes = bytes[..len].to_vec();
+                assert!(Reader::open(&bytes).unwrap().skip_value(value_type).is_err());
+            }
+        }
+    }
+}

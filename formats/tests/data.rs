@@ -78,3 +78,18 @@ fn a_sharded_model_is_one() {
         assert_eq!(found, expected);
     }
 }
+
+#[test]
+fn quantised_models_and_archives_of_arrays_have_their_tensors() {
+    let mut paths = Vec::new();
+    files(&root(), &mut paths);
+    let mut found = [0, 0];
+    for path in &paths {
+        let extension = path.extension().unwrap_or_default();
+        let Some(index) = ["gguf", "npz"].iter().position(|known| extension == *known) else { continue };
+        let layout = parse(&FileSource::open(path).unwrap()).unwrap().layout;
+        assert_eq!(layout.format, ["gguf", "npz"][index], "{}", path.display());
+        found[index] += layout.tensors.len();
+    }
+    assert!(found[0] >= 50 && found[1] >= 100, "{found:?}");
+}

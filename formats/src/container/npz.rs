@@ -43,3 +43,25 @@ fn first_name(head: &[u8]) -> Option<&[u8]> {
     let len = head.get(NAME_LEN..)?.first_chunk().map(|len| u16::from_le_bytes(*len))?;
     head.get(NAME..)?.get(..usize::from(len))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_known_by_its_first_member() {
+        let head = |name: &str| {
+            let mut head = b"PK\x03\x04".to_vec();
+            head.resize(NAME_LEN, 0);
+            head.extend((name.len() as u16).to_le_bytes());
+            head.extend([0, 0]);
+            head.extend(name.bytes());
+            head
+        };
+        for (name, known) in [("a.npy", true), (".npy", true), ("a/b.npy", true), ("a.npz", false), ("", false)] {
+            assert_eq!(Npz.probe(&head(name), 1000), known, "{name}");
+        }
+        let whole = head("a.npy");
+        assert!((0..whole.len()).all(|len| !Npz.probe(&whole[..len], 1000)));
+    }
+}

@@ -254,3 +254,49 @@ fn field(header: &[u8], at: usize, len: usize) -> &[u8] {
 fn until_zero(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_octal_or_big_endian() {
+        assert_eq!(number(b"00000000017\0"), Some(15));
+        assert_eq!(number(b"  17 \0garbage"), Some(15));
+        assert_eq!(number(b"\0\0\0\0"), Some(0));
+        assert_eq!(number(b"777777777777"), Some((1 << 36) - 1));
+        assert_eq!(number(b"\x80\0\0\x02\0\0\0\0\0"), Some(2 << 40));
+        assert_eq!(number(b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"), Some(u64::MAX));
+        assert_eq!(number(b"1777777777777777777777"), Some(u64::MAX));
+        for bad in [&b"18"[..], b"1-", b"\xff\xff", b"\x81\0", b"2777777777777777777777", b"\x80\x01\0\0\0\0\0\0\0\0"] {
+            assert_eq!(number(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn records_say_their_own_length() {
+        let all = |data| Records(data).collect::<Result<Vec<_>, _>>().ok();
+        assert_eq!(all(b""), Some(vec![]));
+        assert_eq!(all(b"6 a=b\n10 k=v=\n\x00\n"), Some(vec![(&b"a"[..], &b"b"[..]), (b"k", b"v=\n\0")]));
+        for bad in [&b"6 a=b"[..], b"7 a=b\n", b"5 a=b\n", b"6 a:b\n", b" a=b\n", b"-6 a=b\n", b"6 a=b\nx"] {
+            assert_eq!(all(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_needs_no_padding_and_the_sum_may_be_of_signed_bytes() {
+        let mut header = [0u8; BLOCK];
+        header[0] = 0xe9;
+        header[124..127].copy_from_slice(b"003");
+        header[156] = b'0';
+        header[257..262].copy_from_slice(b"ustar");
+        let rest: i64 = header.iter().skip(1).map(|byte| i64::from(*byte)).sum::<i64>() + 8 * i64::from(b' ');
+        for sum in [rest + 0xe9, rest + 0xe9 - 256] {
+            header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+            let members = members(&[&header[..], b"abc"].concat()).unwrap();
+            assert_eq!((members[0].name.as_str(), members[0].start, members[0].len), ("\u{fffd}", 512, 3));
+        }
+        header[148..155].copy_from_slice(format!("{:06o}\0", rest).as_bytes());
+        assert!(members(&[&header[..], b"abc"].concat()).is_err());
+    }
+}

@@ -1,7 +1,7 @@
 //! NumPy's `.npy`, versions 1 to 3: one array.
 //!
 //! A file is the magic `\x93NUMPY`, the version's two bytes, the length of the header (little-endian, 2 bytes in version 1, 4 in
-//! the later ones), the header (a literal of Python's, see [`header`]) and the array's elements without holes.
+//! the later ones), the header (a literal of a Python dictionary) and the array's elements without holes.
 //!
 //! The array of a file by itself is the tensor [`NAME`]; in an archive it bears its member's name. Taken are little-endian
 //! booleans, integers, floats of 2, 4 and 8 bytes and complex numbers of 8 and 16. Arrays of another type (big-endian, records,

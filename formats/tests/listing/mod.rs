@@ -1,5 +1,5 @@
 //! Checks that hold for a file of any format, and comparison with what the format's own library finds in it.
-#![allow(dead_code, clippy::unwrap_used, reason = "a test, and not every suite uses all of it")]
+#![allow(dead_code, clippy::unwrap_used, clippy::ptr_arg, reason = "a test, and not every suite uses all of it")]
 
 use std::path::{Path, PathBuf};
 
