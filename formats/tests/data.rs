@@ -46,6 +46,11 @@ fn every_file_parses_and_comes_back() {
             }
             with_tensors += 1;
         }
+        if path.extension().is_some_and(|extension| extension == "onnx") {
+            assert_eq!(parsed.layout.format, "onnx", "{}", path.display());
+            let data: u64 = parsed.layout.segments.iter().filter(|s| s.dtype.is_some()).map(|s| s.len).sum();
+            assert!(data > bytes.len() as u64 / 10 * 9, "{}: {data} bytes of tensors", path.display());
+        }
         for cut in [Cut::V1, Cut::TEST] {
             let mut cutter = Cutter::new(&source, &parsed.layout, cut);
             let (mut block, mut at) = (Vec::new(), 0);

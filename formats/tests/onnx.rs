@@ -32,7 +32,7 @@ fn truncated_files_have_a_layout() {
     for name in FIXTURES {
         let whole = fixture(name);
         for len in 0..whole.len() {
-            let parsed = parsed(&whole[..len].to_vec());
+            let parsed = parsed(&whole[..len]);
             // The fields behind the graph may be cut off between two of them.
             if parsed.layout.format == "opaque" {
                 assert_eq!(parsed.layout, Layout::opaque(len as u64));
@@ -108,7 +108,7 @@ fn names(graph: &[u8]) -> Vec<String> {
     names
 }
 
-fn note(bytes: &Vec<u8>) -> Option<FormatErrorKind> {
+fn note(bytes: &[u8]) -> Option<FormatErrorKind> {
     parsed(bytes).note.map(|note| note.kind())
 }
 

@@ -32,7 +32,7 @@ fn truncated_files_have_a_layout() {
     for name in FIXTURES {
         let whole = fixture(name);
         for len in 0..whole.len() {
-            let parsed = parsed(&whole[..len].to_vec());
+            let parsed = parsed(&whole[..len]);
             if parsed.layout.format == "opaque" {
                 assert_eq!(parsed.layout, Layout::opaque(len as u64));
                 assert_eq!(parsed.note.is_some(), len >= 8, "{name}: {len} bytes");
@@ -121,7 +121,7 @@ fn what_is_pointed_to_often_is_counted() {
     let layout = parsed(&shared(2, 1, "w")).layout;
     let names: Vec<_> = layout.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     assert_eq!(names, ["1/w", "w"]);
-    let kind = |bytes| parsed(&bytes).note.map(|note| note.kind());
+    let kind = |bytes: Vec<u8>| parsed(&bytes).note.map(|note| note.kind());
     // 10,000 subgraphs of 10,000 tensors in a file of 80 KB; names of 400 MB in one of 400 KB.
     assert_eq!(kind(shared(10_000, 10_000, "w")), Some(FormatErrorKind::Limit));
     assert_eq!(kind(shared(1, 100_000, &"n".repeat(4000))), Some(FormatErrorKind::Limit));

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::format::Format;
 use crate::onnx::{MAX_FIELDS, Onnx};
-use crate::sidecar::{self, Directory, ONNX_DATA, Unresolved, parse_file};
+use crate::sidecar::{self, DataFile, Directory, ONNX_DATA, Unresolved, parse_file};
 use crate::source::FileSource;
 use crate::{Parsed, tensorflow};
 
@@ -188,16 +188,14 @@ impl LogicalModel {
             names if names.iter().any(|name| name == preferred) => Ok(Some(preferred.to_owned())),
             _ => Err(ModelError::Ambiguous { directory: path.to_owned(), names: found }),
         };
-        let families: [(_, _, &dyn Fn(&str) -> bool); 2] = [
-            (INDEX_SUFFIX, INDEX_NAME, &|name| name.ends_with(".safetensors")),
-            (PYTORCH_INDEX_SUFFIX, PYTORCH_INDEX_NAME, &weights),
-        ];
-        for (suffix, preferred, is_file) in families {
+        let safetensors = |name: &str| name.ends_with(".safetensors");
+        for (suffix, preferred, files) in
+            [(INDEX_SUFFIX, INDEX_NAME, with(&safetensors)), (PYTORCH_INDEX_SUFFIX, PYTORCH_INDEX_NAME, with(&weights))]
+        {
             if let Some(name) = one(with(&index_of(suffix)), preferred)? {
                 let (index, resolved) = resolve(&directory, path, &name, None)?;
                 return Self::open_index(index, &resolved);
             }
-            let files = with(is_file);
             if !files.is_empty() {
                 return Ok(Self { index: None, parts: open_all(&directory, path, &files, None)? });
             }
@@ -311,16 +309,16 @@ fn add_external(parts: &mut Vec<Part>) -> Result<(), ModelError> {
         let source = model.source().map_err(|error| ModelError::Io { path: model.path.clone(), error })?;
         let Some(tensors) = sidecar::external(&source, &mut { MAX_FIELDS }) else { continue };
         let (directory, path) = directory_of(&model.path)?;
-        let found = sidecar::locations(&directory, &tensors)
+        let found = sidecar::data_files(&directory, &tensors)
             .map_err(|(name, error)| unresolved(error, &path, &name, Some(&model.path)))?;
-        for (resolved, path, names) in found {
+        for DataFile { resolved, path, locations } in found {
             if files.iter().any(|part: &Part| part.resolved == resolved) {
                 continue;
             }
             let mut part = Part::open(path, resolved)?;
             // What this model says counts, though another beside it may name the same file.
             let len = part.parsed.layout.expanded_len();
-            let is_it = |location: &str| names.iter().any(|name| name == location);
+            let is_it = |location: &str| locations.iter().any(|name| name == location);
             if matches!(part.parsed.layout.format.as_str(), "opaque" | ONNX_DATA)
                 && let Some(layout) = sidecar::onnx_data_layout(&tensors, is_it, len)
             {

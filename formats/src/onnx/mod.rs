@@ -32,7 +32,7 @@ use crate::format::{Format, FormatError};
 use crate::protobuf::{BYTES, VARINT, varint};
 use crate::source::{Cursor, Source};
 
-pub(crate) use tensor::{External, Place};
+pub(crate) use tensor::Place;
 pub(crate) use walk::{MAX_FIELDS, walk};
 
 /// Highest version of the representation that a file may have and be taken for a model; the one of 2026 is 14.

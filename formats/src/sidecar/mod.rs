@@ -13,6 +13,7 @@ mod directory;
 use std::cmp::Reverse;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use shard_core::Layout;
 
@@ -158,31 +159,38 @@ fn finish(assembler: Assembler, format: &str, len: u64) -> Option<Layout> {
     (!layout.tensors.is_empty() && layout.check(len).is_ok()).then_some(layout)
 }
 
-/// The files that a model's tensors are in, without symbolic links, and under which locations it names each; in the order of
-/// their paths.
-pub(crate) fn locations(
-    directory: &Directory,
-    tensors: &[Found],
-) -> Result<Vec<(PathBuf, PathBuf, Vec<String>)>, (String, Unresolved)> {
-    let mut names: Vec<&str> = tensors
-        .iter()
-        .filter_map(|tensor| match &tensor.place {
-            Place::Outside(external) => Some(&*external.location),
-            Place::Inside(_) => None,
-        })
-        .collect();
+/// A file that a model keeps tensors in.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DataFile {
+    /// The path without symbolic links.
+    pub(crate) resolved: PathBuf,
+    pub(crate) path: PathBuf,
+    /// Every location by which the model names it.
+    pub(crate) locations: Vec<String>,
+}
+
+/// The files that a model's tensors are in, in the order of their paths.
+///
+/// # Errors
+/// A location that does not lead to a file inside the directory.
+pub(crate) fn data_files(directory: &Directory, tensors: &[Found]) -> Result<Vec<DataFile>, (String, Unresolved)> {
+    let location = |tensor: &Found| match &tensor.place {
+        Place::Outside(external) => Some(Arc::clone(&external.location)),
+        Place::Inside(_) => None,
+    };
+    let mut names: Vec<Arc<str>> = tensors.iter().filter_map(location).collect();
     names.sort_unstable();
     names.dedup();
-    let mut files: Vec<(PathBuf, PathBuf, Vec<String>)> = Vec::new();
+    let mut files: Vec<DataFile> = Vec::new();
     for name in names {
-        let (path, resolved) = directory.resolve(name).map_err(|error| (name.to_owned(), error))?;
-        files.push((resolved, path, vec![name.to_owned()]));
+        let (path, resolved) = directory.resolve(&name).map_err(|error| (name.to_string(), error))?;
+        files.push(DataFile { resolved, path, locations: vec![name.to_string()] });
     }
     files.sort_unstable();
     files.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
+        let same = next.resolved == kept.resolved;
         if same {
-            kept.2.append(&mut next.2);
+            kept.locations.append(&mut next.locations);
         }
         same
     });

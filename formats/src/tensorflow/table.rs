@@ -108,8 +108,8 @@ fn block(source: &dyn Source, handle: &Handle, end: u64) -> Result<Vec<u8>, Form
     Ok(bytes)
 }
 
-fn entries(block: &Vec<u8>, mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), FormatError>) -> Result<(), FormatError> {
-    let mut cursor = Cursor::new(block, 0);
+fn entries(block: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), FormatError>) -> Result<(), FormatError> {
+    let mut cursor = Cursor::new(&block, 0);
     let mut key = Vec::new();
     while cursor.left() > 0 {
         let (shared, more, len) = (varint(&mut cursor)?, varint(&mut cursor)?, varint(&mut cursor)?);
