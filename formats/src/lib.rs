@@ -31,7 +31,7 @@ use std::io;
 use shard_core::Layout;
 
 pub use format::{Format, FormatError, FormatErrorKind};
-pub use sidecar::parse_file;
+pub use sidecar::{Neighbours, parse_file};
 pub use source::{FileSource, Source};
 
 /// Every format, in the order in which they are tried; the last takes any file.

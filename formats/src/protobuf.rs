@@ -201,8 +201,8 @@ mod tests {
         [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
     }
 
-    fn all(source: &Vec<u8>, enter: &[u64]) -> Result<Vec<Event>, FormatErrorKind> {
-        let mut walker = Walker::new(source, 1000);
+    fn all(source: &[u8], enter: &[u64]) -> Result<Vec<Event>, FormatErrorKind> {
+        let mut walker = Walker::new(&source, 1000);
         let mut events = Vec::new();
         while let Some(event) = walker.next().map_err(|error| error.kind())? {
             events.push(event);

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::format::Format;
 use crate::onnx::{MAX_FIELDS, Onnx};
-use crate::sidecar::{self, DataFile, Directory, ONNX_DATA, Unresolved, parse_file};
+use crate::sidecar::{self, DataFile, Directory, Neighbours, ONNX_DATA, Unresolved};
 use crate::source::FileSource;
 use crate::{Parsed, tensorflow};
 
@@ -106,8 +106,8 @@ pub struct Part {
 }
 
 impl Part {
-    fn open(path: PathBuf, resolved: PathBuf) -> Result<Self, ModelError> {
-        let opened = FileSource::open(&resolved).and_then(|source| parse_file(&path, &source));
+    fn open(path: PathBuf, resolved: PathBuf, neighbours: &Neighbours) -> Result<Self, ModelError> {
+        let opened = FileSource::open(&resolved).and_then(|source| neighbours.parse_file(&path, &source));
         let parsed = opened.map_err(|error| ModelError::Io { path: path.clone(), error })?;
         let offsets = parsed.layout.segment_offsets();
         Ok(Self { path, parsed, resolved, offsets })
@@ -162,7 +162,7 @@ impl LogicalModel {
         {
             return Ok(model);
         }
-        let mut parts = vec![Part::open(path.to_owned(), path.to_owned())?];
+        let mut parts = vec![Part::open(path.to_owned(), path.to_owned(), &Neighbours::default())?];
         add_external(&mut parts)?;
         Ok(Self { index: None, parts })
     }
@@ -273,9 +273,10 @@ fn open_all(
     names: &[String],
     index: Option<&Path>,
 ) -> Result<Vec<Part>, ModelError> {
+    let neighbours = Neighbours::default();
     let open = |name: &String| {
         let (path, resolved) = resolve(directory, path, name, index)?;
-        Part::open(path, resolved)
+        Part::open(path, resolved, &neighbours)
     };
     names.iter().map(open).collect()
 }
@@ -305,22 +306,22 @@ fn unresolved(error: Unresolved, directory: &Path, name: &str, index: Option<&Pa
 /// Adds the files that the ONNX models among the parts keep tensors in, each once.
 fn add_external(parts: &mut Vec<Part>) -> Result<(), ModelError> {
     let mut files = Vec::new();
+    let mut seen = HashSet::new();
+    let neighbours = Neighbours::default();
     for model in parts.iter().filter(|part| part.parsed.layout.format == Onnx.name()) {
         let source = model.source().map_err(|error| ModelError::Io { path: model.path.clone(), error })?;
         let Some(tensors) = sidecar::external(&source, &mut { MAX_FIELDS }) else { continue };
         let (directory, path) = directory_of(&model.path)?;
-        let found = sidecar::data_files(&directory, &tensors)
+        let found = sidecar::data_files(&directory, tensors)
             .map_err(|(name, error)| unresolved(error, &path, &name, Some(&model.path)))?;
-        for DataFile { resolved, path, locations } in found {
-            if files.iter().any(|part: &Part| part.resolved == resolved) {
+        for DataFile { resolved, path, tensors } in found {
+            if !seen.insert(resolved.clone()) {
                 continue;
             }
-            let mut part = Part::open(path, resolved)?;
+            let mut part = Part::open(path, resolved, &neighbours)?;
             // What this model says counts, though another beside it may name the same file.
-            let len = part.parsed.layout.expanded_len();
-            let is_it = |location: &str| locations.iter().any(|name| name == location);
             if matches!(part.parsed.layout.format.as_str(), "opaque" | ONNX_DATA)
-                && let Some(layout) = sidecar::onnx_data_layout(&tensors, is_it, len)
+                && let Some(layout) = sidecar::onnx_data_layout(&tensors, part.parsed.layout.expanded_len())
             {
                 part.set_layout(layout);
             }
