@@ -5,7 +5,7 @@ mod listing;
 
 use std::time::Instant;
 
-use listing::{expected, folder, found, parsed};
+use listing::{check, expected, folder, listed};
 use proptest::prelude::*;
 use shard_core::Layout;
 use shard_formats::{FormatErrorKind, parse};
@@ -20,10 +20,10 @@ const FIXTURES: [&str; 5] = ["types.onnx", "typed.onnx", "nested.onnx", "externa
 fn fixtures_are_found_as_the_package_reads_them() {
     for name in FIXTURES {
         let bytes = fixture(name);
-        let parsed = parsed(&bytes);
+        let parsed = check(&bytes);
         assert!(parsed.note.is_none(), "{name}: {:?}", parsed.note);
         assert_eq!(parsed.layout.format, "onnx");
-        assert_eq!(found(&parsed.layout, &bytes), expected(&folder("onnx").join(name)), "{name}");
+        assert_eq!(listed(&parsed.layout, &bytes), expected("onnx", name).unwrap(), "{name}");
     }
 }
 
@@ -32,7 +32,7 @@ fn truncated_files_have_a_layout() {
     for name in FIXTURES {
         let whole = fixture(name);
         for len in 0..whole.len() {
-            let parsed = parsed(&whole[..len]);
+            let parsed = check(&whole[..len].to_vec());
             // The fields behind the graph may be cut off between two of them.
             if parsed.layout.format == "opaque" {
                 assert_eq!(parsed.layout, Layout::opaque(len as u64));
@@ -53,7 +53,7 @@ proptest! {
         let mut bytes = fixture(name);
         let at = at.index(bytes.len());
         bytes[at] = with;
-        parsed(&bytes);
+        check(&bytes);
     }
 
     #[test]
@@ -65,7 +65,7 @@ proptest! {
             graph.extend([number << 3 | wire, bytes.len() as u8]);
             graph.extend(bytes);
         }
-        parsed(&model(&graph));
+        check(&model(&graph));
     }
 }
 
@@ -100,7 +100,7 @@ fn tensor(more: &[u8], dims: &[u64], name: &str, raw: &[u8]) -> Vec<u8> {
 
 /// The names that a graph of these fields has.
 fn names(graph: &[u8]) -> Vec<String> {
-    let parsed = parsed(&model(graph));
+    let parsed = check(&model(graph));
     assert!(parsed.note.is_none(), "{:?}", parsed.note);
     assert_eq!(parsed.layout.format, "onnx");
     let mut names: Vec<String> = parsed.layout.tensors.into_iter().map(|tensor| tensor.name).collect();
@@ -109,7 +109,7 @@ fn names(graph: &[u8]) -> Vec<String> {
 }
 
 fn note(bytes: &[u8]) -> Option<FormatErrorKind> {
-    parsed(bytes).note.map(|note| note.kind())
+    check(&bytes.to_vec()).note.map(|note| note.kind())
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn fault_36_subgraphs_nest_as_deep_as_they_may_and_no_deeper() {
         }
         model(&graph)
     };
-    let parsed = parsed(&nested(20));
+    let parsed = check(&nested(20));
     assert_eq!(parsed.layout.tensors[0].name, format!("{}w", "n/g/".repeat(20)));
     assert_eq!(note(&nested(21)), Some(FormatErrorKind::Limit));
     assert_eq!(note(&nested(20_000)), Some(FormatErrorKind::Limit));

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use listing::{Listed, expected, folder, found};
+use listing::{Listed, folder, listed, listing};
 use proptest::prelude::*;
 use shard_core::DType;
 use shard_formats::model::{LogicalModel, ModelError};
@@ -30,7 +30,7 @@ fn check(path: &Path, format: &str) {
     let parsed = parsed(path);
     assert_eq!(parsed.layout.format, format, "{}", path.display());
     assert!(parsed.note.is_none());
-    assert_eq!(found(&parsed.layout, &fs::read(path).unwrap()), expected(path), "{}", path.display());
+    assert_eq!(listed(&parsed.layout, &fs::read(path).unwrap()), listing(path).unwrap(), "{}", path.display());
 }
 
 #[test]
@@ -58,13 +58,13 @@ fn checkpoints_are_found_as_tensorflow_reads_them() {
 /// All tensors of a model, sorted; those of parts that have a listing.
 fn all(model: &LogicalModel) -> Vec<Listed> {
     let mut all: Vec<Listed> =
-        model.parts.iter().flat_map(|part| found(&part.parsed.layout, &fs::read(&part.path).unwrap())).collect();
+        model.parts.iter().flat_map(|part| listed(&part.parsed.layout, &fs::read(&part.path).unwrap())).collect();
     all.sort();
     all
 }
 
-fn listed(format: &str, names: &[&str]) -> Vec<Listed> {
-    let mut all: Vec<Listed> = names.iter().flat_map(|name| expected(&folder(format).join(name))).collect();
+fn all_listed(format: &str, names: &[&str]) -> Vec<Listed> {
+    let mut all: Vec<Listed> = names.iter().flat_map(|name| listing(&folder(format).join(name)).unwrap()).collect();
     all.sort();
     all
 }
@@ -78,14 +78,14 @@ fn a_model_and_its_data_are_one() {
     let open = |format, name| LogicalModel::open(&folder(format).join(name)).unwrap();
     let model = open("onnx", "external.onnx");
     assert_eq!(parts(&model), ["external.onnx", "external.onnx.data"]);
-    assert_eq!(all(&model), listed("onnx", &["external.onnx", "external.onnx.data"]));
+    assert_eq!(all(&model), all_listed("onnx", &["external.onnx", "external.onnx.data"]));
     let model = open("onnx", "apart.onnx");
     assert_eq!(parts(&model), ["apart.onnx", "a", "b", "c"]);
-    assert_eq!(all(&model), listed("onnx", &["apart.onnx", "a", "b", "c"]));
+    assert_eq!(all(&model), all_listed("onnx", &["apart.onnx", "a", "b", "c"]));
     assert_eq!(parts(&open("onnx", "typed.onnx")), ["typed.onnx"]);
     let model = open("tensorflow", "two.index");
     assert_eq!(parts(&model), ["two.data-00000-of-00002", "two.data-00001-of-00002"]);
-    assert_eq!(all(&model), listed("tensorflow", &["two.data-00000-of-00002", "two.data-00001-of-00002"]));
+    assert_eq!(all(&model), all_listed("tensorflow", &["two.data-00000-of-00002", "two.data-00001-of-00002"]));
     assert_eq!(parts(&open("tensorflow", "two.data-00001-of-00002")), ["two.data-00001-of-00002"]);
     // Several checkpoints in one folder.
     let error = LogicalModel::open(&folder("tensorflow")).unwrap_err();

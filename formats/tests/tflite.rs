@@ -5,7 +5,7 @@ mod listing;
 
 use std::time::Instant;
 
-use listing::{expected, folder, found, parsed};
+use listing::{check, expected, folder, listed};
 use proptest::prelude::*;
 use shard_core::Layout;
 use shard_formats::{FormatErrorKind, parse};
@@ -20,10 +20,10 @@ fn fixture(name: &str) -> Vec<u8> {
 fn fixtures_are_found_as_the_package_reads_them() {
     for name in FIXTURES {
         let bytes = fixture(name);
-        let parsed = parsed(&bytes);
+        let parsed = check(&bytes);
         assert!(parsed.note.is_none(), "{name}: {:?}", parsed.note);
         assert_eq!(parsed.layout.format, "tflite");
-        assert_eq!(found(&parsed.layout, &bytes), expected(&folder("tflite").join(name)), "{name}");
+        assert_eq!(listed(&parsed.layout, &bytes), expected("tflite", name).unwrap(), "{name}");
     }
 }
 
@@ -32,7 +32,7 @@ fn truncated_files_have_a_layout() {
     for name in FIXTURES {
         let whole = fixture(name);
         for len in 0..whole.len() {
-            let parsed = parsed(&whole[..len]);
+            let parsed = check(&whole[..len].to_vec());
             if parsed.layout.format == "opaque" {
                 assert_eq!(parsed.layout, Layout::opaque(len as u64));
                 assert_eq!(parsed.note.is_some(), len >= 8, "{name}: {len} bytes");
@@ -51,7 +51,7 @@ proptest! {
         let mut bytes = fixture(name);
         let at = at.index(bytes.len());
         bytes[at] = with;
-        parsed(&bytes);
+        check(&bytes);
     }
 }
 
@@ -115,13 +115,13 @@ fn shared(subgraphs: u32, count: u32, name: &str) -> Vec<u8> {
 
 #[test]
 fn what_is_pointed_to_often_is_counted() {
-    let layout = parsed(&shared(1, 3, "w")).layout;
+    let layout = check(&shared(1, 3, "w")).layout;
     let names: Vec<_> = layout.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     assert_eq!(names, ["w", "w#2", "w#3"]);
-    let layout = parsed(&shared(2, 1, "w")).layout;
+    let layout = check(&shared(2, 1, "w")).layout;
     let names: Vec<_> = layout.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     assert_eq!(names, ["1/w", "w"]);
-    let kind = |bytes: Vec<u8>| parsed(&bytes).note.map(|note| note.kind());
+    let kind = |bytes: Vec<u8>| check(&bytes).note.map(|note| note.kind());
     // 10,000 subgraphs of 10,000 tensors in a file of 80 KB; names of 400 MB in one of 400 KB.
     assert_eq!(kind(shared(10_000, 10_000, "w")), Some(FormatErrorKind::Limit));
     assert_eq!(kind(shared(1, 100_000, &"n".repeat(4000))), Some(FormatErrorKind::Limit));

@@ -20,9 +20,9 @@ use crate::checkout::{place_all, prepare_all};
 use crate::error::{RepoError, Result};
 use crate::inspect::storage_manifest;
 use crate::objects::Objects;
-use crate::parent::{MAX_CANDIDATES, Sketches};
+use crate::parent::MAX_CANDIDATES;
 use crate::repository::Settings;
-use crate::snapshot::{Kept, SnapshotCost, SnapshotOptions, keep_file, put_object};
+use crate::snapshot::{FileBatch, Kept, SnapshotCost, SnapshotOptions, keep_file, put_object};
 use crate::verify::{VerifyReport, verify_source};
 use crate::worktree::{REPOSITORY_DIR, UNFINISHED, is_unfinished, tree_mode};
 
@@ -101,7 +101,7 @@ pub fn pack(
     let mut root = ArchiveRoot::default();
     let mut report = Vec::new();
     let mut series: Vec<Arc<ContentManifest>> = Vec::new();
-    let mut sketches = Sketches::default();
+    let mut batch = FileBatch::default();
     for (path, place) in inputs {
         let before = writer.len();
         let read = |error| RepoError::io("cannot read", &place)(error);
@@ -109,7 +109,7 @@ pub fn pack(
         let source = FileSource::open(&place).map_err(read)?;
         let earlier = |_: &_| Ok(series.clone());
         let Kept { manifest, id, cost, note } =
-            keep_file(&source, &place, earlier, &mut sketches, &writer, options, progress)?;
+            keep_file(&source, &place, earlier, &mut batch, &writer, options, progress)?;
         let now = fs::metadata(&place).map_err(read)?;
         if manifest.size != metadata.len() || FileStat::new(&now) != FileStat::new(&metadata) {
             return Err(RepoError::Changed(place));

@@ -17,6 +17,7 @@ use shard_core::{CompressedRun, Digest, Layout, NoProgress, Progress, TensorView
 use shard_formats::Source;
 use shard_formats::compress::Expanded;
 use shard_formats::cut::Cutter;
+use shard_formats::sidecar::Neighbours;
 use shard_manifest::{BlockSpan, ContentManifest, ManifestSegment};
 use shard_store::{EntryKey, EntryKind, EntrySink};
 
@@ -77,22 +78,29 @@ pub(crate) struct Kept {
     pub(crate) note: Option<String>,
 }
 
+/// What is remembered while several files are kept in one go.
+#[derive(Default)]
+pub(crate) struct FileBatch {
+    sketches: Sketches,
+    neighbours: Neighbours,
+}
+
 /// Parses, cuts, encodes and stores a file and its manifest. `earlier` gives the manifests of files that may predict it,
-/// likeliest first; `sketches` are those of the files before, if several are kept in one go.
+/// likeliest first; `batch` is what is known of the other files, if several are kept in one go.
 pub(crate) fn keep_file(
     source: &dyn Source,
     path: &Path,
     earlier: impl FnOnce(&Layout) -> Result<Vec<Arc<ContentManifest>>>,
-    sketches: &mut Sketches,
+    batch: &mut FileBatch,
     sink: &dyn EntrySink,
     options: SnapshotOptions,
     progress: &dyn Progress,
 ) -> Result<Kept> {
-    let parsed = shard_formats::parse_file(path, source).map_err(RepoError::io("cannot read", path))?;
+    let parsed = batch.neighbours.parse_file(path, source).map_err(RepoError::io("cannot read", path))?;
     let earlier = earlier(&parsed.layout)?;
     let (mut manifest, mut cost) = repeatable(&parsed.layout, |layout| {
         let expanded = Expanded::new(source, layout);
-        let plan = BasePlan::new(layout, &earlier, &expanded, path, sink, sketches)?;
+        let plan = BasePlan::new(layout, &earlier, &expanded, path, sink, &mut batch.sketches)?;
         snapshot(&expanded, path, layout, &plan, sink, options, progress)
     })?;
     let mut note = parsed.note.map(|note| note.to_string());

@@ -16,9 +16,9 @@ use shard_store::{EntryKind, FileStat, Nonce, RefState, RefUpdate, StatEntry, Ta
 
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
-use crate::parent::{MAX_CANDIDATES, Sketches, by_nearness};
+use crate::parent::{MAX_CANDIDATES, by_nearness};
 use crate::repository::{Repository, STAGE};
-use crate::snapshot::{Kept, SnapshotCost, keep_file, put_object};
+use crate::snapshot::{FileBatch, Kept, SnapshotCost, keep_file, put_object};
 use crate::worktree::{Found, tree_mode};
 
 /// What became of a path that was added.
@@ -98,7 +98,7 @@ impl Repository {
             objects: Objects::new(&transaction),
             began,
             staged: BTreeMap::new(),
-            sketches: Sketches::default(),
+            batch: FileBatch::default(),
         };
         for file in found.into_values() {
             let (entry, added) = adder.add(&file, &tree, progress)?;
@@ -185,7 +185,7 @@ struct Adder<'a> {
     began: i64,
     /// What this call staged so far: base candidates for what follows.
     staged: BTreeMap<String, (FileEntry, StatEntry)>,
-    sketches: Sketches,
+    batch: FileBatch,
 }
 
 impl Adder<'_> {
@@ -228,10 +228,10 @@ impl Adder<'_> {
             &file
         };
         let (transaction, options) = (self.transaction, self.repository.snapshot_options());
-        let mut sketches = std::mem::take(&mut self.sketches);
+        let mut batch = std::mem::take(&mut self.batch);
         let earlier = |layout: &Layout| self.earlier(&found.path, tree, !layout.tensors.is_empty());
-        let kept = keep_file(source, &place, earlier, &mut sketches, transaction, options, progress)?;
-        self.sketches = sketches;
+        let kept = keep_file(source, &place, earlier, &mut batch, transaction, options, progress)?;
+        self.batch = batch;
         if !found.metadata.is_symlink() {
             let now = fs::metadata(&place).map_err(read)?;
             if FileStat::new(&now) != FileStat::new(&found.metadata) || now.len() != kept.manifest.size {

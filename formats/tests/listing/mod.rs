@@ -47,7 +47,12 @@ pub(crate) fn fixtures(format: &str) -> Vec<String> {
 
 /// What the library finds in a fixture; `None` where it has no listing.
 pub(crate) fn expected(format: &str, name: &str) -> Option<Vec<Listed>> {
-    let json = std::fs::read(folder(format).join(format!("{name}.json"))).ok()?;
+    listing(&folder(format).join(name))
+}
+
+/// The listing beside a file, sorted; `None` where there is none.
+pub(crate) fn listing(file: &Path) -> Option<Vec<Listed>> {
+    let json = std::fs::read(format!("{}.json", file.display())).ok()?;
     let mut listed: Vec<Listed> = serde_json::from_slice(&json).unwrap();
     listed.sort();
     Some(listed)

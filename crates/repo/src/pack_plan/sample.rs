@@ -9,6 +9,7 @@ use shard_core::base::BaseError;
 use shard_core::limits::Cut;
 use shard_core::{BaseRef, DType, Digest, Layout, sha256};
 use shard_formats::compress::Expanded;
+use shard_formats::sidecar::Neighbours;
 use shard_formats::{FileSource, Source as _};
 use shard_manifest::{BlockSpan, ContentManifest, ManifestSegment};
 use shard_store::{EntryKey, EntrySource, Location, PackId, StoreError};
@@ -127,10 +128,11 @@ impl Sample {
         let mut sample = Self { members: Vec::new(), places: Places::default() };
         let mut series: Vec<Arc<ContentManifest>> = Vec::new();
         let mut sketches = Sketches::default();
+        let neighbours = Neighbours::default();
         for (path, place) in inputs {
             let read = |error| RepoError::io("cannot read", &place)(error);
             let source = FileSource::open(&place).map_err(read)?;
-            let parsed = shard_formats::parse_file(&place, &source).map_err(read)?;
+            let parsed = neighbours.parse_file(&place, &source).map_err(read)?;
             let layout = parsed.layout;
             let file = sample.members.len();
             sample.places.files.push((place.clone(), layout.clone(), layout.segment_offsets()));
