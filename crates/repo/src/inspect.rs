@@ -69,8 +69,8 @@ pub fn read_manifest(path: &Path, cut: Cut, progress: &dyn Progress) -> Result<(
 pub struct Description {
     /// Its content manifest.
     pub manifest: ContentManifest,
-    /// What the values of each tensor are like, in the manifest's order; `None` for types whose elements have no value of their
-    /// own, and for some views where very many share bytes.
+    /// What the values of each tensor are like, in the manifest's order; `None` for quantised types whose values shard does
+    /// not know, and for some views where very many share bytes.
     pub summaries: Vec<Option<Summary>>,
     /// Why a file that looked like a model is treated as opaque bytes.
     pub note: Option<String>,

@@ -2,6 +2,7 @@
 
 mod change;
 mod float8;
+mod quantised;
 mod summary;
 mod tensors;
 mod values;

@@ -74,7 +74,7 @@ impl TensorSums {
         }
     }
 
-    /// What is known of each tensor, in the layout's order; `None` for types whose elements have no value of their own, and for
+    /// What is known of each tensor, in the layout's order; `None` for quantised types whose values shard does not know, and for
     /// some views where very many share bytes.
     pub(crate) fn finish(mut self) -> Vec<Option<Summary>> {
         self.active.extend(self.waiting.by_ref());
@@ -127,7 +127,7 @@ mod tests {
             view("whole", DType::F32, 4, 1, 0),
             view("tied", DType::F32, 4, 1, 0),
             view("bytes", DType::U8, 16, 1, 0),
-            view("quantised", DType::Q4_0, 32, 2, 0),
+            view("quantised", DType::IQ1_S, 256, 2, 0),
             view("empty", DType::F32, 0, 3, 0),
             view("last", DType::I8, 3, 4, 0),
         ];
@@ -136,7 +136,7 @@ mod tests {
         sums.update(0, 0, &[1, 2, 3]);
         sums.update(1, 0, &bytes[..7]);
         sums.update(1, 7, &bytes[7..]);
-        sums.update(2, 0, &[0; 18]);
+        sums.update(2, 0, &[0; 50]);
         sums.update(4, 0, &[1, 2, 255]);
         let found = sums.finish();
         let means: Vec<_> = found.iter().map(|summary| summary.and_then(|summary| summary.mean)).collect();

@@ -4,6 +4,7 @@ use half::f16;
 use shard_core::DType;
 
 use super::float8::small_float;
+use super::quantised;
 
 /// Values of a tile: few enough to stay in the first-level cache.
 pub(super) const TILE: usize = 2048;
@@ -19,23 +20,30 @@ pub(super) struct Values {
     dtype: DType,
     /// What each byte stands for, where elements are bytes or parts of one: as many values as a byte has elements.
     table: Vec<f32>,
+    /// How a block of a quantised type is expanded.
+    expand: Option<fn(&[u8], &mut Vec<f32>)>,
     single: Vec<f32>,
     double: Vec<f64>,
 }
 
 impl Values {
-    /// For an element type; `None` where its elements have no value of their own (block-quantised types).
+    /// For an element type; `None` for the quantised types whose values shard does not know.
     pub(super) fn of(dtype: DType) -> Option<Self> {
-        if dtype.is_quantised() {
+        let expand = quantised::expand(dtype);
+        if dtype.is_quantised() && expand.is_none() {
             return None;
         }
-        Some(Self { dtype, table: byte_table(dtype), single: Vec::new(), double: Vec::new() })
+        Some(Self { dtype, table: byte_table(dtype), expand, single: Vec::new(), double: Vec::new() })
     }
 
     /// Bytes of a tile.
     pub(super) fn tile_bytes(&self) -> usize {
         match self.dtype {
             DType::F6E2M3 | DType::F6E3M2 => TILE / 4 * 3,
+            _ if self.expand.is_some() => {
+                let (elements, bytes) = self.dtype.storage_unit();
+                TILE / elements as usize * bytes as usize
+            }
             _ if !self.table.is_empty() => TILE / self.elements_per_byte(),
             _ => TILE * self.dtype.word_bytes(),
         }
@@ -47,9 +55,15 @@ impl Values {
 
     /// The first `most` values of `bytes`, which are at most a tile.
     pub(super) fn tile(&mut self, bytes: &[u8], most: usize) -> Tile<'_> {
-        let Self { single, double, table, dtype } = self;
+        let Self { single, double, table, dtype, expand } = self;
         single.clear();
         double.clear();
+        if let Some(expand) = expand {
+            let (_, len) = dtype.storage_unit();
+            bytes.chunks_exact(len as usize).for_each(|block| expand(block, single));
+            single.truncate(most);
+            return Tile::Single(single);
+        }
         match dtype {
             DType::BF16 => singles(bytes, single, |w| f32::from_bits(u32::from(u16::from_le_bytes(w)) << 16)),
             DType::F16 | DType::C32 => singles(bytes, single, |w| f16::from_le_bytes(w).to_f32()),
@@ -171,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_has_values_but_those_in_blocks() {
+    fn every_type_has_values_but_some_in_blocks() {
         for dtype in DType::ALL {
             let Some(mut values) = Values::of(*dtype) else {
                 assert!(dtype.is_quantised(), "{dtype}");
