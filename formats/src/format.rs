@@ -44,6 +44,8 @@ pub enum FormatErrorKind {
     Limit,
     /// The file could not be read.
     Read,
+    /// The file is of another format that starts alike; nothing is wrong with it.
+    Other,
 }
 
 /// Why a file has no layout in a format.

@@ -19,7 +19,9 @@ pub mod model;
 pub mod npy;
 pub mod onnx;
 pub mod opaque;
+mod pickle;
 mod protobuf;
+pub mod pytorch;
 pub mod safetensors;
 pub mod sidecar;
 pub mod source;
@@ -41,6 +43,7 @@ pub static FORMATS: &[&dyn Format] = &[
     &hdf5::Hdf5,
     &npy::Npy,
     &tflite::Tflite,
+    &pytorch::PyTorch,
     &container::npz::Npz,
     &container::zip::Zip,
     &container::tar::Tar,
@@ -86,7 +89,9 @@ pub(crate) fn parse_at(source: &dyn Source, depth: usize) -> io::Result<Parsed> 
             Ok(layout) => return Ok(Parsed { layout, note }),
             Err(error) => {
                 let error = error.into_read_error()?;
-                note.get_or_insert(error);
+                if error.kind() != FormatErrorKind::Other {
+                    note.get_or_insert(error);
+                }
             }
         }
     }

@@ -14,13 +14,18 @@ use crate::json::MAX_ENTRIES;
 use crate::source::{Cursor, Source};
 
 /// Bytes of a header, and the unit in which data are padded.
-const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 
 /// Longest pax header or long name, in bytes.
 const MAX_EXTENSION: u64 = 1 << 20;
 
 /// The first size that a header's octal digits cannot say, in bytes.
 const OCTAL_END: u64 = 1 << 33;
+
+/// The name in the first header of an archive, without what a record before it may say of it.
+pub(crate) fn first_name(head: &[u8]) -> Option<String> {
+    head.first_chunk::<BLOCK>().map(name_of)
+}
 
 /// Whether a file starts as a tar archive of POSIX or GNU does.
 pub(crate) fn is_tar(head: &[u8]) -> bool {

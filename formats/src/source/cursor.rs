@@ -93,6 +93,30 @@ impl<'a> Cursor<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// Adds the next line to `into`, without the line feed that ends it, and at most `keep` bytes of it; whether that is all.
+    pub(crate) fn line(&mut self, keep: usize, into: &mut Vec<u8>) -> Result<bool, FormatError> {
+        let start = self.at;
+        let limit = into.len().saturating_add(keep);
+        let mut whole = true;
+        while self.left() > 0 {
+            let at = self.at;
+            self.ahead(1)?;
+            let skip = usize::try_from(at - self.start).unwrap_or(usize::MAX);
+            let have = self.ahead.get(skip..).unwrap_or_default();
+            let end = have.iter().position(|byte| *byte == b'\n');
+            let part = have.get(..end.unwrap_or(have.len())).unwrap_or_default();
+            let kept = part.len().min(limit.saturating_sub(into.len()));
+            into.extend_from_slice(part.get(..kept).unwrap_or_default());
+            whole &= kept == part.len();
+            self.at += part.len() as u64 + u64::from(end.is_some());
+            if end.is_some() {
+                return Ok(whole);
+            }
+        }
+        self.at = start;
+        Err(FormatError::new(FormatErrorKind::Truncated, format!("the line at byte {start} has no end")))
+    }
+
     /// The next `len` bytes, which are there, without going on.
     fn ahead(&mut self, len: usize) -> io::Result<&[u8]> {
         let have = |at: u64, start: u64, ahead: &[u8]| {
@@ -142,5 +166,22 @@ mod tests {
         assert_eq!(cursor.left(), 0);
         cursor.seek(u64::MAX);
         assert!(cursor.u8().is_err());
+    }
+
+    #[test]
+    fn lines_end_where_they_end() {
+        let mut bytes = b"one\n\n".to_vec();
+        bytes.extend(std::iter::repeat_n(b'x', 150_000));
+        bytes.extend_from_slice(b"\nlast");
+        let mut cursor = Cursor::new(&bytes, 0);
+        let mut line = Vec::new();
+        assert!(cursor.line(3, &mut line).unwrap() && line == b"one");
+        assert!(cursor.line(9, &mut line).unwrap() && line == b"one", "an empty line adds nothing");
+        line.clear();
+        assert!(!cursor.line(100_000, &mut line).unwrap());
+        assert_eq!((line.len(), cursor.position()), (100_000, 150_006));
+        assert!(cursor.line(9, &mut line).is_err());
+        assert_eq!(cursor.position(), 150_006, "an error moves nothing");
+        assert_eq!(cursor.u8().unwrap(), b'l');
     }
 }

@@ -1,0 +1,333 @@
+//! The tensors of an object that a pickle makes, with their names.
+//!
+//! A tensor's name is the path to it: keys of dicts, indexes of lists and tuples and names of attributes, with dots between
+//! them, as in `optimizer.state.0.exp_avg`. What an `nn.Module` keeps in `_parameters`, `_buffers` and `_modules` counts as its
+//! attributes, so that the names are those of its `state_dict()`. Keys that are neither text nor integers are told by their
+//! number in the dict, as `#3`. An object that is a tensor itself is called `tensor`. Parts of a tensor follow its name:
+//! `.indices` and `.values` of a sparse one, `.scales` and `.zero_points` of one that is quantised by channel. Where a name was
+//! given already, `#2`, `#3` and so on come after it, in the order of the pickle.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use shard_core::limits::{MAX_NAME, MAX_NESTING};
+
+use super::dtype::ElementType;
+use super::rebuild::{Made, Part, made};
+use super::storage::{Outside, Outsiders, View};
+use super::tensor::locate;
+use crate::assemble::{Located, MAX_TENSORS};
+use crate::format::{FormatError, FormatErrorKind};
+use crate::pickle::{Call, Chain, Node, NodeId, Tree};
+
+/// Deepest nesting of objects that is followed: a module in a module is three deeper.
+const MAX_DEPTH: usize = 4 * MAX_NESTING;
+
+/// Most objects that are looked at. Shared objects are looked at wherever they are met.
+const MAX_EFFORT: usize = 1 << 24;
+
+/// Most objects that wait to be looked at, of 20 bytes each.
+const MAX_PENDING: usize = 1 << 22;
+
+/// The last part of the path to an object.
+#[derive(Debug, Clone, Copy)]
+enum Label {
+    /// It goes by the name of what it is in.
+    Same,
+    /// The key in a dict, and which entry it is.
+    Key(NodeId, u32),
+    Index(u32),
+    /// A part of a tensor.
+    Part(Part),
+}
+
+/// An object that waits to be looked at.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    node: NodeId,
+    label: Label,
+    /// The number of objects that it lies in.
+    depth: u32,
+    /// Bytes of the path to what it lies in.
+    path: u32,
+}
+
+/// Finds tensors.
+pub(crate) struct Walk<'a> {
+    tree: &'a Tree,
+    outside: &'a dyn Outsiders,
+    pending: Vec<Pending>,
+    /// The objects that the current one lies in, outermost first.
+    ancestors: Vec<NodeId>,
+    /// The path to the current object.
+    path: String,
+    effort: usize,
+    names: &'a mut Names,
+    found: Vec<Located>,
+}
+
+/// Names that were given.
+#[derive(Default)]
+pub(crate) struct Names(HashMap<String, u32>);
+
+impl Names {
+    /// That name, or the first that follows it and was not given yet.
+    fn take(&mut self, name: String) -> String {
+        let Some(count) = self.0.get_mut(&name) else {
+            self.0.insert(name.clone(), 1);
+            return name;
+        };
+        let mut next = *count + 1;
+        let mut other = format!("{name}#{next}");
+        while self.0.contains_key(&other) {
+            next += 1;
+            other = format!("{name}#{next}");
+        }
+        self.0.insert(name, next);
+        self.0.insert(other.clone(), 1);
+        other
+    }
+}
+
+/// The tensors of the object `root`, with `prefix` for the first part of their names unless it is empty.
+///
+/// # Errors
+/// [`FormatError`] for an object with more to look at than shard follows, and for a tensor that goes beyond its storage.
+pub(crate) fn tensors(
+    tree: &Tree,
+    outside: &dyn Outsiders,
+    root: NodeId,
+    prefix: &str,
+    names: &mut Names,
+) -> Result<Vec<Located>, FormatError> {
+    let mut walk = Walk {
+        tree,
+        outside,
+        pending: vec![Pending { node: root, label: Label::Same, depth: 0, path: prefix.len() as u32 }],
+        ancestors: Vec::new(),
+        path: prefix.to_owned(),
+        effort: 0,
+        names,
+        found: Vec::new(),
+    };
+    while let Some(next) = walk.pending.pop() {
+        walk.visit(next)?;
+    }
+    Ok(walk.found)
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, next: Pending) -> Result<(), FormatError> {
+        self.path.truncate(next.path as usize);
+        self.ancestors.truncate(next.depth as usize);
+        // In itself it has nothing new.
+        if self.ancestors.len() >= MAX_DEPTH || self.ancestors.contains(&next.node) {
+            return Ok(());
+        }
+        self.extend_path(next.label);
+        // No tensor has such a name, and long paths take long to write.
+        if self.path.len() > MAX_NAME {
+            return Ok(());
+        }
+        self.ancestors.push(next.node);
+        let first = self.pending.len();
+        match self.tree.node(next.node) {
+            Node::Tuple(_) => {
+                let tree = self.tree;
+                self.list(tree.tuple(next.node).unwrap_or_default().iter().copied())?;
+            }
+            Node::List(chain) => self.list(self.tree.items(chain))?,
+            Node::Dict(chain) => self.entries(chain)?,
+            Node::Persistent(id) => self.outsider(id)?,
+            Node::Call(call) => self.object(call)?,
+            _ => {}
+        }
+        // The first comes to the top.
+        self.pending.get_mut(first..).unwrap_or_default().reverse();
+        Ok(())
+    }
+
+    fn extend_path(&mut self, label: Label) {
+        if matches!(label, Label::Same) {
+            return;
+        }
+        if !self.path.is_empty() {
+            self.path.push('.');
+        }
+        // Writing to a String does not fail.
+        let _ = match label {
+            Label::Same => Ok(()),
+            Label::Index(index) => write!(self.path, "{index}"),
+            Label::Part(part) => self.path.write_str(part.name()),
+            Label::Key(key, index) => match self.tree.node(key) {
+                Node::Text(_) => {
+                    let text = self.tree.text(key).unwrap_or_default();
+                    self.effort += text.len() / 16;
+                    self.path.write_str(&String::from_utf8_lossy(text))
+                }
+                Node::Int(value) => write!(self.path, "{value}"),
+                _ => write!(self.path, "#{index}"),
+            },
+        };
+    }
+
+    /// Lets an object wait, if there may be a tensor in it.
+    fn wait(&mut self, node: NodeId, label: Label) -> Result<(), FormatError> {
+        self.effort += 1;
+        if self.effort > MAX_EFFORT || self.pending.len() >= MAX_PENDING {
+            return Err(FormatError::new(FormatErrorKind::Limit, "the pickle has more in it than shard follows"));
+        }
+        if matches!(
+            self.tree.node(node),
+            Node::Tuple(_) | Node::List(_) | Node::Dict(_) | Node::Persistent(_) | Node::Call(_)
+        ) {
+            let (depth, path) = (self.ancestors.len() as u32, self.path.len() as u32);
+            self.pending.push(Pending { node, label, depth, path });
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, members: impl Iterator<Item = NodeId>) -> Result<(), FormatError> {
+        for (index, member) in members.enumerate() {
+            self.wait(member, Label::Index(index as u32))?;
+        }
+        Ok(())
+    }
+
+    fn entries(&mut self, pairs: Chain) -> Result<(), FormatError> {
+        let mut items = self.tree.items(pairs);
+        let mut index = 0;
+        while let (Some(key), Some(value)) = (items.next(), items.next()) {
+            self.wait(value, Label::Key(key, index))?;
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// What an object was given as its state: attributes, or a tuple of such for one with `__slots__`.
+    fn attributes(&mut self, state: NodeId) -> Result<(), FormatError> {
+        match self.tree.node(state) {
+            Node::Dict(pairs) => {
+                let mut items = self.tree.items(pairs);
+                let mut index = 0;
+                while let (Some(key), Some(value)) = (items.next(), items.next()) {
+                    let inner = matches!(self.tree.text(key), Some(b"_parameters" | b"_buffers" | b"_modules"));
+                    let label = match self.tree.node(value) {
+                        Node::Dict(_) | Node::Call(_) if inner => Label::Same,
+                        _ => Label::Key(key, index),
+                    };
+                    self.wait(value, label)?;
+                    index += 1;
+                }
+                Ok(())
+            }
+            Node::Tuple(_) => {
+                let members = self.tree.tuple(state).unwrap_or_default();
+                let is_slots = |member: &NodeId| matches!(self.tree.node(*member), Node::Dict(_) | Node::None);
+                if let [_, _] = members
+                    && members.iter().all(is_slots)
+                {
+                    members.iter().try_for_each(|member| self.attributes_of(*member))
+                } else {
+                    self.list(members.iter().copied())
+                }
+            }
+            _ => self.wait(state, Label::Same),
+        }
+    }
+
+    /// The attributes in one dict; nothing for `None`.
+    fn attributes_of(&mut self, dict: NodeId) -> Result<(), FormatError> {
+        match self.tree.node(dict) {
+            Node::Dict(_) => self.attributes(dict),
+            _ => Ok(()),
+        }
+    }
+
+    fn outsider(&mut self, id: NodeId) -> Result<(), FormatError> {
+        match self.outside.find(self.tree, id) {
+            Some(Outside::Storage(storage)) => {
+                let view = View { storage, offset: 0, shape: vec![storage.items], strides: vec![1] };
+                self.tensor(&view, storage.element)
+            }
+            Some(Outside::Tensor(view)) => self.tensor(&view, view.storage.element),
+            None => Ok(()),
+        }
+    }
+
+    fn object(&mut self, call: Call) -> Result<(), FormatError> {
+        let (mut callable, mut arguments) = (call.callable, call.arguments);
+        // A function may be handed to another, and that to a third; no sound file goes on.
+        for _ in 0..4 {
+            match made(self.tree, self.outside, callable, arguments) {
+                Made::Tensor(view, parts) => {
+                    if let Some((view, element)) = view {
+                        self.tensor(&view, element)?;
+                    }
+                    for (node, part) in parts {
+                        self.wait(node, Label::Part(part))?;
+                    }
+                }
+                Made::Same { of, attributes } => {
+                    self.wait(of, Label::Same)?;
+                    if let Some(attributes) = attributes {
+                        self.attributes(attributes)?;
+                    }
+                }
+                Made::Other { callable: other, arguments: others, attributes } => {
+                    if let Some(attributes) = attributes {
+                        self.attributes(attributes)?;
+                    }
+                    (callable, arguments) = (other, others);
+                    continue;
+                }
+                Made::Pairs(pairs) => self.pairs(pairs)?,
+                Made::Object => {
+                    let tree = self.tree;
+                    self.list(tree.tuple(arguments).unwrap_or_default().iter().copied())?;
+                }
+            }
+            break;
+        }
+        self.list(self.tree.items(self.tree.appended(call)))?;
+        self.entries(self.tree.entries(call))?;
+        match self.tree.state(call) {
+            Some(state) => self.attributes(state),
+            None => Ok(()),
+        }
+    }
+
+    /// A list of keys and values, two by two, as Python 2 writes an `OrderedDict`.
+    fn pairs(&mut self, pairs: NodeId) -> Result<(), FormatError> {
+        let Node::List(chain) = self.tree.node(pairs) else { return self.wait(pairs, Label::Same) };
+        for (index, pair) in self.tree.items(chain).enumerate() {
+            let (key, value) = match self.tree.node(pair) {
+                Node::List(chain) => {
+                    let mut items = self.tree.items(chain);
+                    (items.next(), items.next())
+                }
+                _ => {
+                    let items = self.tree.tuple(pair).unwrap_or_default();
+                    (items.first().copied(), items.get(1).copied())
+                }
+            };
+            if let (Some(key), Some(value)) = (key, value) {
+                self.wait(value, Label::Key(key, index as u32))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tensor(&mut self, view: &View, element: ElementType) -> Result<(), FormatError> {
+        let name = if self.path.is_empty() { "tensor" } else { self.path.as_str() };
+        if let Some(mut located) = locate(name, view, element)? {
+            if self.found.len() >= MAX_TENSORS {
+                let message = format!("more than {MAX_TENSORS} tensors");
+                return Err(FormatError::new(FormatErrorKind::Limit, message));
+            }
+            located.name = self.names.take(located.name);
+            self.found.push(located);
+        }
+        Ok(())
+    }
+}
