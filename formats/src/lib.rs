@@ -23,6 +23,7 @@ mod pickle;
 mod protobuf;
 pub mod pytorch;
 pub mod safetensors;
+pub mod scan;
 pub mod sidecar;
 pub mod source;
 mod tensorflow;
@@ -33,6 +34,7 @@ use std::io;
 use shard_core::Layout;
 
 pub use format::{Format, FormatError, FormatErrorKind};
+pub use scan::scan;
 pub use sidecar::{Neighbours, parse_file};
 pub use source::{FileSource, Source};
 

@@ -28,8 +28,8 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
 }
 
 /// Checks what holds for any bytes.
-fn check(bytes: &Vec<u8>) -> Parsed {
-    let parsed = parse(bytes).unwrap();
+fn check(bytes: &[u8]) -> Parsed {
+    let parsed = parse(&bytes).unwrap();
     assert_eq!(parsed.layout.check(bytes.len() as u64), Ok(()));
     parsed
 }
@@ -80,7 +80,7 @@ fn every_file_lists_what_pytorch_loads() {
 fn every_truncation_has_a_layout() {
     for (path, bytes) in fixtures() {
         for len in 0..bytes.len() {
-            let parsed = check(&bytes[..len].to_vec());
+            let parsed = check(&bytes[..len]);
             // A tar archive may end with its last member.
             assert!(
                 parsed.layout.format != "pytorch" || path.ends_with("tar"),
@@ -268,7 +268,7 @@ fn fault_33_bombs_take_little_time() {
     // The same with so many members that few levels do.
     let wide = [&t[..], &[&b"(2"[..], &[b'2'; 500], b"t"].concat().repeat(1), b"."].concat();
     assert_eq!(note(&wide), Some(Malformed), "a mark hides what is below it");
-    let wide = [&b"]"[..], &b"q\0(".to_vec(), &b"h\0".repeat(300_000), b"e."].concat();
+    let wide = [&b"]"[..], b"q\0(", &b"h\0".repeat(300_000), b"e."].concat();
     assert_eq!(names(&wide), Vec::<String>::new(), "a list of itself");
     let lists = b"]q\0]q\x01]q\x02";
     let fill = |from: u8, to: u8| [&[b'h', from, b'('][..], &[b'h', to].repeat(3000), b"e0"].concat();

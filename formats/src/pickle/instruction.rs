@@ -33,12 +33,13 @@ pub(crate) struct Instructions<'a> {
     cursor: Cursor<'a>,
     text: Vec<u8>,
     name: Vec<u8>,
+    searched: u64,
 }
 
 impl<'a> Instructions<'a> {
     /// Starts where the cursor stands.
     pub(crate) fn new(cursor: Cursor<'a>) -> Self {
-        Self { cursor, text: Vec::new(), name: Vec::new() }
+        Self { cursor, text: Vec::new(), name: Vec::new(), searched: 0 }
     }
 
     /// Where the next opcode is read, in bytes from the start of the source.
@@ -49,6 +50,11 @@ impl<'a> Instructions<'a> {
     /// What comes next, where that is no pickle.
     pub(crate) fn cursor(&mut self) -> &mut Cursor<'a> {
         &mut self.cursor
+    }
+
+    /// Bytes that were searched for the end of a line that has none.
+    pub(crate) fn searched(&self) -> u64 {
+        self.searched
     }
 
     /// The text of the last instruction, or its module. It need not be UTF-8.
@@ -107,8 +113,10 @@ impl<'a> Instructions<'a> {
             }
             Argument::TwoLines => {
                 let module = self.line()?;
-                self.name.clear();
-                let name = self.cursor.line(MAX_TEXT, &mut self.name)?;
+                let text = std::mem::take(&mut self.text);
+                let name = self.line();
+                self.name = std::mem::replace(&mut self.text, text);
+                let name = name?;
                 if module && name { Operand::Names } else { Operand::NotKept }
             }
         };
@@ -157,7 +165,11 @@ impl<'a> Instructions<'a> {
 
     fn line(&mut self) -> Result<bool, FormatError> {
         self.text.clear();
-        self.cursor.line(MAX_TEXT, &mut self.text)
+        let whole = self.cursor.line(MAX_TEXT, &mut self.text);
+        if whole.is_err() {
+            self.searched = self.searched.saturating_add(self.cursor.left());
+        }
+        whole
     }
 
     fn decimal_line(&mut self) -> Result<Operand, FormatError> {

@@ -12,10 +12,10 @@ mod machine;
 mod opcode;
 mod tree;
 
-pub(crate) use instruction::{Instruction, Instructions, Operand};
+pub(crate) use instruction::{Instructions, Operand};
 pub(crate) use machine::{Machine, Pickle, Step, read_pickle};
 pub(crate) use opcode::Opcode;
-pub(crate) use tree::{Call, Chain, Node, NodeId, Site, Tree};
+pub(crate) use tree::{Call, Chain, Node, NodeId, Tree};
 
 /// Longest text that is kept, in bytes: longer ones are neither names nor keys.
 pub(crate) const MAX_TEXT: usize = shard_core::limits::MAX_NAME;

@@ -126,6 +126,7 @@ impl Tree {
     }
 
     /// The number of nodes.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }

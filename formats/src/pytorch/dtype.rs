@@ -28,9 +28,6 @@ const fn plain(dtype: DType) -> ElementType {
 }
 
 impl ElementType {
-    /// A storage that is nothing but bytes.
-    pub(crate) const BYTES: Self = plain(DType::U8);
-
     /// By the name of the dtype in the module `torch`.
     pub(crate) fn from_dtype_name(name: &[u8]) -> Option<Self> {
         Some(match name {
@@ -101,7 +98,7 @@ mod tests {
             assert_eq!(found.dtype.and_then(|dtype| dtype.byte_len(1)), Some(found.item), "{name}");
         }
         assert_eq!(ElementType::from_storage_name(b"BFloat16Storage"), ElementType::from_dtype_name(b"bfloat16"));
-        assert_eq!(ElementType::from_storage_name(b"UntypedStorage"), Some(ElementType::BYTES));
+        assert_eq!(ElementType::from_storage_name(b"UntypedStorage"), Some(plain(DType::U8)));
         assert_eq!(ElementType::from_storage_name(b"Float"), None);
         assert_eq!(ElementType::from_dtype_name(b"uint4"), None);
     }

@@ -65,3 +65,8 @@ fn lay_out(format: &str, tensors: Vec<Located>, file_len: u64) -> Result<Layout,
     tensors.into_iter().for_each(|tensor| assembler.add(tensor));
     assembler.finish(format, file_len)
 }
+
+/// The length of an item of a storage of that class, in bytes.
+pub(crate) fn item_len(class: &[u8]) -> Option<u64> {
+    dtype::ElementType::from_storage_name(class).map(|element| element.item)
+}
