@@ -27,7 +27,8 @@ REV:PATH is a file of a revision; a path that could be taken for a revision is w
 
 Exit codes:
   0  done
-  1  the answer is no, or there are differences (diff --exit-code, status --exit-code, verify with problems)
+  1  the answer is no, or there are differences (diff --exit-code, status --exit-code, verify with problems,
+     scan with anything unusual)
   2  wrong usage
   3  not found: no repository, unknown revision, no such path
   4  refused: something would be lost, nothing to do, or another writer was first
@@ -88,6 +89,7 @@ enum Command {
     Diff(commands::diff::Args),
     Verify(commands::verify::Args),
     Chunk(commands::chunk::Args),
+    Scan(commands::scan::Args),
     Pack(commands::pack::Args),
     Unpack(commands::unpack::Args),
     Reindex(commands::reindex::Args),
@@ -101,7 +103,13 @@ impl Command {
     fn computes(&self) -> bool {
         !matches!(
             self,
-            Self::Init(_) | Self::Commit(_) | Self::Status(_) | Self::Log(_) | Self::Reindex(_) | Self::Bench(_)
+            Self::Init(_)
+                | Self::Commit(_)
+                | Self::Status(_)
+                | Self::Log(_)
+                | Self::Reindex(_)
+                | Self::Bench(_)
+                | Self::Scan(_)
         )
     }
 }
@@ -199,6 +207,7 @@ fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Diff(args) => commands::diff::run(args, context),
         Command::Verify(args) => commands::verify::run(args, context),
         Command::Chunk(args) => commands::chunk::run(args, context),
+        Command::Scan(args) => commands::scan::run(args, context),
         Command::Pack(args) => commands::pack::run(args, context),
         Command::Unpack(args) => commands::unpack::run(args, context),
         Command::Reindex(args) => commands::reindex::run(args, context),

@@ -109,7 +109,7 @@ fn fault_33_every_way_to_name_a_function_is_seen() {
         // The class of PyTorch's old files.
         (b"\x80\x02(U\x06modulecA\nB\nNNtQ)\x81.", &[(11, "GLOBAL", "A:B", 1)]),
         // Names that are no ASCII, or no names.
-        (b"\x80\x04\x8c\x04\xc3\xbcber\x8c\x01\r\x93)R.", &[(11, "STACK_GLOBAL", "\u{fc}ber:\r", 1)]),
+        (b"\x80\x04\x8c\x05\xc3\xbcber\x8c\x01\r\x93)R.", &[(12, "STACK_GLOBAL", "\u{fc}ber:\r", 1)]),
     ];
     for (bytes, expected) in cases {
         let found = unusual(bytes);

@@ -12,6 +12,7 @@ pub(crate) mod init;
 pub(crate) mod log;
 pub(crate) mod pack;
 pub(crate) mod reindex;
+pub(crate) mod scan;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod unpack;
