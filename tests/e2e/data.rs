@@ -11,7 +11,7 @@ use shard_datasets::real::{Recorded, pairs, recorded, shard_data};
 use shard_tests::bitx::bitx;
 use shard_tests::payload::payload;
 use shard_tests::process::{Shard, exit, sum_in};
-use shard_tests::rewrite::{Tensor, read, write};
+use shard_tests::rewrite::{Tensor, read, read_any, write};
 use shard_tests::tree::{digests, sizes};
 use tempfile::TempDir;
 
@@ -299,4 +299,69 @@ fn a_real_model_in_renamed_shards_costs_under_one_percent() {
     let expected = digests(folder.path());
     shard.ok(&["checkout", "HEAD", "-o", "out"]);
     assert_eq!(digests(&folder.path().join("out")), expected);
+}
+
+/// Commits two versions of a file, and gives what the second took: all that it added to the packs, in bytes.
+fn second_version(name: &str, versions: [&[u8]; 2]) -> u64 {
+    let folder = TempDir::new().unwrap();
+    let shard = Shard::new(SHARD, folder.path());
+    shard.ok(&["init"]);
+    let mut before = 0;
+    for bytes in versions {
+        before = payload(folder.path()).packs;
+        fs::write(folder.path().join(name), bytes).unwrap();
+        shard.ok(&["add", name]);
+        shard.ok(&["commit", "-m", "A version"]);
+    }
+    payload(folder.path()).packs - before
+}
+
+#[test]
+fn a_delta_of_a_pytorch_checkpoint_costs_what_its_tensors_cost_as_safetensors() {
+    let place = |step: &str| data().join(format!("small/gpt-opt-pt/{step}.pt"));
+    let steps = ["step0385", "step0420"].map(place);
+    let [first, second] = steps.each_ref().map(|path| fs::read(path).unwrap());
+    let as_pytorch = second_version("model.pt", [&first, &second]);
+    let tensors = steps.each_ref().map(|path| read_any(path));
+    assert!(tensors[1].len() == 25, "expected the 25 tensors of weights and optimizer");
+    let [first, second] = tensors.each_ref().map(|tensors| write(tensors));
+    let as_safetensors = second_version("model.safetensors", [&first, &second]);
+    println!("second checkpoint: {as_pytorch} bytes as PyTorch's, {as_safetensors} as safetensors");
+    assert!(as_pytorch * 100 <= as_safetensors * 102, "expected at most 2% more");
+}
+
+#[test]
+fn a_tensor_is_stored_once_whatever_the_format() {
+    let folder = TempDir::new().unwrap();
+    let shard = Shard::new(SHARD, folder.path());
+    shard.ok(&["init"]);
+    // The same model as safetensors and as ONNX, arrays as safetensors, as .npz and deflated, and weights as PyTorch's.
+    let copy = |from: &str, to: &str| fs::copy(data().join("small").join(from), folder.path().join(to)).unwrap();
+    copy("real-silero/silero_vad_16k-v6.2.3.safetensors", "a.safetensors");
+    copy("cnn/epoch5.safetensors", "b.safetensors");
+    fs::write(folder.path().join("c.safetensors"), write(&read_any(&data().join("small/gpt-opt-pt/step0420.pt"))))
+        .unwrap();
+    shard.ok(&["add", "-A"]);
+    for (from, to, tensors) in [
+        ("cnn-npz/epoch5.npz", "b.npz", 62),
+        ("cnn-npz/epoch5-deflated.npz", "deflated.npz", 62),
+        ("gpt-opt-pt/step0420.pt", "c.pt", 25),
+    ] {
+        let raw = copy(from, to);
+        let report = shard.json(&["add", to]);
+        let new = sum_in(&report, "files", "new_bytes");
+        println!("{to}: {raw} bytes, {new} new");
+        assert!(new * 50 < raw, "expected under 2% of {raw} bytes, got {new}: {report}");
+        let twin = format!("{}.safetensors", if to == "c.pt" { "c" } else { "b" });
+        let compared = shard.json(&["diff", &twin, to]);
+        let counts = &compared["models"][0]["counts"];
+        assert_eq!(counts["equal"], tensors, "expected every tensor of {to} in {twin}: {counts}");
+    }
+    // The short-time Fourier basis is in both releases, under other names.
+    copy("real-silero/silero_vad-v6.2.0.onnx", "a.onnx");
+    let names = shard.json(&["diff", "--names", "a.safetensors", "a.onnx"]);
+    let names = names["models"][0]["names"].as_array().unwrap().clone();
+    let basis = names.iter().find(|name| name["old"] == "stft_conv.weight").unwrap();
+    assert_eq!(basis["equal"], true, "{basis}");
+    assert!(names.iter().filter(|name| name["equal"] == false).count() > 4, "expected similar tensors too: {names:?}");
 }

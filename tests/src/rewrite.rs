@@ -1,7 +1,11 @@
 //! The tensors of a model in other files: under other names, transposed, cut, put together.
 
+use std::path::Path;
+
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
+use shard_formats::compress::Expanded;
+use shard_formats::{FileSource, Source, parse_file};
 
 /// A tensor, with its bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +36,25 @@ pub fn read(file: &[u8]) -> Vec<Tensor> {
         .collect();
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     tensors
+}
+
+/// The tensors of a file of any format, as shard sees them, in the order of the file. Only types that safetensors has.
+#[must_use]
+pub fn read_any(path: &Path) -> Vec<Tensor> {
+    let source = FileSource::open(path).unwrap();
+    let layout = parse_file(path, &source).unwrap().layout;
+    let (source, starts) = (Expanded::new(source, &layout), layout.segment_offsets());
+    let tensor = |view: &shard_core::TensorView| {
+        let mut bytes = vec![0; view.byte_len().unwrap() as usize];
+        source.read_at(starts[view.segment] + view.offset, &mut bytes).unwrap();
+        Tensor {
+            name: view.name.clone(),
+            dtype: serde_json::from_value(view.dtype.name().into()).unwrap(),
+            shape: view.stored_shape().iter().map(|dim| *dim as usize).collect(),
+            bytes,
+        }
+    };
+    layout.tensors.iter().map(tensor).collect()
 }
 
 /// A safetensors file of tensors.
