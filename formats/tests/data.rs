@@ -51,6 +51,11 @@ fn every_file_parses_and_comes_back() {
             let data: u64 = parsed.layout.segments.iter().filter(|s| s.dtype.is_some()).map(|s| s.len).sum();
             assert!(data > bytes.len() as u64 / 10 * 9, "{}: {data} bytes of tensors", path.display());
         }
+        if path.extension().is_some_and(|extension| extension == "pt") {
+            // What PyTorch loads from these: a model, its optimizer's state, and that of the generator.
+            assert_eq!(parsed.layout.format, "pytorch", "{}", path.display());
+            assert!(parsed.layout.tensors.len() >= 25, "{}", path.display());
+        }
         for cut in [Cut::V1, Cut::TEST] {
             let mut cutter = Cutter::new(&source, &parsed.layout, cut);
             let (mut block, mut at) = (Vec::new(), 0);

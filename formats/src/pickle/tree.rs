@@ -125,10 +125,9 @@ impl Tree {
         }
     }
 
-    /// The number of nodes.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.nodes.len()
+    /// The number of nodes, and of their places in containers.
+    pub(crate) fn size(&self) -> usize {
+        self.nodes.len() + self.places.len()
     }
 
     /// Every node, in the order in which the pickle makes them.

@@ -23,8 +23,13 @@ use crate::pickle::{Call, Chain, Node, NodeId, Tree};
 /// Deepest nesting of objects that is followed: a module in a module is three deeper.
 const MAX_DEPTH: usize = 4 * MAX_NESTING;
 
-/// Most objects that are looked at. Shared objects are looked at wherever they are met.
-const MAX_EFFORT: usize = 1 << 24;
+/// Most objects that are looked at: that many, and for each object of the pickle this many more. Shared objects are looked at
+/// wherever they are met, of which there may be no end.
+const EFFORT: usize = 1 << 16;
+const EFFORT_EACH: usize = 8;
+
+/// Most bytes of names.
+const MAX_NAMES: usize = 64 << 20;
 
 /// Most objects that wait to be looked at, of 20 bytes each.
 const MAX_PENDING: usize = 1 << 22;
@@ -61,7 +66,9 @@ pub(crate) struct Walk<'a> {
     ancestors: Vec<NodeId>,
     /// The path to the current object.
     path: String,
+    /// How many more objects may be looked at.
     effort: usize,
+    name_bytes: usize,
     names: &'a mut Names,
     found: Vec<Located>,
 }
@@ -106,7 +113,8 @@ pub(crate) fn tensors(
         pending: vec![Pending { node: root, label: Label::Same, depth: 0, path: prefix.len() as u32 }],
         ancestors: Vec::new(),
         path: prefix.to_owned(),
-        effort: 0,
+        effort: tree.size().saturating_mul(EFFORT_EACH).saturating_add(EFFORT),
+        name_bytes: 0,
         names,
         found: Vec::new(),
     };
@@ -162,7 +170,7 @@ impl Walk<'_> {
             Label::Key(key, index) => match self.tree.node(key) {
                 Node::Text(_) => {
                     let text = self.tree.text(key).unwrap_or_default();
-                    self.effort += text.len() / 16;
+                    self.effort = self.effort.saturating_sub(text.len() / 16);
                     self.path.write_str(&String::from_utf8_lossy(text))
                 }
                 Node::Int(value) => write!(self.path, "{value}"),
@@ -173,10 +181,10 @@ impl Walk<'_> {
 
     /// Lets an object wait, if there may be a tensor in it.
     fn wait(&mut self, node: NodeId, label: Label) -> Result<(), FormatError> {
-        self.effort += 1;
-        if self.effort > MAX_EFFORT || self.pending.len() >= MAX_PENDING {
+        if self.effort == 0 || self.pending.len() >= MAX_PENDING {
             return Err(FormatError::new(FormatErrorKind::Limit, "the pickle has more in it than shard follows"));
         }
+        self.effort -= 1;
         if matches!(
             self.tree.node(node),
             Node::Tuple(_) | Node::List(_) | Node::Dict(_) | Node::Persistent(_) | Node::Call(_)
@@ -321,8 +329,9 @@ impl Walk<'_> {
     fn tensor(&mut self, view: &View, element: ElementType) -> Result<(), FormatError> {
         let name = if self.path.is_empty() { "tensor" } else { self.path.as_str() };
         if let Some(mut located) = locate(name, view, element)? {
-            if self.found.len() >= MAX_TENSORS {
-                let message = format!("more than {MAX_TENSORS} tensors");
+            self.name_bytes += name.len();
+            if self.found.len() >= MAX_TENSORS || self.name_bytes > MAX_NAMES {
+                let message = format!("more than {MAX_TENSORS} tensors, or {MAX_NAMES} bytes of names");
                 return Err(FormatError::new(FormatErrorKind::Limit, message));
             }
             located.name = self.names.take(located.name);

@@ -1,4 +1,4 @@
-//! `show`, `diff`, `chunk`, `verify`.
+//! `show`, `diff`, `chunk`, `scan`, `verify`.
 
 use std::fs;
 
@@ -133,6 +133,39 @@ fn chunk_tells_what_is_known() {
     plain.write("x.safetensors", &first);
     assert!(plain.ok(&["chunk", "x.safetensors"]).contains("no repository here"));
     plain.fails(&["chunk", "none"], 3, &["none"]);
+}
+
+#[test]
+fn fault_33_scan_tells_what_a_pickle_would_do() {
+    let place = Place::new();
+    let attack = b"cos\nsystem\n(S'touch run'\ntR.";
+    place.write("usual.pkl", b"\x80\x02ccollections\nOrderedDict\n)R.");
+    place.write("attack.bin", attack);
+    place.write("broken.pkl", b"\x80\x02ccollections\nOrderedDict\n)R");
+    place.write("words.txt", b"cat\ndog\n");
+    let out = place.ok(&["scan", "usual.pkl", "words.txt"]);
+    assert!(out.contains("collections OrderedDict  called  usual"), "{out}");
+    assert!(out.ends_with("2 files: 1 pickle, 1 class or function, 0 unusual\n"), "{out}");
+    let json = place.json(&["scan", "usual.pkl"]);
+    assert_eq!((&json["total"]["unusual"], &json["files"][0]["path"]), (&0.into(), &"usual.pkl".into()));
+
+    let run = place.run(&["scan", "usual.pkl", "attack.bin"]);
+    assert_eq!((run.code, run.err.as_str()), (1, ""));
+    assert!(run.out.contains("os system") && run.out.contains("called  unusual"), "{}", run.out);
+    for word in ["safe", "clean", "harmless"] {
+        assert!(!run.out.contains(word) && !out.contains(word), "a scan cannot say that");
+    }
+    let run = place.run(&["scan", "--json", "attack.bin"]);
+    let json: Value = serde_json::from_str(&run.out).unwrap();
+    let global = &json["files"][0]["globals"][0];
+    assert_eq!((run.code, &global["opcode"], &global["calls"]), (1, &"GLOBAL".into(), &1.into()));
+    assert!(!place.path().join("run").exists(), "nothing is executed");
+
+    let run = place.run(&["scan", "broken.pkl"]);
+    assert_eq!(run.code, 1);
+    assert!(run.out.contains("note: broken.pkl: the pickle at byte 0 breaks off"), "{}", run.out);
+    place.fails(&["scan", "none"], 3, &["none"]);
+    assert_eq!(place.run(&["scan"]).code, 2);
 }
 
 #[test]
