@@ -42,13 +42,14 @@ pub use source::{FileSource, Source};
 pub static FORMATS: &[&dyn Format] = &[
     &safetensors::Safetensors,
     &gguf::Gguf,
-    &hdf5::Hdf5,
     &npy::Npy,
     &tflite::Tflite,
     &pytorch::PyTorch,
     &container::npz::Npz,
     &container::zip::Zip,
     &container::tar::Tar,
+    // After archives: one whose first member is of this format looks like a file with a user block.
+    &hdf5::Hdf5,
     &onnx::Onnx,
     &opaque::Opaque,
 ];

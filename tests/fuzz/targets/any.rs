@@ -1,0 +1,3 @@
+//! Whichever format a file is of, as `shard add` parses it.
+#![cfg_attr(fuzzing, no_main)]
+shard_fuzz::any!();

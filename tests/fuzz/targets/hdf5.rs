@@ -1,0 +1,3 @@
+//! The format `hdf5`.
+#![cfg_attr(fuzzing, no_main)]
+shard_fuzz::registered!("hdf5");

@@ -1,0 +1,3 @@
+//! The format `onnx`.
+#![cfg_attr(fuzzing, no_main)]
+shard_fuzz::registered!("onnx");

@@ -1,0 +1,3 @@
+//! The format `zip`.
+#![cfg_attr(fuzzing, no_main)]
+shard_fuzz::registered!("zip");
