@@ -32,6 +32,14 @@ macro_rules! any {
     };
 }
 
+/// A target that gives its input to the search for what a pickle would call.
+#[macro_export]
+macro_rules! scanned {
+    () => {
+        $crate::target!($crate::scan_any);
+    };
+}
+
 /// A target that gives its input to what a file of data is understood by: its neighbour of the first name, where the data has the
 /// second.
 #[macro_export]
@@ -77,6 +85,17 @@ pub fn parse_as(name: &str, bytes: &[u8]) {
         assert_eq!(layout.format, name);
         holds(&source, &layout);
     }
+}
+
+/// Scans `bytes` as any file.
+///
+/// # Panics
+/// Where something does not hold.
+pub fn scan_any(bytes: &[u8]) {
+    let source = bytes.to_vec();
+    let report = shard_formats::scan::scan(&source).expect("memory can be read");
+    // Whatever is told of a file takes no more memory than its bytes allow.
+    assert!(report.globals.len() <= 16 * bytes.len() + 16);
 }
 
 /// Parses `bytes` as any file.
