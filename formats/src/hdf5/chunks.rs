@@ -239,7 +239,7 @@ fn fixed_array<'a>(
         let first = number * page;
         let len = page.min(elements - first);
         if bits & (0x80 >> (number % 8)) == 0 {
-            reader.skip(len.checked_mul(u64::from(file.offset_bytes)).unwrap_or(u64::MAX))?;
+            reader.skip(len.saturating_mul(u64::from(file.offset_bytes)))?;
         } else {
             for index in first..first + len {
                 visit(index, reader.address()?)?;

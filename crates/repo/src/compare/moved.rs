@@ -26,6 +26,9 @@ struct Left<'a> {
     view: &'a TensorView,
 }
 
+/// The removed and the added tensors of one type and shape.
+type Group<'a> = (Vec<Left<'a>>, Vec<Left<'a>>);
+
 /// Joins removed and added tensors of one type and shape whose values agree beyond chance, the most alike first. What was added is
 /// then a change of value, and what was removed is no longer listed.
 ///
@@ -36,7 +39,7 @@ pub(super) fn join(
     old: &[(&Part, &TensorView)],
     new: &[(&Part, &TensorView)],
 ) -> Result<()> {
-    let mut groups: BTreeMap<(DType, Vec<u64>), (Vec<Left<'_>>, Vec<Left<'_>>)> = BTreeMap::new();
+    let mut groups: BTreeMap<(DType, Vec<u64>), Group<'_>> = BTreeMap::new();
     for (index, pair) in pairs.iter().enumerate() {
         let (side, tensor) = match pair.change {
             TensorChange::Removed => (old, pair.old),

@@ -5,7 +5,7 @@ use half::f16;
 use shard_core::DType;
 
 /// Appends the values of one block.
-type Expand = fn(&[u8], &mut Vec<f32>);
+pub(super) type Expand = fn(&[u8], &mut Vec<f32>);
 
 /// How a block of a type is expanded; `None` where shard cannot.
 pub(super) fn expand(dtype: DType) -> Option<Expand> {
@@ -207,7 +207,7 @@ fn tq1_0(block: &[u8], out: &mut Vec<f32>) {
     let d = fields.half();
     let mut digits = |bytes: &[u8], count: u32| {
         for power in 0..count {
-            let digit = |byte: &u8| u16::from(byte.wrapping_mul(3u8.wrapping_pow(power))) * 3 >> 8;
+            let digit = |byte: &u8| (u16::from(byte.wrapping_mul(3u8.wrapping_pow(power))) * 3) >> 8;
             out.extend(bytes.iter().map(|byte| d * (f32::from(digit(byte)) - 1.0)));
         }
     };

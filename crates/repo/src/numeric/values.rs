@@ -21,7 +21,7 @@ pub(super) struct Values {
     /// What each byte stands for, where elements are bytes or parts of one: as many values as a byte has elements.
     table: Vec<f32>,
     /// How a block of a quantised type is expanded.
-    expand: Option<fn(&[u8], &mut Vec<f32>)>,
+    expand: Option<quantised::Expand>,
     single: Vec<f32>,
     double: Vec<f64>,
 }
