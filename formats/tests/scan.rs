@@ -81,9 +81,12 @@ fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     bytes
 }
 
+/// Offset, opcode, names, calls.
+type Expected = (u64, &'static str, &'static str, u64);
+
 #[test]
 fn fault_33_every_way_to_name_a_function_is_seen() {
-    let cases: &[(&[u8], &[(u64, &str, &str, u64)])] = &[
+    let cases: &[(&[u8], &[Expected])] = &[
         (ATTACK, &[(0, "GLOBAL", "os:system", 1)]),
         (b"(S'true'\nios\nsystem\n.", &[(9, "INST", "os:system", 1)]),
         (b"(cos\nsystem\nS'true'\no.", &[(1, "GLOBAL", "os:system", 1)]),
@@ -175,6 +178,9 @@ fn fault_33_what_comes_before_a_break_is_told() {
     let report = look(&whole);
     assert_eq!((report.unusual(), report.notes.len()), (1, 1));
     assert!(report.notes[0].message.contains("breaks off"), "{report:?}");
+    // What fails after the call does not undo it.
+    let after = [ATTACK.strip_suffix(b".").unwrap(), b"cno such\nname\n\0"].concat();
+    assert_eq!(names(&after), ["os:system", "no such:name"]);
     let cut = [b"\x80\x02", ATTACK].concat();
     assert_eq!(names(&cut[..cut.len() - 1]), ["os:system"], "without its end");
     let damaged = zip(&[("a", 8, 0, &deflated(&[ATTACK, &[b'N'; 90_000]].concat())[..100])]);
@@ -197,6 +203,15 @@ fn other_files_have_no_pickles() {
     for bytes in [words, code, class, weights, Vec::new(), b"{\"a\": 1}".to_vec(), vec![0; 4096]] {
         let report = look(&bytes);
         assert_eq!(report, ScanReport::default(), "{:?}", &bytes[..bytes.len().min(50)]);
+    }
+    // Tensors of one number each, in whose bytes there are opcodes.
+    for number in 60_000..140_000u32 {
+        for repeated in
+            [(number as f32).to_le_bytes(), number.to_le_bytes(), ((number as f32).to_bits() >> 8).to_le_bytes()]
+        {
+            let bytes = repeated.repeat(8);
+            assert_eq!(look(&bytes), ScanReport::default(), "{:?}", &bytes[..4]);
+        }
     }
     let report = look(b"7z\xbc\xaf\x27\x1c and so on");
     assert_eq!(report.notes.len(), 1, "what was not opened is told");

@@ -6,10 +6,19 @@
 //! - the stream of `_use_new_zipfile_serialization=False`: five pickles, then the storages;
 //! - tar, before PyTorch 0.2: the members `pickle`, `tensors` and `storages`.
 //!
-//! The pickle is read, never run ([`crate::scan`] tells what it would do). A tensor is listed where its elements fill a run of
+//! The pickle is read, never run ([`mod@crate::scan`] tells what it would do). A tensor is listed where its elements fill a run of
 //! bytes, each once: row-major, or with its dimensions in another order, as after a transposition or in `channels_last`.
 //! Expanded and stepped views, conjugated and negated ones and big-endian files are not; their bytes stay opaque. Quantised
-//! types go by the integer that they store. The names are those of [`walk`].
+//! types go by the integer that they store.
+//!
+//! # Names
+//!
+//! A tensor's name is the path to it: keys of dicts, indexes of lists and tuples and names of attributes, with dots between
+//! them, as in `optimizer.state.0.exp_avg`. What an `nn.Module` keeps in `_parameters`, `_buffers` and `_modules` counts as its
+//! attributes, so that the names are those of its `state_dict()`. Keys that are neither text nor integers are told by their
+//! number in the dict, as `#3`. An object that is a tensor itself is called `tensor`. Parts of a tensor follow its name:
+//! `.indices` and `.values` of a sparse one, `.scales` and `.zero_points` of one that is quantised by channel. Where a name was
+//! given already, `#2`, `#3` and so on come after it, in the order of the pickle.
 //!
 //! Specification: `torch/serialization.py` and `torch/_utils.py` in <https://github.com/pytorch/pytorch>, and
 //! <https://github.com/pytorch/pytorch/blob/main/torch/csrc/jit/docs/serialization.md>.

@@ -1,11 +1,4 @@
-//! The tensors of an object that a pickle makes, with their names.
-//!
-//! A tensor's name is the path to it: keys of dicts, indexes of lists and tuples and names of attributes, with dots between
-//! them, as in `optimizer.state.0.exp_avg`. What an `nn.Module` keeps in `_parameters`, `_buffers` and `_modules` counts as its
-//! attributes, so that the names are those of its `state_dict()`. Keys that are neither text nor integers are told by their
-//! number in the dict, as `#3`. An object that is a tensor itself is called `tensor`. Parts of a tensor follow its name:
-//! `.indices` and `.values` of a sparse one, `.scales` and `.zero_points` of one that is quantised by channel. Where a name was
-//! given already, `#2`, `#3` and so on come after it, in the order of the pickle.
+//! The tensors of an object that a pickle makes, with the names that the format's documentation tells.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

@@ -43,8 +43,8 @@ struct Run {
     machine: Machine,
     /// What was seen after there was more than the machine follows.
     seen: Vec<Found>,
-    /// Whether it says that it is a pickle, as those of protocol 2 and later do.
-    says_so: bool,
+    /// How many times it says that it is a pickle of protocol 2 or later, which those do once, with their first opcode.
+    headers: u32,
     /// The opcodes that were read.
     instructions: u64,
     /// What it makes, where that is a tuple with a class at its end: the length of the class's items.
@@ -70,19 +70,28 @@ impl Run {
         followed.chain(self.seen.iter().cloned())
     }
 
-    /// Whether this is a pickle. Any bytes may begin with some opcodes: a list of words with a `GLOBAL`, for one.
+    /// Whether this is a pickle. Any bytes may begin with some opcodes: a list of words with a `GLOBAL`, for one, and the numbers
+    /// of a tensor with anything.
     fn is_pickle(&self) -> bool {
-        let asks = !self.machine.tree().sites().is_empty() || !self.seen.is_empty();
-        let whole = self.broken.is_none();
-        if self.says_so && (whole || self.instructions > CONVINCING) {
+        let says_so = self.headers == 1;
+        // A code of an extension is but two bytes.
+        let asks = |found: Found| found.acts() || !matches!(found.opcode, Opcode::Ext1 | Opcode::Ext2 | Opcode::Ext4);
+        if self.broken.is_none() {
+            return says_so || self.found().any(asks);
+        }
+        if says_so && (self.instructions > CONVINCING || self.found().any(asks)) {
             return true;
         }
-        let acts = |found: Found| found.calls + found.states > 0;
-        asks && (whole || self.says_so || self.found().any(acts) && self.found().all(|found| found.is_plausible()))
+        self.found().any(|found| found.acts() && found.is_plausible())
     }
 }
 
 impl Found {
+    /// Whether something is called.
+    fn acts(&self) -> bool {
+        self.calls + self.states > 0
+    }
+
     /// Whether the names could be those of Python.
     fn is_plausible(&self) -> bool {
         let plausible =
@@ -133,7 +142,7 @@ impl Scanner {
         let mut run = Run {
             machine: Machine::new(),
             seen: Vec::new(),
-            says_so: false,
+            headers: 0,
             instructions: 0,
             item: None,
             broken: None,
@@ -155,7 +164,10 @@ impl Scanner {
                     break;
                 }
             };
-            run.says_so |= run.instructions == 0 && instruction.opcode == Opcode::Proto;
+            if instruction.opcode == Opcode::Proto {
+                let comes_first = run.instructions == 0 && matches!(instruction.operand, Operand::Int(2..=5));
+                run.headers = run.headers.saturating_add(if comes_first { 1 } else { 2 });
+            }
             run.instructions += 1;
             if run.too_large {
                 let names = match instruction.opcode {
