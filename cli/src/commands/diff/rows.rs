@@ -277,7 +277,17 @@ mod tests {
     use super::*;
 
     fn args(sort: Sort, equal: bool) -> Args {
-        Args { old: None, new: None, stat: false, exit_code: false, equal, sort, by_layer: false, by_tensor: false }
+        Args {
+            old: None,
+            new: None,
+            stat: false,
+            exit_code: false,
+            equal,
+            sort,
+            by_layer: false,
+            by_tensor: false,
+            names: false,
+        }
     }
 
     fn tensor(name: &str, state: State, relative: Option<f64>) -> TensorDiff {
