@@ -29,7 +29,7 @@ SHORTEST_CHUNK = 4096
 
 
 def claims(path):
-    return path.suffix in (".h5", ".hdf5", ".keras")
+    return path.suffix in (".h5", ".hdf5")
 
 
 def tensors(path):
