@@ -1,5 +1,7 @@
 """PyTorch: torch.load with weights_only, and torch.jit.load for TorchScript. Objects of other classes are not loaded."""
 
+import re
+
 import torch
 
 from . import Tensor, Unreadable, permuted
@@ -27,7 +29,7 @@ def claims(path):
 def tensors(path):
     if is_script(path):
         # A script is loaded as a graph; nothing of it is run.
-        found = list(flatten(dict(torch.jit.load(path, map_location="cpu").state_dict()), ()))
+        found = list(of_script(torch.jit.load(path, map_location="cpu")))
     else:
         try:
             found = list(flatten(torch.load(path, map_location="cpu", weights_only=True), ()))
@@ -47,6 +49,20 @@ def is_script(path):
     except RuntimeError:
         return False
     return "constants.pkl" in records
+
+
+def of_script(module):
+    """The state, and attributes that are tensors but no part of it; their names are only in a description of the module."""
+    state = module.state_dict()
+    yield from flatten(dict(state), ())
+    for prefix, inner in module.named_modules():
+        dump = inner._c.dump_to_str(False, False, False)
+        attributes = dump.split("attributes {\n", 1)[1].split("\n  }", 1)[0]
+        for name in re.findall(r"^    (\w+) = ", attributes, re.MULTILINE):
+            value = inner._c.getattr(name)
+            path = f"{prefix}.{name}" if prefix else name
+            if isinstance(value, (torch.Tensor, list, tuple, dict)) and path not in state:
+                yield from flatten(value, (path,))
 
 
 def flatten(value, path):
