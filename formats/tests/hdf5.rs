@@ -164,7 +164,7 @@ fn one(extra: &[u8], dims: &[u64], layout: (u8, Vec<u8>)) -> Result<Vec<(String,
 }
 
 fn tensors(bytes: &[u8]) -> Result<Vec<(String, u64)>, FormatErrorKind> {
-    let layout = Hdf5.parse(bytes, 0).map_err(|error| error.kind())?;
+    let layout = Hdf5.parse(&bytes, 0).map_err(|error| error.kind())?;
     assert_eq!(layout.check(bytes.len() as u64), Ok(()));
     let starts = layout.segment_offsets();
     Ok(layout.tensors.iter().map(|t| (t.name.clone(), starts[t.segment] + t.offset)).collect())
