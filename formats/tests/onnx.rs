@@ -5,32 +5,23 @@ mod listing;
 
 use std::time::Instant;
 
-use listing::{check, expected, folder, listed};
+use listing::{agrees, check, fixture};
 use proptest::prelude::*;
 use shard_core::Layout;
 use shard_formats::{FormatErrorKind, parse};
-
-fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(folder("onnx").join(name)).unwrap()
-}
 
 const FIXTURES: [&str; 5] = ["types.onnx", "typed.onnx", "nested.onnx", "external.onnx", "apart.onnx"];
 
 #[test]
 fn fixtures_are_found_as_the_package_reads_them() {
-    for name in FIXTURES {
-        let bytes = fixture(name);
-        let parsed = check(&bytes);
-        assert!(parsed.note.is_none(), "{name}: {:?}", parsed.note);
-        assert_eq!(parsed.layout.format, "onnx");
-        assert_eq!(listed(&parsed.layout, &bytes), expected("onnx", name).unwrap(), "{name}");
-    }
+    let seen: usize = FIXTURES.iter().map(|name| agrees("onnx", name)).sum();
+    assert!(seen >= FIXTURES.len());
 }
 
 #[test]
 fn truncated_files_have_a_layout() {
     for name in FIXTURES {
-        let whole = fixture(name);
+        let whole = fixture("onnx", name);
         for len in 0..whole.len() {
             let parsed = check(&whole[..len].to_vec());
             // The fields behind the graph may be cut off between two of them.
@@ -50,7 +41,7 @@ proptest! {
     fn damaged_files_have_a_layout(
         name in prop::sample::select(&FIXTURES[..]), at in any::<prop::sample::Index>(), with in any::<u8>(),
     ) {
-        let mut bytes = fixture(name);
+        let mut bytes = fixture("onnx", name);
         let at = at.index(bytes.len());
         bytes[at] = with;
         check(&bytes);

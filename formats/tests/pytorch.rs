@@ -1,10 +1,13 @@
 //! The PyTorch parser against what PyTorch loads, on its files and on damaged and hostile ones.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+mod archive;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use archive::stored;
 use proptest::prelude::*;
 use serde_json::Value;
 use shard_core::digest::sha256;
@@ -109,31 +112,9 @@ proptest! {
     }
 }
 
-/// A zip archive whose members are stored.
-fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut directory = Vec::new();
-    for (name, data) in members {
-        let start = bytes.len() as u32;
-        let sizes = [0, data.len() as u32, data.len() as u32].map(u32::to_le_bytes).concat();
-        let names = [(name.len() as u16).to_le_bytes(), [0; 2]].concat();
-        let fixed = [&[20, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &sizes, &names].concat();
-        bytes.extend_from_slice(&[b"PK\x03\x04", &fixed[..], name.as_bytes(), data].concat());
-        let after = [&[0; 10][..], &start.to_le_bytes()].concat();
-        directory.extend_from_slice(&[b"PK\x01\x02\x14\0", &fixed[..], &after, name.as_bytes()].concat());
-    }
-    let (start, count) = (bytes.len() as u32, members.len() as u16);
-    bytes.extend_from_slice(&directory);
-    bytes.extend_from_slice(b"PK\x05\x06\0\0\0\0");
-    bytes.extend_from_slice(&[count.to_le_bytes(), count.to_le_bytes()].concat());
-    bytes.extend_from_slice(&[(directory.len() as u32).to_le_bytes(), start.to_le_bytes()].concat());
-    bytes.extend_from_slice(&[0; 2]);
-    bytes
-}
-
 /// A checkpoint of that pickle, with one storage of 4 kB.
 fn checkpoint(pickle: &[u8]) -> Vec<u8> {
-    zip(&[("a/data.pkl", pickle), ("a/byteorder", b"little"), ("a/data/0", &[7; 4096])])
+    stored(&[("a/data.pkl", pickle), ("a/byteorder", b"little"), ("a/data/0", &[7; 4096])])
 }
 
 /// The opcodes that make a tensor of that storage.
@@ -194,15 +175,15 @@ fn archives_of_others() {
     let pickle = [&b"\x80\x02"[..], &tensor("0", 4, 0, &[4], &[1]), b"."].concat();
     let data = ("a/data/0", &[1; 16][..]);
     for members in [&[("a/b.txt", &b"x"[..])][..], &[("data.pickle", &pickle), data], &[("xdata.pkl", &pickle), data]] {
-        let parsed = check(&zip(members));
+        let parsed = check(&stored(members));
         assert_ne!(parsed.layout.format, "pytorch");
         assert!(parsed.note.is_none());
     }
-    let parsed = check(&zip(&[("data.pkl", &pickle), ("data/0", &[1; 16])]));
+    let parsed = check(&stored(&[("data.pkl", &pickle), ("data/0", &[1; 16])]));
     assert_eq!((parsed.layout.format.as_str(), parsed.layout.tensors.len()), ("pytorch", 1), "without its folder");
-    let big = zip(&[("a/data.pkl", &pickle), ("a/byteorder", b"big"), data]);
+    let big = stored(&[("a/data.pkl", &pickle), ("a/byteorder", b"big"), data]);
     assert_eq!(check(&big).note.map(|note| note.kind()), Some(FormatErrorKind::Malformed));
-    let twice = zip(&[("a/data.pkl", &pickle), data, data]);
+    let twice = stored(&[("a/data.pkl", &pickle), data, data]);
     assert_eq!(check(&twice).note.map(|note| note.kind()), Some(FormatErrorKind::Duplicate));
     // The same member in the directory with the method of DEFLATE.
     let mut deflated = checkpoint(&pickle);
@@ -296,7 +277,7 @@ fn a_hundred_thousand_tensors_parse_quickly() {
     }
     pickle.extend_from_slice(b"u.");
     let data = vec![1; TENSORS as usize * 8];
-    let bytes = zip(&[("a/data.pkl", &pickle), ("a/data/0", &data)]);
+    let bytes = stored(&[("a/data.pkl", &pickle), ("a/data/0", &data)]);
     let start = Instant::now();
     let parsed = parse(&bytes).unwrap();
     let took = start.elapsed();

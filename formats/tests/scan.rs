@@ -1,11 +1,14 @@
 //! What a scan sees in pickles that would do harm, wherever they are hidden, and in those that do not.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+mod archive;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use archive::{Member, stored};
 use proptest::prelude::*;
 use shard_formats::scan::{GlobalUse, ScanReport};
 use shard_formats::{Source, scan};
@@ -30,31 +33,14 @@ fn names(bytes: &[u8]) -> Vec<String> {
     unusual(bytes).into_iter().map(|(_, _, _, names, _)| names).collect()
 }
 
-/// A zip archive of members with that method, general flags and data, under checksums that are wrong.
+/// An archive of members with that method, general flags and data.
 fn zip(members: &[(&str, u16, u16, &[u8])]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut directory = Vec::new();
-    for (name, method, flags, data) in members {
-        let start = bytes.len() as u32;
-        let words = |values: &[u16]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-        let sizes = [0xdead_beef, data.len() as u32, data.len() as u32].map(u32::to_le_bytes).concat();
-        let fixed = [words(&[20, *flags, *method, 0, 0]), sizes, words(&[name.len() as u16, 0])].concat();
-        bytes.extend_from_slice(&[b"PK\x03\x04", &fixed[..], name.as_bytes(), data].concat());
-        let after = [&[0; 10][..], &start.to_le_bytes()].concat();
-        directory.extend_from_slice(&[b"PK\x01\x02\x14\0", &fixed[..], &after, name.as_bytes()].concat());
-    }
-    let (start, count) = (bytes.len() as u32, members.len() as u16);
-    bytes.extend_from_slice(&directory);
-    bytes.extend_from_slice(b"PK\x05\x06\0\0\0\0");
-    bytes.extend_from_slice(&[count.to_le_bytes(), count.to_le_bytes()].concat());
-    bytes.extend_from_slice(&[(directory.len() as u32).to_le_bytes(), start.to_le_bytes()].concat());
-    bytes.extend_from_slice(&[0; 2]);
-    bytes
-}
-
-fn stored(members: &[(&str, &[u8])]) -> Vec<u8> {
-    let members: Vec<_> = members.iter().map(|(name, data)| (*name, 0, 0, *data)).collect();
-    zip(&members)
+    let members = members.iter().map(|(name, method, flags, data)| Member {
+        method: *method,
+        flags: *flags,
+        ..Member::stored(name, data)
+    });
+    archive::zip(&members.collect::<Vec<_>>())
 }
 
 fn deflated(data: &[u8]) -> Vec<u8> {

@@ -5,32 +5,23 @@ mod listing;
 
 use std::time::Instant;
 
-use listing::{check, expected, folder, listed};
+use listing::{agrees, check, fixture};
 use proptest::prelude::*;
 use shard_core::Layout;
 use shard_formats::{FormatErrorKind, parse};
 
 const FIXTURES: [&str; 4] = ["types.tflite", "behind.tflite", "float.tflite", "dynamic.tflite"];
 
-fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(folder("tflite").join(name)).unwrap()
-}
-
 #[test]
 fn fixtures_are_found_as_the_package_reads_them() {
-    for name in FIXTURES {
-        let bytes = fixture(name);
-        let parsed = check(&bytes);
-        assert!(parsed.note.is_none(), "{name}: {:?}", parsed.note);
-        assert_eq!(parsed.layout.format, "tflite");
-        assert_eq!(listed(&parsed.layout, &bytes), expected("tflite", name).unwrap(), "{name}");
-    }
+    let seen: usize = FIXTURES.iter().map(|name| agrees("tflite", name)).sum();
+    assert!(seen >= FIXTURES.len());
 }
 
 #[test]
 fn truncated_files_have_a_layout() {
     for name in FIXTURES {
-        let whole = fixture(name);
+        let whole = fixture("tflite", name);
         for len in 0..whole.len() {
             let parsed = check(&whole[..len].to_vec());
             if parsed.layout.format == "opaque" {
@@ -48,7 +39,7 @@ proptest! {
     fn damaged_files_have_a_layout(
         name in prop::sample::select(&FIXTURES[..]), at in any::<prop::sample::Index>(), with in any::<u8>(),
     ) {
-        let mut bytes = fixture(name);
+        let mut bytes = fixture("tflite", name);
         let at = at.index(bytes.len());
         bytes[at] = with;
         check(&bytes);
