@@ -4,6 +4,9 @@ use std::fs;
 
 use serde_json::Value;
 use shard_datasets::cases::{Versions, every_change};
+use shard_datasets::rng::Rng;
+use shard_tests::odd_files::safetensors;
+use shard_tests::zips::{npy, zip};
 
 use crate::place::{Place, hex};
 
@@ -56,6 +59,74 @@ fn show_revisions_files_and_archives() {
     place.fails(&["show", "./model.safetensors", "--storage"], 2, &["--storage"]);
     plain.fails(&["show"], 3, &["not a shard repository", "shard init"]);
     plain.fails(&["show", "gone.safetensors"], 3, &["gone.safetensors"]);
+}
+
+#[test]
+fn show_tells_what_values_are_like() {
+    let place = Place::new();
+    let values = [0.0f32, 1.0, -3.0, f32::NAN, 0.0, f32::INFINITY, 4.0, 0.0];
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    place.write("a.npz", &zip(&[("w.npy", &npy(&bytes), 6)]));
+    place.ok(&["init"]);
+    place.ok(&["add", "a.npz"]);
+    place.ok(&["commit", "-m", "Values"]);
+    // On the disk and stored, compressed in both.
+    for object in ["./a.npz", "HEAD:a.npz"] {
+        let json = place.json(&["show", object]);
+        assert_eq!(json["format"], "npz");
+        let found = &json["tensors"][0]["values"];
+        for (name, expected) in [
+            ("count", 8.0),
+            ("zeros", 3.0),
+            ("sparsity", 0.375),
+            ("nan", 1.0),
+            ("inf", 1.0),
+            ("min", -3.0),
+            ("max", 4.0),
+        ] {
+            assert_eq!(found[name].as_f64(), Some(expected), "{object}: {name}");
+        }
+        assert!((found["mean"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-15, "{found}");
+        assert!((found["std"].as_f64().unwrap() - (26.0f64 / 6.0 - 1.0 / 9.0).sqrt()).abs() < 1e-15, "{found}");
+        let text = place.ok(&["show", object]);
+        assert!(text.contains("zeros") && text.contains("37.5%") && text.contains("0.333"), "{text}");
+        assert!(place.json(&["show", object, "--no-values"])["tensors"][0].get("values").is_none());
+    }
+}
+
+#[test]
+fn diff_finds_tensors_under_other_names_in_other_formats() {
+    let place = Place::new();
+    let weights = |seed: u64, step: f64| -> Vec<u8> {
+        let (mut start, mut moves) = (Rng::new(seed), Rng::new(seed + 100));
+        (0..5000).flat_map(|_| ((0.02 * start.normal() + step * moves.normal()) as f32).to_le_bytes()).collect()
+    };
+    let (moved, other) = (weights(1, 0.0), weights(2, 0.0));
+    place.write(
+        "old.npz",
+        &zip(&[("a.npy", &npy(&moved), 0), ("b.npy", &npy(&other), 6), ("gone.npy", &npy(&weights(3, 0.0)), 0)]),
+    );
+    let moved_on = weights(1, 1e-4);
+    let data = [&moved_on[..], &other, &weights(4, 0.0)].concat();
+    let entry = |from: usize| format!(r#"{{"dtype":"F32","shape":[5000],"data_offsets":[{from},{}]}}"#, from + 20_000);
+    let header = format!(r#"{{"x.weight":{},"y.weight":{},"new":{}}}"#, entry(0), entry(20_000), entry(40_000));
+    place.write("new.safetensors", &safetensors(&header, &data));
+
+    let compared = &place.json(&["diff", "old.npz", "new.safetensors"])["models"][0];
+    assert_eq!((&compared["counts"]["value"], &compared["counts"]["renamed"]), (&Value::from(1), &Value::from(1)));
+    assert_eq!((&compared["counts"]["added"], &compared["counts"]["removed"]), (&Value::from(1), &Value::from(1)));
+    let change = compared["tensors"].as_array().unwrap().iter().find(|tensor| tensor["state"] == "value").unwrap();
+    assert_eq!((&change["old_name"], &change["name"]), (&Value::from("a"), &Value::from("x.weight")));
+    assert!((change["stats"]["relative"].as_f64().unwrap() - 0.005).abs() < 5e-4, "{change}");
+
+    let names = &place.json(&["diff", "--names", "old.npz", "new.safetensors"])["models"][0]["names"];
+    let expected = serde_json::json!([
+        {"old": "a", "new": "x.weight", "equal": false},
+        {"old": "b", "new": "y.weight", "equal": true},
+    ]);
+    assert_eq!(*names, expected);
+    let text = place.ok(&["diff", "--names", "old.npz", "new.safetensors"]);
+    assert!(text.contains("similar content") && text.contains("y.weight"), "{text}");
 }
 
 #[test]
