@@ -1,10 +1,12 @@
 //! Commit and checkout of a large file and of its next version, half of whose words have moved, against zstd.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use shard_core::Sha256;
 use shard_datasets::real;
 use shard_datasets::synth::{SynthOptions, synthesise_pair};
 
@@ -16,6 +18,8 @@ use crate::table::{Pair, Row, mebibytes, seconds};
 const LEAST_COMMIT: f64 = 0.5;
 /// A checkout has at least this share of the speed of `zstd -d`.
 const LEAST_CHECKOUT: f64 = 1.0;
+/// Looking at a file and all its values has at least this share of the speed of reading and hashing it once, on one thread.
+const LEAST_SHOW: f64 = 0.75;
 /// No command takes more memory, in bytes.
 pub(crate) const MOST_MEMORY: u64 = 512 << 20;
 
@@ -33,6 +37,7 @@ struct Cost {
 struct Memory {
     commit: u64,
     checkout: u64,
+    show: u64,
 }
 
 /// Measures in `dir`, which needs room for about seven files of `bytes` bytes.
@@ -56,6 +61,7 @@ pub(crate) fn measure(dir: &Path, bytes: u64, rounds: u32) -> Result<Vec<Row>, F
     eprintln!("large: {} each, {} tensors, {moved:.1}% of the words moved", mebibytes(made.bytes), made.tensors);
 
     let (mut commits, mut checkouts) = (<[Pair; 2]>::default(), <[Pair; 2]>::default());
+    let mut shows = Pair::default();
     let mut sizes = [[0; 2]; 2];
     let mut memory = Memory::default();
     for round in 1..=rounds {
@@ -72,6 +78,9 @@ pub(crate) fn measure(dir: &Path, bytes: u64, rounds: u32) -> Result<Vec<Row>, F
             report(round, "checkout", version, &zstd, &ours);
             pair.add(zstd.time, ours.time);
         }
+        let (hash, show) = bench.show(&mut memory)?;
+        eprintln!("large: round {round}, show: SHA-256 {}, shard {}", seconds(hash), seconds(show));
+        shows.add(hash, show);
         fs::remove_dir_all(&bench.repository)?;
         for file in &bench.compressed {
             fs::remove_file(file)?;
@@ -84,6 +93,8 @@ pub(crate) fn measure(dir: &Path, bytes: u64, rounds: u32) -> Result<Vec<Row>, F
             pairs.iter().zip(VERSIONS).map(|(pair, version)| Row::speed(&format!("{what}, {version}"), pair, least)),
         );
     }
+    rows.push(Row::speed("show, with values (against SHA-256)", &shows, LEAST_SHOW));
+    rows.push(Row::memory("peak memory, show", memory.show, MOST_MEMORY));
     rows.push(Row::memory("peak memory, commit", memory.commit, MOST_MEMORY));
     rows.push(Row::memory("peak memory, checkout", memory.checkout, MOST_MEMORY));
     let [[zstd_first, first], [zstd_second, both]] = sizes;
@@ -126,6 +137,29 @@ impl Large<'_> {
         })?;
         memory.commit = memory.commit.max(add.memory).max(commit.memory);
         Ok((zstd, Cost { time, cpu: add.cpu + commit.cpu }))
+    }
+
+    /// Reads and hashes the first version, and shows what its values are like.
+    fn show(&self, memory: &mut Memory) -> Result<(Duration, Duration), Failure> {
+        let input = &self.inputs[0];
+        warm(input)?;
+        let start = Instant::now();
+        let (mut file, mut hash) = (File::open(input)?, Sha256::new());
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let read = file.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&buffer[..read]);
+        }
+        let (time, digest) = (start.elapsed(), hash.finish().to_hex());
+        let show = run(shard(self.dir).arg("show").arg(input))?;
+        if !String::from_utf8_lossy(&show.stdout).contains(&digest) {
+            return Err("show does not tell the hash of its file".into());
+        }
+        memory.show = memory.show.max(show.memory);
+        Ok((time, show.time))
     }
 
     /// Decompresses and checks out a version, and compares what comes out where asked.
