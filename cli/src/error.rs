@@ -228,6 +228,7 @@ impl From<RepoError> for Failure {
             | RepoError::TooDeep { .. }
             | RepoError::BadBase { .. }
             | RepoError::NotRepeated(_)
+            | RepoError::OtherCompressor { .. }
             | RepoError::Cycle(_)
             | RepoError::WrongFile { .. } => with(code::DAMAGED, RESTORE),
             RepoError::Encode { .. } | RepoError::Internal(_) => with(

@@ -168,7 +168,7 @@ pub enum LayoutError {
         /// The file's length in bytes.
         file: u64,
     },
-    /// A compressed run without segments, with segments that are not there, or that overlaps the one before it.
+    /// A compressed run without segments or bytes, with segments that are not there, or that overlaps the one before it.
     #[error("compressed run {0} does not fit the segments")]
     Compressed(usize),
     /// A tensor that lies outside its segment, or has no size, or strides that leave holes.
@@ -243,7 +243,8 @@ impl Layout {
         let mut next = 0;
         for (index, run) in self.compressed.iter().enumerate() {
             let segments = run.segments();
-            if run.count == 0 || run.first < next || segments.end > self.segments.len() {
+            let is_there = run.count > 0 && run.first >= next && segments.end <= self.segments.len();
+            if !is_there || self.segments[segments.clone()].iter().all(|segment| segment.len == 0) {
                 return Err(LayoutError::Compressed(index));
             }
             covered = covered.saturating_add(sum(&self.segments[next..run.first])).saturating_add(run.len);

@@ -272,7 +272,11 @@ pub(crate) fn prepare_all(
             Content::Link(restore_bytes(&manifest, source, path)?)
         } else {
             let executable = entry.mode == FileMode::Executable;
-            Content::File(restore_file(&manifest, source, executable, temporary, folder, threads, progress)?)
+            let restored = restore_file(&manifest, source, executable, temporary, folder, threads, progress);
+            Content::File(restored.map_err(|error| match error {
+                RepoError::NotRepeated(_) => RepoError::OtherCompressor { path: (*path).clone() },
+                error => error,
+            })?)
         };
         ready.push(Ready { path: (*path).clone(), size: entry.size, content });
     }

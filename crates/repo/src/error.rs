@@ -112,6 +112,14 @@ pub enum RepoError {
     /// Compressing again does not give the bytes that a file has, or had.
     #[error(transparent)]
     NotRepeated(#[from] NotRepeated),
+    /// What a file holds compressed is here, but compressing it does not give the file's bytes any more.
+    #[error(
+        "{path}: its contents are whole, but the zlib in this program compresses them to other bytes than the file had"
+    )]
+    OtherCompressor {
+        /// The file.
+        path: String,
+    },
     /// A restored file is not the file that was kept.
     #[error("{path}: restored bytes hash to {found}, not to {expected}")]
     WrongFile {

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
-use shard_core::{CompressedRun, Digest, Progress};
-use shard_formats::compress::{self, FileBytes};
+use shard_core::{CompressedRun, Digest, Progress, Sha256};
+use shard_formats::compress::{self, FileBytes, NotRepeated};
 use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
 use tempfile::{NamedTempFile, TempPath};
@@ -68,8 +68,28 @@ pub(crate) fn restore_file(
         .or_else(|_| temporary_file(folder, UNFINISHED.0))
         .map_err(RepoError::io("cannot create a temporary file", folder))?;
     write_pieces(manifest, source, temporary.as_file(), temporary.path(), threads, progress)?;
+    if !manifest.compressed.is_empty() {
+        prove(manifest, temporary.path())?;
+    }
     set_executable(temporary.as_file(), executable).map_err(RepoError::io("cannot be made executable", folder))?;
     Ok(temporary.into_temp_path())
+}
+
+/// Compares the hash of a restored file with that of its manifest. Blocks are proven one by one, and where a file is its blocks, so
+/// is the file; but what compressing them gives depends on more than on them.
+fn prove(manifest: &ContentManifest, path: &Path) -> Result<()> {
+    let hash = || -> io::Result<Digest> {
+        let (mut file, mut hash) = (File::open(path)?, Sha256::new());
+        let mut buffer = vec![0; WRITE];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hash.finish()),
+                len => hash.update(buffer.get(..len).unwrap_or_default()),
+            }
+        }
+    };
+    let found = hash().map_err(RepoError::io("cannot be read again", path))?;
+    if found == manifest.sha256 { Ok(()) } else { Err(NotRepeated.into()) }
 }
 
 /// Renames a temporary file, so that a reader of `target` sees the old file or the whole new one.
@@ -242,7 +262,7 @@ fn write_run(
             Ok::<(), RepoError>(())
         })?;
     }
-    Ok(())
+    if at == run.file.end { Ok(()) } else { Err(NotRepeated.into()) }
 }
 
 /// A file that several workers write. The system lets one thread at a time write a file, and makes the others spin; here they
@@ -315,4 +335,55 @@ fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()
         offset += written as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use shard_core::limits::Cut;
+    use shard_core::{Compression, NoProgress};
+    use shard_tests::zips::{npy, zip};
+
+    use super::*;
+    use crate::{Repository, Settings, read_manifest};
+
+    /// Whatever becomes of zlib, a file that does not come out as it went in is not put in place: here its manifest says another
+    /// level, with the length that this level gives, or another hash.
+    #[test]
+    fn a_compressor_that_gives_other_bytes_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let values: Vec<u8> = (0..400_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> (13 + i % 11)) as u8).collect();
+        let file = zip(&[("w.npy", &npy(&values), 6)]);
+        let place = folder.path().join("w.npz");
+        fs::write(&place, &file).unwrap();
+        let repository = Repository::init(folder.path(), "main", Cut::V1, Settings::default()).unwrap();
+        repository.add(std::slice::from_ref(&place), &NoProgress).unwrap();
+        let (manifest, _) = read_manifest(&place, Cut::V1, &NoProgress).unwrap();
+        assert_eq!(manifest.compressed[0].with, Compression::Zlib { level: 6 });
+        let restore = |manifest: &ContentManifest| {
+            let temp = (folder.path(), "restored-");
+            restore_file(manifest, repository.store(), false, temp, folder.path(), 2, &NoProgress)
+        };
+        assert!(fs::read(restore(&manifest).unwrap()).unwrap() == file);
+        for level in [1, 2] {
+            let with = Compression::Zlib { level };
+            let stored = zip(&[("w.npy", &npy(&values), u32::from(level))]);
+            let lengths =
+                [manifest.compressed[0].len, manifest.compressed[0].len + stored.len() as u64 - file.len() as u64];
+            for len in lengths {
+                let mut lying = manifest.clone();
+                (lying.compressed[0].with, lying.compressed[0].len) = (with, len);
+                lying.size = lying.size + len - manifest.compressed[0].len;
+                assert!(matches!(restore(&lying), Err(RepoError::NotRepeated(_))), "level {level}, {len} bytes");
+            }
+        }
+        let mut other = manifest.clone();
+        other.sha256 = shard_core::sha256(b"another file");
+        assert!(matches!(restore(&other), Err(RepoError::NotRepeated(_))));
+        let left = folder
+            .path()
+            .read_dir()
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("restored-"));
+        assert_eq!(left.count(), 0, "nothing is left of what was not right");
+    }
 }

@@ -203,6 +203,8 @@ impl Source for InflatedHead<'_> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use shard_core::sha256;
+
     use super::*;
 
     /// `data` compressed by zlib at a level.
@@ -218,13 +220,51 @@ pub(super) mod tests {
 
     /// Bytes like those of weights: partly compressible.
     pub(in crate::compress) fn weights(len: usize) -> Vec<u8> {
-        let mut state = 9u64;
-        let noise = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as u32
-        };
-        let words = (0..len.div_ceil(4)).map(noise).flat_map(|word| (0x3c00_0000 | (word & 0x01ff_ffff)).to_le_bytes());
+        let words = random().flat_map(|word| (0x3c00_0000 | (word & 0x01ff_ffff)).to_le_bytes());
         words.take(len).collect()
+    }
+
+    /// Numbers that look random.
+    fn random() -> impl Iterator<Item = u32> {
+        std::iter::successors(Some(9u64), |state| {
+            Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
+        })
+        .skip(1)
+        .map(|state| (state >> 33) as u32)
+    }
+
+    /// What every level makes of 3.5 MB of weights, zeros and words, as CPython's `zlib` (1.2.13) makes it with a window of -15 and
+    /// memory level 8. Files that were kept are restored by these very bytes: a zlib for which this fails must not be used.
+    #[test]
+    fn golden() {
+        const EXPECTED: [(u8, usize, &str); 9] = [
+            (1, 1_703_521, "f7afe0fc637ae82f2159883593deca3d88bcd66da3b1a37b096b19f202c024de"),
+            (2, 1_671_910, "f617791abab65a3116a1a7f4b7979c2bb5ff666396361eb7d9cd3d6252bb7bef"),
+            (3, 1_654_764, "114386ae6683097cca1738b2706ee8e5a0005e06db7fad147bb18062c19e8440"),
+            (4, 1_649_903, "66dcc9ad20659146b9243acde392b2b8e1a2ba48f6434a0949d60aa6b6977746"),
+            (5, 1_637_428, "6ad32e39490bac8bea6e54655224015b1eabc7bb692363838fb8cf74601bbecf"),
+            (6, 1_618_875, "8577084c8785846eeeb678c02307493e4f7f6ee97bc5277efa40bbadd614db27"),
+            (7, 1_615_376, "b560203fcf5df7ff512bf1318fbf50661116b5b987c606a06129065cb3fb790e"),
+            (8, 1_606_071, "145bb6d0f30edcb39dde164a261a59dc36fccd3a09e6d7cf61a583508dcc3678"),
+            (9, 1_604_226, "9a6fc12d9b4a31312786e3d41f4d823bdfda9b06f771b4fc2d951ee8551a338f"),
+        ];
+        let mut data: Vec<u8> =
+            random().take(300_000).flat_map(|word| (0x3c00_0000 | (word & 0x01ff_ffff)).to_le_bytes()).collect();
+        data.resize(data.len() + 300_000, 0);
+        for word in random().take(300_000).map(|word| word % 997) {
+            match word {
+                0..300 => data.extend_from_slice(format!("layer.{}.weight ", word % 40).as_bytes()),
+                _ => data.resize(data.len() + word as usize % 7, word as u8),
+            }
+        }
+        assert_eq!(
+            (data.len(), sha256(&data).to_hex().as_str()),
+            (3_547_898, "0807b136902bf01c2f5fa70e00667d8de02136f0c312381e16bef5a61436bca0")
+        );
+        for (level, len, hash) in EXPECTED {
+            let stream = deflate(&data, level);
+            assert_eq!((stream.len(), sha256(&stream).to_hex().as_str()), (len, hash), "level {level}");
+        }
     }
 
     #[test]
