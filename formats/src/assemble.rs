@@ -244,7 +244,11 @@ impl Tiling {
         let segment = self.layout.segments.len() - 1;
         for Placed { located, .. } in cluster {
             let Located { name, dtype, shape, strides, start: from } = located;
-            self.layout.tensors.push(TensorView { name, dtype, shape, segment, offset: from - start, strides });
+            let mut tensor = TensorView { name, dtype, shape, segment, offset: from - start, strides };
+            if tensor.is_row_major() {
+                tensor.strides = None;
+            }
+            self.layout.tensors.push(tensor);
         }
         self.at = end;
         Ok(())

@@ -50,6 +50,22 @@ impl TensorView {
         dims.into_iter().map(|(_, dim)| dim).collect()
     }
 
+    /// Whether the elements lie in row-major order, whatever the strides of dimensions of one element are.
+    #[must_use]
+    pub fn is_row_major(&self) -> bool {
+        let Some(strides) = &self.strides else { return true };
+        if self.shape.contains(&0) {
+            return true;
+        }
+        let mut expected = 1u64;
+        strides.len() == self.shape.len()
+            && strides.iter().zip(&self.shape).rev().filter(|(_, dim)| **dim != 1).all(|(stride, dim)| {
+                let is_next = *stride == expected;
+                expected = expected.saturating_mul(*dim);
+                is_next
+            })
+    }
+
     /// Whether the strides are those of a tensor without holes and without elements that share their place.
     fn is_dense(&self) -> bool {
         let Some(strides) = &self.strides else { return true };
@@ -71,6 +87,11 @@ impl TensorView {
             expected = next;
         }
         true
+    }
+
+    /// Whether the strides, where there are any, say what their absence would not.
+    fn is_told_once(&self) -> bool {
+        self.strides.is_none() || (self.is_dense() && !self.is_row_major())
     }
 
     /// The number of elements, `None` where it overflows 64 bits.
@@ -171,7 +192,7 @@ pub enum LayoutError {
     /// A compressed run without segments or bytes, with segments that are not there, or that overlaps the one before it.
     #[error("compressed run {0} does not fit the segments")]
     Compressed(usize),
-    /// A tensor that lies outside its segment, or has no size, or strides that leave holes.
+    /// A tensor that lies outside its segment, or has no size, or strides that leave holes or are those of row-major order.
     #[error("tensor {0:?} does not fit its segment")]
     Tensor(String),
     /// A name over [`MAX_NAME`] bytes.
@@ -261,7 +282,7 @@ impl Layout {
             let end = tensor.byte_len().and_then(|len| len.checked_add(tensor.offset));
             let segment = self.segments.get(tensor.segment);
             match (end, segment) {
-                (Some(end), Some(segment)) if end <= segment.len && tensor.is_dense() => {}
+                (Some(end), Some(segment)) if end <= segment.len && tensor.is_told_once() => {}
                 _ => return Err(LayoutError::Tensor(tensor.name.clone())),
             }
         }
@@ -303,6 +324,19 @@ mod tests {
             assert!(!strided(shape, strides).0, "{shape:?} {strides:?}");
         }
         assert!(!strided(&[u64::MAX, 2, u64::MAX], &[2, 1, u64::MAX]).0);
+        let row_major = |shape: &[u64], strides: &[u64]| {
+            TensorView { strides: Some(strides.to_vec()), ..view(shape, 0) }.is_row_major()
+        };
+        assert!(row_major(&[2, 3], &[3, 1]) && row_major(&[1, 3], &[77, 1]) && row_major(&[], &[]));
+        assert!(row_major(&[2, 0], &[1, 9]) && !row_major(&[2, 3], &[1, 2]) && !row_major(&[2, 3], &[1]));
+        let layout = |strides: Option<Vec<u64>>| Layout {
+            format: "test".to_owned(),
+            segments: vec![Segment { len: 0, dtype: None }, Segment { len: 12, dtype: Some(DType::BF16) }],
+            tensors: vec![TensorView { strides, ..view(&[2, 3], 0) }],
+            compressed: Vec::new(),
+        };
+        assert_eq!(layout(Some(vec![1, 2])).check(12), Ok(()));
+        assert!(layout(Some(vec![3, 1])).check(12).is_err(), "said without strides");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A file with its compressed parts expanded.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use shard_core::Layout;
 
@@ -9,23 +9,19 @@ use super::deflate::Inflater;
 use super::pieces::{Piece, pieces};
 use crate::source::Source;
 
-/// Places that are remembered.
-const OPEN: usize = 4;
-
 /// The largest part, in expanded bytes, that is held as a whole, to be read in any order.
 pub const HELD: u64 = 32 << 20;
 
 /// The expanded bytes of a file: what the segments of its layout tile. A file that holds nothing compressed is itself.
 ///
 /// Compressed parts are expanded as they are read, from front to back. One part of at most 32 MiB is held; in larger ones a step back
-/// costs expanding from the start, unless another reader left off before that place: a few places are remembered, so that several
-/// threads can each read on.
+/// costs expanding from the start.
 #[derive(Debug)]
 pub struct Expanded<S> {
     source: S,
     len: u64,
     pieces: Vec<Piece>,
-    open: Mutex<Vec<Open>>,
+    open: Mutex<Option<Open>>,
 }
 
 /// A compressed part that is being read.
@@ -52,7 +48,7 @@ impl<S: Source> Expanded<S> {
         let len = if is_plain { source.len() } else { layout.expanded_len() };
         let lens = layout.segments.iter().map(|segment| segment.len);
         let pieces = if is_plain { Vec::new() } else { pieces(lens, &layout.compressed) };
-        Self { source, len, pieces, open: Mutex::new(Vec::new()) }
+        Self { source, len, pieces, open: Mutex::new(None) }
     }
 
     /// The file as it is.
@@ -60,18 +56,25 @@ impl<S: Source> Expanded<S> {
         &self.source
     }
 
-    /// Reads from one compressed part, `offset` expanded bytes into it.
+    /// Whether some of the file is compressed: then reading is cheapest in order, by one thread.
+    pub fn is_compressed(&self) -> bool {
+        !self.pieces.is_empty()
+    }
+
+    /// Reads from one compressed part, `offset` expanded bytes into it. Others wait: they would expand the same bytes again.
     fn read_compressed(&self, index: usize, piece: &Piece, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let len = piece.expanded.end - piece.expanded.start;
         let start = || Inflater::new(piece.file.clone());
-        let mut state = match self.take_open(index, offset) {
-            Some(state) => state,
-            None if len <= HELD => {
+        let mut state = match open.take().filter(|open| open.piece == index).map(|open| open.state) {
+            Some(State::Stream(inflater)) if inflater.position() <= offset => State::Stream(inflater),
+            Some(State::Held(bytes)) => State::Held(bytes),
+            _ if len <= HELD => {
                 let mut bytes = vec![0; len as usize];
                 start().fill(&self.source, &mut bytes)?;
                 State::Held(bytes)
             }
-            None => State::Stream(Box::new(start())),
+            _ => State::Stream(Box::new(start())),
         };
         match &mut state {
             State::Held(bytes) => {
@@ -88,34 +91,8 @@ impl<S: Source> Expanded<S> {
                 inflater.fill(&self.source, buf)?;
             }
         }
-        let mut open = self.open();
-        // One of those that are held is enough memory.
-        open.retain(|other| !matches!((&other.state, &state), (State::Held(_), State::Held(_))));
-        if open.len() >= OPEN {
-            open.remove(0);
-        }
-        open.push(Open { piece: index, state });
+        *open = Some(Open { piece: index, state });
         Ok(())
-    }
-
-    /// Takes out the open state from which `offset` of a part is reached soonest.
-    fn take_open(&self, piece: usize, offset: u64) -> Option<State> {
-        let mut open = self.open();
-        let position = |state: &State| match state {
-            State::Held(_) => Some(u64::MAX),
-            State::Stream(inflater) => Some(inflater.position()).filter(|position| *position <= offset),
-        };
-        let best = open
-            .iter()
-            .enumerate()
-            .filter(|(_, open)| open.piece == piece)
-            .filter_map(|(index, open)| Some((position(&open.state)?, index)))
-            .max()?;
-        Some(open.remove(best.1).state)
-    }
-
-    fn open(&self) -> MutexGuard<'_, Vec<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tensor by tensor comparison of two models, wherever they are kept.
 
+mod contents;
 mod moved;
 
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use shard_core::{DType, Digest, Progress, TensorView};
 use shard_formats::compress::Expanded;
 use shard_formats::model::LogicalModel;
 use shard_formats::{FileSource, Source};
-use shard_history::{TensorChange, TensorInfo, diff_tensors};
-use shard_manifest::{BlockSpan, ContentManifest, content_digest};
+use shard_history::{TensorChange, diff_tensors};
+use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
 
 use crate::blocks::{BlockReader, block_key};
@@ -31,7 +32,21 @@ enum Content {
 #[derive(Clone)]
 struct Part {
     manifest: Arc<ContentManifest>,
+    /// Where its segments start, in expanded bytes.
+    starts: Arc<Vec<u64>>,
     content: Content,
+}
+
+impl Part {
+    fn new(manifest: Arc<ContentManifest>, content: Content) -> Self {
+        let starts = Arc::new(manifest.segment_offsets());
+        Self { manifest, starts, content }
+    }
+
+    /// Whether it is best read in order: what is compressed is expanded from its start.
+    fn is_read_in_order(&self) -> bool {
+        matches!(&self.content, Content::File(source, _) if source.is_compressed())
+    }
 }
 
 /// One side of a comparison: a model in one or more files.
@@ -86,7 +101,7 @@ impl Side {
             progress.finish();
             let source = Expanded::new(source, &manifest.layout());
             let content = Content::File(Arc::new(source), part.path.clone());
-            parts.push(Part { manifest: Arc::new(manifest), content });
+            parts.push(Part::new(Arc::new(manifest), content));
         }
         Ok(Self { label: path.display().to_string(), parts })
     }
@@ -94,10 +109,8 @@ impl Side {
     /// Files that are stored.
     #[must_use]
     pub fn stored(label: String, manifests: Vec<Arc<ContentManifest>>, source: Arc<dyn EntrySource + Send>) -> Self {
-        let parts = manifests
-            .into_iter()
-            .map(|manifest| Part { manifest, content: Content::Stored(Arc::clone(&source)) })
-            .collect();
+        let parts =
+            manifests.into_iter().map(|manifest| Part::new(manifest, Content::Stored(Arc::clone(&source)))).collect();
         Self { label, parts }
     }
 
@@ -135,10 +148,7 @@ impl Side {
 /// What cannot be read on either side.
 pub fn compare_sides(old: &Side, new: &Side, progress: &dyn Progress) -> Result<Comparison> {
     let (old_tensors, new_tensors) = (old.tensors(), new.tensors());
-    let infos = |tensors: &[(&Part, &TensorView)]| -> Result<Vec<TensorInfo>> {
-        tensors.par_iter().map(|(part, tensor)| tensor_info(part, tensor)).collect()
-    };
-    let mut pairs = diff_tensors(&infos(&old_tensors)?, &infos(&new_tensors)?);
+    let mut pairs = diff_tensors(&contents::infos(&old_tensors)?, &contents::infos(&new_tensors)?);
     moved::join(&mut pairs, &old_tensors, &new_tensors)?;
     let to_read = pairs.iter().filter(|pair| pair.change == TensorChange::Value);
     let bytes = to_read.filter_map(|pair| new_tensors.get(pair.new?)?.1.byte_len()).sum();
@@ -174,25 +184,9 @@ pub fn compare_sides(old: &Side, new: &Side, progress: &dyn Progress) -> Result<
     })
 }
 
-fn tensor_info(part: &Part, tensor: &TensorView) -> Result<TensorInfo> {
-    let len = tensor.byte_len().unwrap_or(0);
-    let blocks = part.manifest.segments.get(tensor.segment).map_or(&[][..], |segment| &segment.blocks);
-    let content = match content_digest(blocks, tensor.offset, len) {
-        Some(digest) => digest,
-        // A view that begins or ends inside a block: its bytes are cut as if it had a segment of its own.
-        None => {
-            let mut reader = PartReader::new(part);
-            let cut = part.manifest.cut.tensor_block(tensor.dtype) as u64;
-            let mut spans = Vec::new();
-            let mut bytes = Vec::new();
-            for offset in (0..len).step_by(cut.max(1) as usize) {
-                reader.read(tensor, offset, (len - offset).min(cut), &mut bytes)?;
-                spans.push(BlockSpan { id: shard_core::sha256(&bytes), len: bytes.len() as u32 });
-            }
-            content_digest(&spans, 0, len).unwrap_or_else(|| shard_core::sha256(&[]))
-        }
-    };
-    Ok(TensorInfo { name: tensor.name.clone(), dtype: tensor.dtype, shape: tensor.shape.clone(), content })
+/// For [`rayon`]: the least number of items that one thread takes, all of them where some part is read in order.
+fn at_once<'a>(parts: impl IntoIterator<Item = &'a Part>) -> usize {
+    if parts.into_iter().any(Part::is_read_in_order) { usize::MAX } else { 1 }
 }
 
 fn change_stats(old: (&Part, &TensorView), new: (&Part, &TensorView), progress: &dyn Progress) -> Result<ChangeStats> {
@@ -202,6 +196,7 @@ fn change_stats(old: (&Part, &TensorView), new: (&Part, &TensorView), progress: 
     let offsets: Vec<u64> = (0..len).step_by(step as usize).collect();
     let sums: Vec<ChangeSums> = offsets
         .par_iter()
+        .with_min_len(at_once([old.0, new.0]))
         .map_init(
             || (PartReader::new(old.0), PartReader::new(new.0), Vec::new(), Vec::new()),
             |(old_reader, new_reader, old_bytes, new_bytes), offset| {
@@ -223,6 +218,7 @@ fn change_stats(old: (&Part, &TensorView), new: (&Part, &TensorView), progress: 
 /// Reads ranges of tensors of one part.
 struct PartReader<'a> {
     manifest: &'a ContentManifest,
+    starts: &'a [u64],
     bytes: PartBytes<'a>,
 }
 
@@ -237,7 +233,7 @@ impl<'a> PartReader<'a> {
             Content::File(source, path) => PartBytes::File(source, path),
             Content::Stored(source) => PartBytes::Stored(Box::new(BlockReader::new(source.as_ref())), Vec::new()),
         };
-        Self { manifest: &part.manifest, bytes }
+        Self { manifest: &part.manifest, starts: &part.starts, bytes }
     }
 
     /// Puts `len` bytes at `offset` bytes of a tensor into `out`.
@@ -246,7 +242,7 @@ impl<'a> PartReader<'a> {
         out.clear();
         match &mut self.bytes {
             PartBytes::File(source, path) => {
-                let before: u64 = self.manifest.segments[..tensor.segment].iter().map(|segment| segment.len).sum();
+                let before = self.starts.get(tensor.segment).copied().unwrap_or(u64::MAX - start);
                 out.resize(len as usize, 0);
                 source.read_at(before + start, out).map_err(RepoError::io("cannot read", path))
             }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use shard_core::{DType, TensorView};
 use shard_history::{TensorChange, TensorPair};
 
-use super::{Part, PartReader};
+use super::{Part, PartReader, at_once};
 use crate::error::Result;
 use crate::parent::Sketch;
 
@@ -58,7 +58,10 @@ pub(super) fn join(
         if removed.is_empty() || added.is_empty() || removed.len().max(added.len()) > MOST {
             continue;
         }
-        let sketches = |side: &[Left<'_>]| side.par_iter().map(sketch).collect::<Result<Vec<Sketch>>>();
+        let sketches = |side: &[Left<'_>]| {
+            let at_once = at_once(side.iter().map(|left| left.part));
+            side.par_iter().with_min_len(at_once).map(sketch).collect::<Result<Vec<Sketch>>>()
+        };
         let (of_removed, of_added) = (sketches(&removed)?, sketches(&added)?);
         let mut related = Vec::new();
         for (new, of_new) in of_added.iter().enumerate() {

@@ -446,7 +446,9 @@ fn units(tensor: &TensorView) -> u64 {
 /// Whether a segment can be read in any order at no more cost than in its own: not from a compressed run that is too large to be
 /// held.
 fn in_any_order(layout: &Layout, segment: usize) -> bool {
-    let run = layout.compressed.iter().find(|run| run.segments().contains(&segment));
+    let runs = &layout.compressed;
+    let next = runs.partition_point(|run| run.segments().end <= segment);
+    let run = runs.get(next).filter(|run| run.segments().contains(&segment));
     let segments = run.and_then(|run| layout.segments.get(run.segments())).unwrap_or_default();
     segments.iter().map(|segment| segment.len).sum::<u64>() <= HELD
 }
