@@ -10,6 +10,7 @@ use std::vec;
 use shard_core::limits::MAX_NAME;
 use shard_core::{CompressedRun, Compression, DType, Layout, Segment, TensorView};
 
+use crate::compress::pieces;
 use crate::format::{FormatError, FormatErrorKind};
 use crate::json::{MAX_ENTRIES, repeated};
 
@@ -100,20 +101,35 @@ impl Assembler {
     }
 
     /// Adds the tensors and the long opaque segments of a file that lies in this one from `start` on, with `prefix` before the
-    /// tensors' names. What that file holds compressed stays opaque.
+    /// tensors' names, and what it holds compressed.
     pub(crate) fn add_layout(&mut self, start: u64, prefix: &str, layout: &Layout) {
-        let plain = layout.without_compressed();
-        let starts = plain.segment_offsets();
-        for (segment, offset) in plain.segments.iter().zip(&starts) {
-            if segment.dtype.is_none() {
-                self.add_opaque(start.saturating_add(*offset), segment.len);
+        let starts = layout.segment_offsets();
+        let mut tensors = layout.tensors.iter().peekable();
+        for piece in pieces(layout.segments.iter().map(|segment| segment.len), &layout.compressed) {
+            let first = piece.segments.start;
+            let mut inside = Vec::new();
+            while let Some(tensor) = tensors.next_if(|tensor| tensor.segment < piece.segments.end) {
+                inside.push(TensorView { segment: tensor.segment.saturating_sub(first), ..tensor.clone() });
             }
-        }
-        for tensor in plain.tensors {
-            let Some(segment) = starts.get(tensor.segment) else { continue };
-            let start = start.saturating_add(*segment).saturating_add(tensor.offset);
-            let name = format!("{prefix}{}", tensor.name);
-            self.add(Located { name, dtype: tensor.dtype, shape: tensor.shape, strides: tensor.strides, start });
+            let segments = layout.segments.get(piece.segments.clone()).unwrap_or_default();
+            let at = start.saturating_add(piece.file.start);
+            if let Some(with) = piece.with {
+                let layout = Layout { tensors: inside, segments: segments.to_vec(), ..empty(&layout.format) };
+                self.add_compressed(at, piece.file.end - piece.file.start, with, prefix, layout);
+                continue;
+            }
+            let offset = |segment: usize| {
+                let offset = starts.get(first + segment).copied().unwrap_or(u64::MAX);
+                at.saturating_add(offset.saturating_sub(piece.expanded.start))
+            };
+            for (index, segment) in segments.iter().enumerate().filter(|(_, segment)| segment.dtype.is_none()) {
+                self.add_opaque(offset(index), segment.len);
+            }
+            for tensor in inside {
+                let start = offset(tensor.segment).saturating_add(tensor.offset);
+                let name = format!("{prefix}{}", tensor.name);
+                self.add(Located { name, dtype: tensor.dtype, shape: tensor.shape, strides: tensor.strides, start });
+            }
         }
     }
 

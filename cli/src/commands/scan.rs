@@ -26,10 +26,13 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let mut reports = Vec::with_capacity(args.files.len());
+    let mut unread = None;
     for path in &args.files {
-        let failed = |error| Failure::io(path, "cannot read", &error);
-        let source = FileSource::open(path).map_err(failed)?;
-        reports.push((path.display().to_string(), scan(&source).map_err(failed)?));
+        match FileSource::open(path).and_then(|source| scan(&source)) {
+            Ok(report) => reports.push((path.display().to_string(), report)),
+            // What the other files hold is told all the same.
+            Err(error) => drop(unread.get_or_insert(Failure::io(path, "cannot read", &error))),
+        }
     }
     if context.ui.json {
         let files: Vec<Value> = reports.iter().map(|(path, report)| to_json(path, report)).collect();
@@ -40,6 +43,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         }))?;
     } else {
         context.ui.print(&to_text(&reports, context))?;
+    }
+    if let Some(failure) = unread {
+        return Err(failure);
     }
     let total = Total::of(&reports);
     Ok(if total.unusual + total.notes == 0 { code::DONE } else { code::DIFFERENT })

@@ -78,18 +78,20 @@ pub(crate) fn restore_file(
 /// Compares the hash of a restored file with that of its manifest. Blocks are proven one by one, and where a file is its blocks, so
 /// is the file; but what compressing them gives depends on more than on them.
 fn prove(manifest: &ContentManifest, path: &Path) -> Result<()> {
-    let hash = || -> io::Result<Digest> {
-        let (mut file, mut hash) = (File::open(path)?, Sha256::new());
-        let mut buffer = vec![0; WRITE];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hash.finish()),
-                len => hash.update(buffer.get(..len).unwrap_or_default()),
-            }
-        }
-    };
-    let found = hash().map_err(RepoError::io("cannot be read again", path))?;
+    let found = hash_file(path).map_err(RepoError::io("cannot be read again", path))?;
     if found == manifest.sha256 { Ok(()) } else { Err(NotRepeated.into()) }
+}
+
+/// SHA-256 of a file.
+pub(crate) fn hash_file(path: &Path) -> io::Result<Digest> {
+    let (mut file, mut hash) = (File::open(path)?, Sha256::new());
+    let mut buffer = vec![0; WRITE];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hash.finish()),
+            len => hash.update(buffer.get(..len).unwrap_or_default()),
+        }
+    }
 }
 
 /// Renames a temporary file, so that a reader of `target` sees the old file or the whole new one.

@@ -1,13 +1,11 @@
 //! `status`: what differs between the last commit, the stage and the work tree.
 
-use shard_core::NoProgress;
-use shard_formats::{FileSource, Source};
 use shard_history::{FileChange, FileEntry, FileTree, diff_files};
 use shard_store::StatEntry;
 
 use crate::error::{RepoError, Result};
 use crate::repository::{Head, Repository};
-use crate::snapshot::manifest_of;
+use crate::restore::hash_file;
 use crate::stage::{link_target, stat_entry};
 use crate::worktree::{Found, tree_mode};
 
@@ -106,10 +104,8 @@ impl Repository {
         if let Some(known) = self.known(&found.path, &found.metadata)? {
             return Ok(known.sha256 == entry.sha256);
         }
-        let source = FileSource::open(&place).map_err(RepoError::io("cannot open", &place))?;
-        let parsed = shard_formats::parse_file(&place, &source).map_err(RepoError::io("cannot read", &place))?;
-        let manifest = manifest_of(&source, &place, &parsed.layout, self.cut(), &NoProgress)?;
-        if manifest.sha256 == entry.sha256 && source.len() == entry.size {
+        let hash = hash_file(&place).map_err(RepoError::io("cannot read", &place))?;
+        if hash == entry.sha256 {
             stats.push(stat_entry(&found.path, &found.metadata, entry, began));
             return Ok(true);
         }

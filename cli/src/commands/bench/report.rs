@@ -151,7 +151,7 @@ impl Report<'_> {
     /// Bytes of the files measured that are in no tensor.
     fn outside(&self) -> u64 {
         let measured = self.series.members.iter().enumerate().filter(|(file, _)| self.series.is_measured(*file));
-        measured.map(|(_, member)| member.size - member.measured()).sum()
+        measured.map(|(_, member)| member.layout.expanded_len() - member.measured()).sum()
     }
 
     /// A line a group and codec, the total last. Names are quoted where they have to be (RFC 4180).

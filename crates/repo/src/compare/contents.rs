@@ -10,10 +10,6 @@ use shard_manifest::{BlockSpan, content_digest};
 use super::{Part, PartReader, at_once};
 use crate::error::Result;
 
-/// How many bytes of views of parts of segments are read and hashed at most, for each byte of the file. A few overlapping views are
-/// common; a file can also have a million, each of almost all of it.
-const MOST_OFTEN: u64 = 8;
-
 /// Part (by the hash of its file), segment, offset, length and type: views that agree in these are the same bytes.
 type Range = (Digest, usize, u64, u64, DType);
 
@@ -34,8 +30,7 @@ pub(super) fn infos(tensors: &[(&Part, &TensorView)]) -> Result<Vec<TensorInfo>>
         let blocks = part.manifest.segments.get(tensor.segment).map_or(&[][..], |segment| &segment.blocks);
         let mut digest = content_digest(blocks, tensor.offset, range.3);
         if digest.is_none() {
-            let left =
-                left.entry(range.0).or_insert_with(|| part.manifest.layout().expanded_len().saturating_mul(MOST_OFTEN));
+            let left = left.entry(range.0).or_insert_with(|| part.most_bytes());
             match left.checked_sub(range.3) {
                 Some(after) => {
                     *left = after;

@@ -26,9 +26,9 @@ pub struct Summary {
     pub min: Option<f64>,
     /// The greatest.
     pub max: Option<f64>,
-    /// The arithmetic mean.
+    /// The arithmetic mean; `None` also where sums leave the range of double precision.
     pub mean: Option<f64>,
-    /// The standard deviation of all values (not of a sample: divided by their number).
+    /// The standard deviation of all values (not of a sample: divided by their number); `None` as the mean.
     pub std: Option<f64>,
 }
 
@@ -135,8 +135,8 @@ impl Summing {
             infinite,
             min: of_finite(min),
             max: of_finite(max),
-            mean: of_finite(mean),
-            std: of_finite((squares / finite as f64).sqrt()),
+            mean: of_finite(mean).filter(|mean| mean.is_finite()),
+            std: of_finite((squares / finite as f64).sqrt()).filter(|std| std.is_finite()),
         }
     }
 
@@ -250,6 +250,9 @@ mod tests {
         assert!((found.std.unwrap() - (14f64 / 5.0 - 0.16).sqrt()).abs() < 1e-15);
         assert_eq!(found.sparsity(), 0.25);
         assert_eq!(summary(DType::F32, 0, &[]), Summary::default());
+        let huge: Vec<u8> = [1e308f64, 1e308, 1e308].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let found = summary(DType::F64, 3, &[&huge]);
+        assert_eq!((found.max, found.mean, found.std), (Some(1e308), None, None), "beyond what can be summed");
         let nothing_finite = summary(DType::F32, 1, &[&f32s(&[f32::NAN])]);
         assert_eq!((nothing_finite.min, nothing_finite.std, nothing_finite.nan), (None, None, 1));
     }
