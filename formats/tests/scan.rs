@@ -199,6 +199,14 @@ fn other_files_have_no_pickles() {
             assert_eq!(look(&bytes), ScanReport::default(), "{:?}", &bytes[..4]);
         }
     }
+    // As joblib and others write pickles; two bytes alone are no stream.
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    zlib.write_all(ATTACK).unwrap();
+    for (bytes, kind) in [(zlib.finish().unwrap(), "zlib"), (b"\x5d\0\0\x80\0\xff\xff\xff".to_vec(), "LZMA")] {
+        let notes = look(&bytes).notes;
+        assert!(notes.iter().any(|note| note.message.contains(kind)), "{kind}: {notes:?}");
+    }
+    assert!(look(&[0x78, 0x9c, 0xff, 0xff, 0xff, 0xff]).notes.is_empty());
     let report = look(b"7z\xbc\xaf\x27\x1c and so on");
     assert_eq!(report.notes.len(), 1, "what was not opened is told");
     let plain = b"\x93NUMPY\x01\0\x40\0{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }    \n";

@@ -11,9 +11,13 @@ use crate::format::{FormatError, FormatErrorKind};
 /// The newest protocol.
 const NEWEST: i64 = 5;
 
-/// Objects that were remembered, by their number. Pickles count from 0 or 1 up; the few that do not get a map.
+/// Most numbers of remembered objects that are far from all others.
+const MAX_SPARSE: usize = 1 << 18;
+
+/// Objects that were remembered, by their number. Pickles count from 0 or 1 up, some leave numbers out; what is far off gets a map.
 #[derive(Default)]
 struct Memo {
+    /// At most about twice as long as there are objects: a number costs no more memory than the bytes that say it.
     dense: Vec<Option<NodeId>>,
     sparse: HashMap<i64, NodeId>,
     len: usize,
@@ -26,11 +30,11 @@ impl Memo {
     }
 
     fn put(&mut self, index: i64, id: NodeId) -> Result<(), FormatError> {
-        if self.len >= MAX_NODES {
+        if self.len >= MAX_NODES || self.sparse.len() >= MAX_SPARSE {
             return Err(FormatError::new(FormatErrorKind::Limit, "the pickle remembers more than shard follows"));
         }
         let old = match usize::try_from(index) {
-            Ok(index) if index <= self.dense.len() + 64 => {
+            Ok(index) if index < 2 * self.len + 64 => {
                 if index >= self.dense.len() {
                     self.dense.resize(index + 1, None);
                 }
@@ -518,6 +522,22 @@ mod tests {
         ] {
             assert_eq!(read(bytes).err().map(|error| error.kind()), Some(kind), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn fault_33_numbers_in_the_memo_cost_no_more_than_the_bytes_that_say_them() {
+        // Each five bytes further on than the one before, by more than there are objects.
+        for gap in [1usize, 2, 60, 65, 1000] {
+            let mut memo = Memo::default();
+            let count = (0..200_000usize).take_while(|at| memo.put((at * gap) as i64, NodeId::of(0)).is_ok()).count();
+            assert!(memo.dense.len() <= 2 * count + 64, "{gap}: {} places for {count} objects", memo.dense.len());
+            assert!(memo.sparse.len() <= MAX_SPARSE, "{gap}");
+            assert!((0..count).all(|at| memo.get((at * gap) as i64).is_some()), "{gap}");
+        }
+        assert_eq!(size_of::<Option<NodeId>>(), 4);
+        let mut memo = Memo::default();
+        let far = (0..).take_while(|at| memo.put(i64::MAX - at, NodeId::of(0)).is_ok()).count();
+        assert_eq!(far, MAX_SPARSE);
     }
 
     #[test]

@@ -1,12 +1,25 @@
 //! What a pickle would make, as nodes in one place: no node owns another, so that dropping a tree does not recurse.
 
+use std::num::NonZeroU32;
+
 use super::opcode::Opcode;
 use super::{MAX_NODES, MAX_PLACES, MAX_TEXTS};
 use crate::format::{FormatError, FormatErrorKind};
 
 /// A node of a [`Tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct NodeId(u32);
+pub(crate) struct NodeId(NonZeroU32);
+
+impl NodeId {
+    /// The node at an index. Numbers start at 1, so that an id that may be absent is as small as one that is there.
+    pub(super) const fn of(index: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(index))
+    }
+
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// Texts, or places of nodes: a run of one of the tree's lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,11 +117,11 @@ pub(crate) struct Tree {
 const SMALL: i64 = 256;
 
 impl Tree {
-    pub(crate) const OPAQUE: NodeId = NodeId(0);
-    pub(crate) const NONE: NodeId = NodeId(1);
-    pub(crate) const FALSE: NodeId = NodeId(2);
-    pub(crate) const TRUE: NodeId = NodeId(3);
-    pub(crate) const EMPTY_TUPLE: NodeId = NodeId(4);
+    pub(crate) const OPAQUE: NodeId = NodeId::of(0);
+    pub(crate) const NONE: NodeId = NodeId::of(1);
+    pub(crate) const FALSE: NodeId = NodeId::of(2);
+    pub(crate) const TRUE: NodeId = NodeId::of(3);
+    pub(crate) const EMPTY_TUPLE: NodeId = NodeId::of(4);
     const ZERO: u32 = 5;
 
     pub(crate) fn new() -> Self {
@@ -136,7 +149,7 @@ impl Tree {
     }
 
     pub(crate) fn node(&self, id: NodeId) -> Node {
-        self.nodes.get(id.0 as usize).copied().unwrap_or(Node::Opaque)
+        self.nodes.get(id.index()).copied().unwrap_or(Node::Opaque)
     }
 
     /// The value of an integer that is not negative.
@@ -226,7 +239,7 @@ impl Tree {
             return Err(too_much("objects"));
         }
         self.nodes.push(node);
-        Ok(NodeId((self.nodes.len() - 1) as u32))
+        Ok(NodeId::of((self.nodes.len() - 1) as u32))
     }
 
     fn add_places(&mut self, members: &[NodeId]) -> Result<Run, FormatError> {
@@ -249,7 +262,7 @@ impl Tree {
 
     pub(crate) fn add_int(&mut self, value: i64) -> Result<NodeId, FormatError> {
         match value {
-            0..SMALL => Ok(NodeId(Self::ZERO + value as u32)),
+            0..SMALL => Ok(NodeId::of(Self::ZERO + value as u32)),
             _ => self.add(Node::Int(value)),
         }
     }
@@ -333,7 +346,7 @@ impl Tree {
         let run = self.add_places(members)?;
         let link = self.links.len() as u32;
         self.links.push(Link { run, next: NONE });
-        let old_tail = match self.nodes.get_mut(to.0 as usize) {
+        let old_tail = match self.nodes.get_mut(to.index()) {
             Some(Node::List(chain)) if !pairs => lengthen(chain, link),
             Some(Node::Dict(chain)) if pairs => lengthen(chain, link),
             Some(Node::Call(call)) => {
@@ -350,7 +363,7 @@ impl Tree {
 
     /// Gives an object its state; the last one counts.
     pub(crate) fn set_state(&mut self, of: NodeId, state: NodeId) {
-        let made_by = match self.nodes.get_mut(of.0 as usize) {
+        let made_by = match self.nodes.get_mut(of.index()) {
             Some(Node::Call(call)) => {
                 if let Some(attached) = attached_to(call, &mut self.attached) {
                     attached.state = Some(state);

@@ -92,7 +92,7 @@ impl Names {
 /// The tensors of the object `root`, with `prefix` for the first part of their names unless it is empty.
 ///
 /// # Errors
-/// [`FormatError`] for an object with more to look at than shard follows, and for a tensor that goes beyond its storage.
+/// [`FormatError`] for an object with more to look at than shard follows.
 pub(crate) fn tensors(
     tree: &Tree,
     outside: &dyn Outsiders,
@@ -321,7 +321,7 @@ impl Walk<'_> {
 
     fn tensor(&mut self, view: &View, element: ElementType) -> Result<(), FormatError> {
         let name = if self.path.is_empty() { "tensor" } else { self.path.as_str() };
-        if let Some(mut located) = locate(name, view, element)? {
+        if let Some(mut located) = locate(name, view, element) {
             self.name_bytes += name.len();
             if self.found.len() >= MAX_TENSORS || self.name_bytes > MAX_NAMES {
                 let message = format!("more than {MAX_TENSORS} tensors, or {MAX_NAMES} bytes of names");

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use flate2::read::DeflateDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 
 use super::Scanner;
 use super::stream::Between;
@@ -11,8 +12,11 @@ use crate::container::{directory, tar_directory};
 use crate::format::FormatError;
 use crate::source::{Slice, Source};
 
-/// Most bytes that a member is expanded to.
+/// Most bytes that a member is expanded to, together with those that it lies in.
 const MAX_EXPANDED: u64 = 128 << 20;
+
+/// Bytes that are expanded at a time.
+const STEP_EXPANDED: usize = 1 << 20;
 
 /// Most bytes that members are expanded to, together.
 const MAX_EXPANDED_TOTAL: u64 = 2 << 30;
@@ -39,7 +43,24 @@ const UNOPENED: &[(&[u8], &str)] = &[
     (b"\xfd7zXZ\0", "xz"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\x04\x22\x4d\x18", "LZ4"),
+    (b"\x5d\0\0", "LZMA"),
 ];
+
+/// What a file that starts so is compressed by, where it is not opened.
+fn unopened(head: &[u8]) -> Option<&'static str> {
+    let known = UNOPENED.iter().find(|(start, _)| head.starts_with(start)).map(|(_, kind)| *kind);
+    known.or_else(|| is_zlib(head).then_some("zlib"))
+}
+
+/// Whether a file starts as a stream of zlib (RFC 1950), as joblib writes them: its two bytes alone could be anything's.
+fn is_zlib(head: &[u8]) -> bool {
+    let starts = matches!(head, [0x78, flags, ..] if (0x7800 + u16::from(*flags)) % 31 == 0);
+    let mut out = [0; 64];
+    starts
+        && Decompress::new(true)
+            .decompress(head, &mut out, FlushDecompress::None)
+            .is_ok_and(|status| status != Status::BufError)
+}
 
 impl Scanner {
     /// A file, or a member of an archive that is `depth` archives deep.
@@ -67,7 +88,7 @@ impl Scanner {
                 self.tar(source, member, depth)?;
             }
         }
-        if let Some((_, kind)) = UNOPENED.iter().find(|(start, _)| head.starts_with(start)) {
+        if let Some(kind) = unopened(&head) {
             self.note(member, format!("{kind} data was not expanded"));
         }
         Ok(())
@@ -166,7 +187,8 @@ impl Scanner {
 
     /// A deflated member; whether it is one.
     fn expanded(&mut self, source: &Slice<'_>, name: &str, depth: usize) -> io::Result<bool> {
-        let limit = MAX_EXPANDED.min(MAX_EXPANDED_TOTAL.saturating_sub(self.expanded));
+        let room = MAX_EXPANDED.saturating_sub(self.held);
+        let limit = room.min(MAX_EXPANDED_TOTAL.saturating_sub(self.expanded));
         if limit == 0 {
             self.note(name, "it was not expanded: other members took all that a scan has for that");
             return Ok(true);
@@ -174,7 +196,16 @@ impl Scanner {
         let mut bytes = Vec::new();
         let mut failed = None;
         let mut reader = DeflateDecoder::new(Reader { source, at: 0, failed: &mut failed }).take(limit + 1);
-        let whole = reader.read_to_end(&mut bytes).is_ok();
+        // In steps: a vector that doubles would take twice what it holds.
+        let whole = loop {
+            bytes.reserve_exact(STEP_EXPANDED);
+            let before = bytes.len();
+            match reader.by_ref().take(STEP_EXPANDED as u64).read_to_end(&mut bytes) {
+                Ok(_) if bytes.len() == before => break true,
+                Ok(_) => {}
+                Err(_) => break false,
+            }
+        };
         // Data may be long and expand to nothing.
         self.expanded += reader.get_ref().total_in().max(bytes.len() as u64);
         drop(reader);
@@ -187,7 +218,10 @@ impl Scanner {
         }
         // Whatever came out before the data turned out to be damaged, a reader has seen too.
         if !bytes.is_empty() {
-            self.member(&bytes, name, depth)?;
+            self.held += bytes.len() as u64;
+            let looked_at = self.member(&bytes, name, depth);
+            self.held -= bytes.len() as u64;
+            looked_at?;
         }
         Ok(whole)
     }

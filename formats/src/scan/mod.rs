@@ -92,6 +92,8 @@ struct Scanner {
     known: HashMap<(String, String, String, &'static str), usize>,
     /// Bytes that were expanded so far.
     expanded: u64,
+    /// Expanded bytes of the members that are open now.
+    held: u64,
     /// Members that were looked at so far.
     members: usize,
     /// Opcodes that were followed so far.
