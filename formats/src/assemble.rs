@@ -11,6 +11,7 @@ use shard_core::limits::MAX_NAME;
 use shard_core::{CompressedRun, Compression, DType, Layout, Segment, TensorView};
 
 use crate::compress::pieces;
+use crate::distinct::make_distinct;
 use crate::format::{FormatError, FormatErrorKind};
 use crate::json::{MAX_ENTRIES, repeated};
 
@@ -58,8 +59,9 @@ struct CompressedPart {
     start: u64,
     len: u64,
     with: Compression,
-    prefix: String,
     layout: Layout,
+    /// Tensors that are not compressed and were added before it.
+    after: usize,
 }
 
 /// A tensor with its bytes' end.
@@ -134,10 +136,30 @@ impl Assembler {
     }
 
     /// Adds `len` bytes from `start` on that expand to a file with that layout.
-    pub(crate) fn add_compressed(&mut self, start: u64, len: u64, with: Compression, prefix: &str, layout: Layout) {
+    pub(crate) fn add_compressed(&mut self, start: u64, len: u64, with: Compression, prefix: &str, mut layout: Layout) {
         if !layout.segments.is_empty() && layout.compressed.is_empty() {
-            self.compressed.push(CompressedPart { start, len, with, prefix: prefix.to_owned(), layout });
+            layout.tensors.iter_mut().for_each(|tensor| tensor.name.insert_str(0, prefix));
+            self.compressed.push(CompressedPart { start, len, with, layout, after: self.tensors.len() });
         }
+    }
+
+    /// [`Self::finish`] for a file that may hold several tensors of a name, as archives do: they are told apart by numbers, in the order
+    /// in which they were added.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub(crate) fn finish_distinct(mut self, format: &str, file_len: u64) -> Result<Layout, FormatError> {
+        let mut names = Vec::new();
+        let mut plain = self.tensors.iter_mut().map(|tensor| &mut tensor.name);
+        let mut before = 0;
+        for part in &mut self.compressed {
+            names.extend(plain.by_ref().take(part.after.saturating_sub(before)));
+            before = part.after;
+            names.extend(part.layout.tensors.iter_mut().map(|tensor| &mut tensor.name));
+        }
+        names.extend(plain);
+        make_distinct(&mut names);
+        self.finish(format, file_len)
     }
 
     /// The layout of a file of `file_len` bytes.
@@ -149,14 +171,9 @@ impl Assembler {
         if self.too_many {
             return Err(FormatError::new(FormatErrorKind::Limit, format!("more than {MAX_TENSORS} tensors")));
         }
-        let inner = self.compressed.iter().flat_map(|part| part.layout.tensors.iter().map(|t| (&part.prefix, &t.name)));
-        let names: Vec<String> = self
-            .tensors
-            .iter()
-            .map(|tensor| tensor.name.clone())
-            .chain(inner.map(|(prefix, name)| format!("{prefix}{name}")))
-            .collect();
-        if let Some(name) = repeated(names.iter().map(String::as_str)) {
+        let inner = self.compressed.iter().flat_map(|part| part.layout.tensors.iter().map(|tensor| &tensor.name));
+        let names = self.tensors.iter().map(|tensor| &tensor.name).chain(inner);
+        if let Some(name) = repeated(names.map(String::as_str)) {
             let message = format!("the tensor {:?} comes twice", shown(name));
             return Err(FormatError::new(FormatErrorKind::Duplicate, message));
         }
@@ -282,11 +299,9 @@ impl Tiling {
         let first = self.layout.segments.len();
         let count = part.layout.segments.len();
         self.layout.segments.extend(part.layout.segments);
-        self.layout.tensors.extend(part.layout.tensors.into_iter().map(|tensor| TensorView {
-            name: format!("{}{}", part.prefix, tensor.name),
-            segment: tensor.segment + first,
-            ..tensor
-        }));
+        self.layout.tensors.extend(
+            part.layout.tensors.into_iter().map(|tensor| TensorView { segment: tensor.segment + first, ..tensor }),
+        );
         self.layout.compressed.push(CompressedRun { first, count, len: part.len, with: part.with });
         self.at = end;
         Ok(())

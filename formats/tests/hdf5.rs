@@ -277,3 +277,58 @@ fn fault_34_a_hundred_thousand_datasets_take_little() {
     assert_eq!(layout.tensors.len(), 100_000);
     assert_eq!(layout.segments.iter().filter(|segment| segment.dtype == Some(DType::F32)).count(), 1);
 }
+
+/// A file with 100 links to one dataset, whose chunks follow one another without an index and are said to be `chunks`.
+fn many_links(chunks: u64) -> Vec<u8> {
+    let mut file = Builder::new();
+    // It may grow along the slower dimension, so that the chunks have to be looked at one by one.
+    let mut space = space(&[1, chunks]);
+    space.1[2] = 1;
+    space.1.extend([[2u64.to_le_bytes(), chunks.to_le_bytes()].concat()].concat());
+    let dataset = file.object(&[space, f32_type(), chunked(&[1, 1], &[2], 48)]);
+    let links: Vec<_> = (0..100).map(|index| link(&index.to_string(), dataset)).collect();
+    let root = file.object(&links);
+    file.finish(root)
+}
+
+#[test]
+fn fault_34_links_to_one_dataset_cost_what_one_does() {
+    // More chunks than the file has room for.
+    let lying = many_links(1 << 19);
+    assert!(lying.len() < 4096);
+    let seed = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/seeds/hdf5/implicit-links.h5");
+    assert_eq!(lying, std::fs::read(seed).unwrap(), "the fuzzer's seed");
+    let start = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(tensors(&lying), Ok(vec![]));
+    }
+    // As many as it has room for.
+    let mut file = many_links(1 << 16);
+    file.resize(48 + (8 << 16), 0);
+    for _ in 0..20 {
+        assert_eq!(tensors(&file).unwrap().len(), 100);
+    }
+    // Takes about 0.1 s; following each link took minutes.
+    assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
+}
+
+#[test]
+fn chunks_that_are_looked_at_are_counted() {
+    // Many datasets with one array of chunks, whose pages have an element each and were never written.
+    let mut file = Builder::new();
+    let entries = 1u64 << 15;
+    let block = file.put(&[&b"FADB\0\0"[..], &vec![0; 8 + (1 << 12) + 4 + (12 << 15)]].concat());
+    let header = [&b"FAHD\0\0\x08\0"[..], &entries.to_le_bytes(), &block.to_le_bytes(), &[0; 4]].concat();
+    let array = file.put(&header);
+    let links: Vec<_> = (0..1000)
+        .map(|index| {
+            let dataset = file.object(&[space(&[1 << 15]), f32_type(), chunked(&[1], &[3, 0], array)]);
+            link(&index.to_string(), dataset)
+        })
+        .collect();
+    let root = file.object(&links);
+    let bytes = file.finish(root);
+    let start = std::time::Instant::now();
+    assert_eq!(tensors(&bytes), Err(FormatErrorKind::Limit));
+    assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
+}

@@ -101,9 +101,8 @@ fn a_directory_is_its_models() {
         });
         directory
     };
-    let directory = copy("onnx", &["external.onnx", "external.onnx.data", "typed.onnx"]);
-    let model = LogicalModel::open(directory.path()).unwrap();
-    assert_eq!(parts(&model), ["external.onnx", "typed.onnx", "external.onnx.data"]);
+    let directory = copy("onnx", &["external.onnx", "external.onnx.data"]);
+    assert_eq!(parts(&LogicalModel::open(directory.path()).unwrap()), ["external.onnx", "external.onnx.data"]);
     let directory = copy("tensorflow", &["two.index", "two.data-00000-of-00002", "two.data-00001-of-00002"]);
     fs::write(directory.path().join("faiss.index"), "of another kind").unwrap();
     let model = LogicalModel::open(directory.path()).unwrap();
@@ -165,6 +164,31 @@ fn place() -> (TempDir, std::path::PathBuf, [u8; 16]) {
     let path = outer.path().join("mymodel");
     fs::create_dir(&path).unwrap();
     (outer, path, [0xf0; 16])
+}
+
+#[test]
+fn models_in_a_directory_are_one_where_they_share_data() {
+    let (_outer, path, data) = place();
+    for name in ["v", "w"] {
+        fs::write(path.join(name), data).unwrap();
+    }
+    let put = |name: &str, file: &str| fs::write(path.join(name), model(&[(name, file, "0", "4")])).unwrap();
+    let ambiguous = || {
+        let error = LogicalModel::open(&path).unwrap_err();
+        let ModelError::Ambiguous { names, .. } = &error else { panic!("{error}") };
+        names.len()
+    };
+    put("a.onnx", "v");
+    assert_eq!(parts(&LogicalModel::open(&path).unwrap()), ["a.onnx", "v"]);
+    put("b.onnx", "w");
+    assert_eq!(ambiguous(), 2);
+    // One that needs the data of both joins them.
+    fs::write(path.join("c.onnx"), model(&[("c", "v", "4", "4"), ("d", "w", "4", "4")])).unwrap();
+    assert_eq!(parts(&LogicalModel::open(&path).unwrap()), ["a.onnx", "b.onnx", "c.onnx", "v", "w"]);
+    fs::write(path.join("z.onnx"), "of another kind").unwrap();
+    assert_eq!(ambiguous(), 4);
+    put("model.onnx", "w");
+    assert_eq!(parts(&LogicalModel::open(&path).unwrap()), ["model.onnx", "w"]);
 }
 
 #[test]

@@ -4,11 +4,13 @@
 mod archive;
 mod listing;
 
-use archive::stored;
+use std::io::Write;
+
+use archive::{Member, put_directory, stored, zip};
 use listing::{all_agree, check, damaged, fixture, truncations};
 use proptest::prelude::*;
 use shard_core::limits::Cut;
-use shard_formats::FormatErrorKind::{self, Duplicate, Malformed, Overlap};
+use shard_formats::FormatErrorKind::{self, Malformed, Overlap};
 use shard_formats::cut::Cutter;
 
 /// A member: its name, where its local header is, and how long its data are.
@@ -132,11 +134,30 @@ fn members_outside_the_file_are_refused() {
 }
 
 #[test]
-fn a_name_that_stands_for_two_tensors_is_refused() {
+fn a_name_that_stands_for_several_tensors_is_numbered() {
     let (one, other) = (safetensors("b/c", b"x"), safetensors("c", b"y"));
-    assert_eq!(refused(&stored(&[("a", &one), ("a/b", &other)])), Some(Duplicate));
-    assert_eq!(refused(&stored(&[("a", &other), ("b", &other)])), None);
-    assert_eq!(refused(&stored(&[("a", &other), ("a", &other)])), Some(Duplicate));
+    let names = |members: &[Member<'_>]| {
+        let parsed = check(&zip(members));
+        assert!(parsed.note.is_none(), "{:?}", parsed.note);
+        parsed.layout.tensors.into_iter().map(|tensor| tensor.name).collect::<Vec<_>>()
+    };
+    let plain = Member::stored;
+    assert_eq!(names(&[plain("a", &one), plain("a/b", &other)]), ["a/b/c", "a/b/c#2"]);
+    assert_eq!(names(&[plain("a", &other), plain("b", &other)]), ["a/c", "b/c"]);
+    assert_eq!(names(&[plain("a", &other); 3]), ["a/c", "a/c#2", "a/c#3"]);
+    // Deflated ones are numbered among the others.
+    let small = deflate(&other);
+    let small = Member { method: 8, len: other.len() as u32, ..plain("a", &small) };
+    assert_eq!(names(&[small, plain("a", &other), small]), ["a/c", "a/c#2", "a/c#3"]);
+    assert_eq!(names(&[plain("a", &other), small, plain("a", &other)]), ["a/c", "a/c#2", "a/c#3"]);
+    // The order is the directory's, not that of the file.
+    let (mut bytes, first, second) = (Vec::new(), safetensors("t", b"first"), safetensors("t", b"2nd"));
+    plain("a", &first).put(&mut bytes);
+    let at = bytes.len() as u32;
+    plain("a", &second).put(&mut bytes);
+    put_directory(&[(plain("a", &second), at), (plain("a", &first), 0)], &mut bytes);
+    let tensors = check(&bytes).layout.tensors.into_iter().map(|tensor| (tensor.name, tensor.shape[0]));
+    assert_eq!(tensors.collect::<Vec<_>>(), [("a/t#2".to_owned(), 5), ("a/t".to_owned(), 3)]);
     assert_eq!(refused(&stored(&[("a", b"x"), ("a", b"y")])), None);
 }
 
@@ -190,6 +211,78 @@ fn the_depth_of_archives_is_bounded() {
         let found = check(&bytes).layout.tensors.len();
         assert_eq!(found, usize::from(depth < shard_formats::MAX_DEPTH), "{depth}");
     }
+}
+
+/// `data` deflated as zlib does by default.
+fn deflate(data: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(6));
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// An archive of `count` members that are deflated, each of them `inner`.
+fn deflated(count: usize, inner: &[u8]) -> Vec<u8> {
+    let data = deflate(inner);
+    let names: Vec<String> = (0..count).map(|index| format!("m{index}")).collect();
+    let member = |name| Member { method: 8, len: inner.len() as u32, ..Member::stored(name, &data) };
+    zip(&names.iter().map(|name| member(name)).collect::<Vec<_>>())
+}
+
+#[test]
+fn fault_23_deflated_archives_in_deflated_archives_cost_little() {
+    // Noise keeps each step below the growth that a member may have.
+    let mut bomb = safetensors("t", &[&noise(1100, 1)[..], &vec![0; 64 << 10]].concat());
+    for count in [40, 40, 12] {
+        bomb = deflated(count, &bomb);
+    }
+    let seed = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/seeds/zip/nested.zip");
+    assert!(bomb == std::fs::read(seed).unwrap(), "the fuzzer's seed");
+    let start = std::time::Instant::now();
+    assert!(check(&bomb).layout.tensors.is_empty());
+    // Takes some ms; the members of all three archives one in another took minutes.
+    assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
+}
+
+#[test]
+fn what_lies_in_a_deflated_member_is_found_but_not_what_is_deflated_there() {
+    let model = safetensors("t", &noise(1000, 4));
+    let names = |bytes: &Vec<u8>| -> Vec<String> {
+        check(bytes).layout.tensors.into_iter().map(|tensor| tensor.name).collect()
+    };
+    let inner = stored(&[("in", &model)]);
+    assert_eq!(names(&deflated(2, &inner)), ["m0/in/t", "m1/in/t"]);
+    assert_eq!(names(&deflated(1, &stored(&[("mid", &inner)]))), ["m0/mid/in/t"]);
+    let packed = deflated(1, &model);
+    assert_eq!(names(&packed), ["m0/t"]);
+    assert!(names(&deflated(1, &packed)).is_empty());
+    // A compressed member of a stored archive is one of the file.
+    assert_eq!(names(&stored(&[("in", &packed)])), ["in/m0/t"]);
+    assert_eq!(names(&stored(&[("in", &packed), ("plain", &model)])), ["in/m0/t", "plain/t"]);
+    assert_eq!(names(&deflated(1, &stored(&[("in", &packed), ("plain", &model)]))), ["m0/plain/t"]);
+}
+
+#[test]
+fn fault_37_what_expanding_members_costs_is_bounded_for_all_together() {
+    // Of three members two are by an encoder that ends a block where zlib does not, so that every level is tried in vain.
+    let model = safetensors("t", &[&noise(20_000, 5)[..], &vec![0; 1_100_000]].concat());
+    let sound = deflate(&model);
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(6));
+    for part in [&model[..5000], &model[5000..]] {
+        encoder.write_all(part).unwrap();
+        encoder.flush().unwrap();
+    }
+    let other = encoder.finish().unwrap();
+    let names: Vec<String> = (0..120).map(|index| format!("m{index}")).collect();
+    let member = |(index, name)| {
+        let data = if index % 3 == 0 { &sound } else { &other };
+        Member { method: 8, len: model.len() as u32, ..Member::stored(name, data) }
+    };
+    let bytes = zip(&names.iter().map(String::as_str).enumerate().map(member).collect::<Vec<_>>());
+    let start = std::time::Instant::now();
+    let found = shard_formats::parse(&bytes).unwrap().layout.tensors.len();
+    assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
+    // A tenth or so of the 40 that could be found.
+    assert!((1..20).contains(&found), "{found}");
 }
 
 proptest! {

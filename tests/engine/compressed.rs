@@ -90,6 +90,17 @@ fn a_tensor_is_the_same_block_whether_it_is_deflated_or_not() {
 }
 
 #[test]
+fn zeros_are_found_however_small_they_deflate() {
+    let zeros = npy(&vec![0; 4 << 20]);
+    let stored = zip(&[("z.npy", &zeros, 0), ("w.npy", &npy(&weights(5000, 0)), 0)]);
+    let deflated = zip(&[("z.npy", &zeros, 6), ("w.npy", &npy(&weights(5000, 0)), 6)]);
+    assert!(deflated.len() < 40_000);
+    assert_eq!(seen(&deflated), (2, 2));
+    let cost = kept(&[("stored.npz", stored), ("deflated.npz", deflated)], Cut::V1);
+    assert!(cost[1] < 1000, "{cost:?}");
+}
+
+#[test]
 fn the_next_version_of_a_deflated_tensor_is_a_delta() {
     let version = |step| zip(&[("w.npy", &npy(&weights(300_000, step)), 6)]);
     let (first, second) = (version(0), version(1));

@@ -115,7 +115,8 @@ impl Deflater {
 }
 
 /// The level at which zlib makes the `compressed` bytes of `source` of what they expand to, `len` bytes; as far as a part of them
-/// shows. `likely` is tried first.
+/// shows. `likely` is tried first. What is expanded and compressed for it is taken from `left`, in bytes; where that is not enough, no
+/// level is known.
 ///
 /// # Errors
 /// What reading the source says.
@@ -124,8 +125,13 @@ pub(crate) fn repeats(
     compressed: std::ops::Range<u64>,
     len: u64,
     likely: Option<Compression>,
+    left: &mut u64,
 ) -> io::Result<Option<Compression>> {
     let probe = usize::try_from(len).map_or(PROBE, |len| len.min(PROBE));
+    let mut spend = || left.checked_sub(probe as u64).map(|rest| *left = rest);
+    if spend().is_none() {
+        return Ok(None);
+    }
     let mut expanded = vec![0; probe];
     match Inflater::new(compressed.clone()).fill(source, &mut expanded) {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
@@ -138,6 +144,9 @@ pub(crate) fn repeats(
     source.read_at(compressed.start, &mut theirs)?;
     let levels = likely.into_iter().chain(LEVELS.map(|level| Compression::Zlib { level }));
     for with in levels {
+        if spend().is_none() {
+            break;
+        }
         let mut at = 0usize;
         let mut compare = |ours: &[u8]| {
             let same = theirs.get(at..at + ours.len()) == Some(ours);
@@ -157,16 +166,23 @@ pub(crate) fn repeats(
 pub(crate) struct InflatedHead<'a> {
     source: &'a dyn Source,
     len: u64,
+    /// Most expanded bytes that are held.
+    most: u64,
     state: Mutex<(Inflater, Vec<u8>)>,
 }
 
 impl<'a> InflatedHead<'a> {
     /// Most expanded bytes that are held.
-    pub(crate) const MOST: u64 = 32 << 20;
+    const MOST: u64 = 32 << 20;
 
-    /// The stream in `compressed` of `source`, which expands to `len` bytes.
-    pub(crate) fn new(source: &'a dyn Source, compressed: std::ops::Range<u64>, len: u64) -> Self {
-        Self { source, len, state: Mutex::new((Inflater::new(compressed), Vec::new())) }
+    /// The stream in `compressed` of `source`, which expands to `len` bytes, of which `most` may be read.
+    pub(crate) fn new(source: &'a dyn Source, compressed: std::ops::Range<u64>, len: u64, most: u64) -> Self {
+        Self { source, len, most: most.min(Self::MOST), state: Mutex::new((Inflater::new(compressed), Vec::new())) }
+    }
+
+    /// Bytes that were expanded.
+    pub(crate) fn expanded(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0.position()
     }
 }
 
@@ -175,10 +191,14 @@ impl Source for InflatedHead<'_> {
         self.len
     }
 
+    fn is_expanded(&self) -> bool {
+        true
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= self.len);
         let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
-        if end > Self::MOST {
+        if end > self.most {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "too far from the start of compressed data"));
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,7 +208,7 @@ impl Source for InflatedHead<'_> {
         if end > held.len() {
             let from = held.len();
             // Read in steps, so that many small reads do not resize for each.
-            let to = end.max(from + STEP).min(usize::try_from(self.len.min(Self::MOST)).unwrap_or(end));
+            let to = end.max(from + STEP).min(usize::try_from(self.len.min(self.most)).unwrap_or(end));
             held.resize(to, 0);
             let filled = inflater.fill(self.source, held.get_mut(from..).unwrap_or_default());
             if let Err(error) = filled {
@@ -298,14 +318,14 @@ pub(super) mod tests {
             for level in [1, 2, 6, 9] {
                 let stream = [&b"before"[..], &deflate(&data, level), b"after"].concat();
                 let range = 6..stream.len() as u64 - 5;
-                let found = repeats(&stream, range.clone(), len as u64, None).unwrap();
+                let found = repeats(&stream, range.clone(), len as u64, None, &mut { u64::MAX }).unwrap();
                 // Several levels may make the same of it.
                 let Some(Compression::Zlib { level: found }) = found else { panic!("{len} bytes, level {level}") };
                 assert!(deflate(&data, found) == stream[6..stream.len() - 5], "{len} bytes, level {level}");
                 if len > 1000 {
                     let mut other = stream.clone();
                     other[range.start as usize + 40] ^= 1;
-                    assert_eq!(repeats(&other, range, len as u64, None).unwrap(), None);
+                    assert_eq!(repeats(&other, range, len as u64, None, &mut { u64::MAX }).unwrap(), None);
                 }
             }
         }
@@ -315,7 +335,7 @@ pub(super) mod tests {
     fn only_the_head_of_a_long_stream_can_be_read() {
         let data = weights((32 << 20) + 1000);
         let stream = deflate(&data, 1);
-        let head = InflatedHead::new(&stream, 0..stream.len() as u64, data.len() as u64);
+        let head = InflatedHead::new(&stream, 0..stream.len() as u64, data.len() as u64, u64::MAX);
         let mut buf = [0; 1000];
         for offset in [5_000_000, 0, (32 << 20) - 1000] {
             head.read_at(offset as u64, &mut buf).unwrap();
@@ -323,7 +343,12 @@ pub(super) mod tests {
         }
         assert_eq!(head.read_at(32 << 20, &mut buf).unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert_eq!(head.read_at(32 << 20, &mut [0; 1001]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        let short = InflatedHead::new(&stream, 0..1000, data.len() as u64);
+        assert_eq!(head.expanded(), 32 << 20);
+        let short = InflatedHead::new(&stream, 0..1000, data.len() as u64, u64::MAX);
         assert_eq!(short.read_at(900_000, &mut buf).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let bounded = InflatedHead::new(&stream, 0..stream.len() as u64, data.len() as u64, 100_000);
+        bounded.read_at(99_000, &mut buf).unwrap();
+        assert_eq!(bounded.read_at(99_001, &mut buf).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(bounded.expanded(), 100_000);
     }
 }

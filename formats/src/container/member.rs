@@ -36,17 +36,39 @@ pub(super) fn add_stored(
     Ok(())
 }
 
-/// How often a member may expand to its length in the file: tensors are never worth more, and no small file makes much work.
-const MOST_EXPANDED: u64 = 64;
-
 /// How many members in a row may be by an encoder that shard cannot repeat, before the others of the archive are not tried.
 const TRIES: usize = 3;
 
-/// The level at which the members of an archive were deflated, as far as it is known.
-#[derive(Default)]
-pub(super) struct Levels {
+/// To how much the members of an archive may expand together: so many times its length, and so many bytes more.
+const MOST_EXPANDED: (u64, u64) = (64, 64 << 20);
+
+/// What may be expanded and compressed again to parse an archive: so many times its length, and so many bytes more. Members without
+/// tensors cost as much as others.
+const MOST_WORK: (u64, u64) = (16, 64 << 20);
+
+/// What is known of an archive's deflated members, and what may still be done to know more.
+pub(super) struct Deflated {
+    /// The level at which the last one was deflated.
     likely: Option<Compression>,
+    /// Members in a row that no level gives.
     missed: usize,
+    /// Bytes that may still be expanded or compressed.
+    left: u64,
+    /// Bytes to which further members may still expand.
+    room: u64,
+}
+
+impl Deflated {
+    /// Those of the archive `source`, which lies in `depth` files. In one that is itself expanded none are: a layout has no compressed
+    /// runs in compressed ones, so that it would be for nothing, and archives in archives multiply it. What is added to the multiple
+    /// of a length is for the outermost alone, since a file may hold very many archives.
+    pub(super) fn new(source: &dyn Source, depth: usize) -> Self {
+        let most = |(times, more): (u64, u64)| match source.is_expanded() {
+            true => 0,
+            false => source.len().saturating_mul(times).saturating_add(if depth == 0 { more } else { 0 }),
+        };
+        Self { likely: None, missed: 0, left: most(MOST_WORK), room: most(MOST_EXPANDED) }
+    }
 }
 
 /// Adds the tensors of a deflated member. It stays opaque where it has none, or where deflating again would not give its bytes.
@@ -54,21 +76,23 @@ pub(super) fn add_deflated(
     assembler: &mut Assembler,
     source: &dyn Source,
     member: &Member,
-    levels: &mut Levels,
+    deflated: &mut Deflated,
     depth: usize,
 ) -> Result<(), FormatError> {
     let range = member.start..member.start.saturating_add(member.stored_len);
     let is_tried = depth < MAX_DEPTH
-        && levels.missed < TRIES
+        && deflated.left > 0
+        && deflated.missed < TRIES
         && range.end <= source.len()
-        && member.len / MOST_EXPANDED <= member.stored_len;
+        && member.len <= deflated.room;
     let mut found = None;
-    if is_tried && let Some(mut layout) = expanded_layout(source, range.clone(), member.len, depth)? {
+    if is_tried && let Some(mut layout) = expanded_layout(source, range.clone(), member.len, deflated, depth)? {
         let prefix = prefix(&member.name, &mut layout);
         if layout.tensors.iter().all(|tensor| prefix.len() + tensor.name.len() <= MAX_NAME) {
-            let with = repeats(source, range, member.len, levels.likely)?;
-            levels.missed = if with.is_some() { 0 } else { levels.missed + 1 };
-            levels.likely = with.or(levels.likely);
+            let with = repeats(source, range, member.len, deflated.likely, &mut deflated.left)?;
+            deflated.missed = if with.is_some() { 0 } else { deflated.missed + 1 };
+            deflated.likely = with.or(deflated.likely);
+            deflated.room -= if with.is_some() { member.len } else { 0 };
             found = with.map(|with| (with, prefix, layout));
         }
     }
@@ -86,13 +110,14 @@ fn expanded_layout(
     source: &dyn Source,
     range: std::ops::Range<u64>,
     len: u64,
+    deflated: &mut Deflated,
     depth: usize,
 ) -> Result<Option<Layout>, FormatError> {
-    match parse_at(&InflatedHead::new(source, range, len), depth + 1) {
-        Ok(parsed) => {
-            let layout = parsed.layout.without_compressed();
-            Ok(Some(layout).filter(|layout| !layout.tensors.is_empty()))
-        }
+    let head = InflatedHead::new(source, range, len, deflated.left);
+    let parsed = parse_at(&head, depth + 1);
+    deflated.left -= head.expanded().min(deflated.left);
+    match parsed {
+        Ok(parsed) => Ok(Some(parsed.layout).filter(|layout| !layout.tensors.is_empty())),
         // Damaged, or read too far from its start.
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
         Err(error) => Err(error.into()),

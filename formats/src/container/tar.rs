@@ -27,6 +27,6 @@ impl Format for Tar {
         for member in members(source)? {
             add_stored(&mut assembler, source, &member, depth)?;
         }
-        assembler.finish(self.name(), source.len())
+        assembler.finish_distinct(self.name(), source.len())
     }
 }

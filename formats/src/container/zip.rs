@@ -1,7 +1,8 @@
 //! Zip archives. The tensors of a member that is stored as it is, in any format that shard knows, are called `path/name`; that of
 //! a `.npy` like the member without that ending. Paths are only names here: nothing is ever written under them.
 //!
-//! So are those of a member that is deflated, where zlib makes its bytes again of what they expand to; others stay as they are.
+//! So are those of a member that is deflated, where zlib makes its bytes again of what they expand to; others stay as they
+//! are, and so do those of an archive in a compressed member.
 //!
 //! What the directory says is decisive, as it is for NumPy and PyTorch. Members do not overlap, so that a small archive has no
 //! more to parse than its own bytes.
@@ -11,7 +12,7 @@
 use shard_core::Layout;
 
 use super::directory::{Member, Method, is_zip, members};
-use super::member::{Levels, add_deflated, add_stored};
+use super::member::{Deflated, add_deflated, add_stored};
 use crate::assemble::Assembler;
 use crate::format::{Format, FormatError};
 use crate::source::Source;
@@ -42,13 +43,13 @@ pub(super) fn lay_out(
     depth: usize,
 ) -> Result<Layout, FormatError> {
     let mut assembler = Assembler::new();
-    let mut levels = Levels::default();
+    let mut deflated = Deflated::new(source, depth);
     for member in members {
         match member.method {
             Method::Stored => add_stored(&mut assembler, source, member, depth)?,
-            Method::Deflated => add_deflated(&mut assembler, source, member, &mut levels, depth)?,
+            Method::Deflated => add_deflated(&mut assembler, source, member, &mut deflated, depth)?,
             Method::Other => assembler.add_opaque(member.start, member.stored_len),
         }
     }
-    assembler.finish(format, source.len())
+    assembler.finish_distinct(format, source.len())
 }

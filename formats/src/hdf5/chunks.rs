@@ -12,6 +12,13 @@ use crate::format::{FormatError, FormatErrorKind};
 /// Shortest chunk that is a tensor of its own, in bytes: what is said of a shorter one would not be worth it.
 const SHORTEST: u64 = 4096;
 
+/// What looking at a chunk costs of what may be read, in bytes, beyond 8 for each dimension: chunks that are found by arithmetic, or
+/// not written, are work as well.
+const CHUNK_COST: u64 = 16;
+
+/// What a page of an array costs, in bytes: one that was never written is passed over without being read.
+pub(super) const PAGE_COST: u64 = 16;
+
 /// The type of a version 2 B-tree that indexes chunks without filters.
 const CHUNKS: u8 = 10;
 
@@ -136,7 +143,9 @@ impl Grid {
 /// Where the chunks are, or the dataset, where that is the same.
 pub(super) fn place<'a>(file: &'a File<'a>, grid: Grid, index: Index) -> Result<Option<Place>, FormatError> {
     let mut found: Vec<(u64, u64)> = Vec::new();
+    let cost = CHUNK_COST + 8 * grid.chunk.len() as u64;
     let mut add = |number: Option<u64>, address: Option<u64>| {
+        file.spend(cost)?;
         if let (Some(number), Some(address)) = (number, address) {
             if found.len() == MAX_TENSORS {
                 return Err(FormatError::new(FormatErrorKind::Limit, "a dataset of too many chunks"));
@@ -168,9 +177,11 @@ pub(super) fn place<'a>(file: &'a File<'a>, grid: Grid, index: Index) -> Result<
             if grid.counts == grid.most && grid.is_row_major() {
                 return Ok(Some(Place::Whole(address)));
             }
-            // All chunks are in the file, so that there cannot be more than it has room for.
+            // All chunks that there may ever be are in the file, so that there are no more than it has room for.
             let all = grid.most.iter().try_fold(1u64, |product, count| product.checked_mul(*count));
-            for number in 0..all.filter(|all| *all <= MAX_TENSORS as u64).unwrap_or(0) {
+            let fits = |all: &u64| wanted(*all).is_some_and(|end| end - address <= file.left_from(address));
+            let Some(all) = all.filter(fits) else { return Ok(None) };
+            for number in 0..all {
                 add(grid.number_in_array(number, 0), wanted(number))?;
             }
         }
@@ -233,6 +244,7 @@ fn fixed_array<'a>(
     reader.skip(4)?;
     let mut bits = 0;
     for number in 0..pages {
+        file.spend(PAGE_COST)?;
         if number % 8 == 0 {
             bits = written.u8()?;
         }

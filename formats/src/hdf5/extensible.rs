@@ -4,6 +4,7 @@
 //! super block `s` has 2^(s/2) data blocks of 2^((s+1)/2) times the least length. The data blocks of the first super blocks are
 //! named in the index block, the others in super blocks of their own. Large data blocks come in pages.
 
+use super::chunks::PAGE_COST;
 use super::file::{File, Reader};
 use crate::format::FormatError;
 
@@ -150,6 +151,7 @@ impl<'a> ExtensibleArray<'a> {
         // A checksum follows here and after each page.
         reader.skip(4)?;
         for (number, start) in (first..end).step_by(self.page as usize).enumerate() {
+            self.file.spend(PAGE_COST)?;
             if number % 8 == 0 {
                 bits = written.u8()?;
             }

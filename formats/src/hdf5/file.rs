@@ -18,7 +18,7 @@ const PAGE_COST: u64 = 256;
 const READINGS: u64 = 16;
 
 /// Metadata that is read in any file, however small, and in none more, in bytes.
-const READ_BOUNDS: (u64, u64) = (1 << 20, 1 << 30);
+const READ_BOUNDS: (u64, u64) = (1 << 16, 1 << 30);
 
 /// A file whose addresses count from `base`.
 pub(super) struct File<'a> {
@@ -56,12 +56,18 @@ impl<'a> File<'a> {
         }
     }
 
+    /// Bytes from a position up to the end.
+    pub(super) fn left_from(&self, at: u64) -> u64 {
+        self.source.len().saturating_sub(at)
+    }
+
     /// A reader from a position on, in bytes from the start of the file.
     pub(super) fn at(&'a self, at: u64) -> Reader<'a> {
         Reader { file: self, at, end: self.source.len() }
     }
 
-    fn spend(&self, bytes: u64) -> Result<(), FormatError> {
+    /// Takes from what may be read what something costs that is as much work as reading so many bytes.
+    pub(super) fn spend(&self, bytes: u64) -> Result<(), FormatError> {
         let left = self.left.get().checked_sub(bytes).ok_or_else(|| {
             FormatError::new(FormatErrorKind::Limit, "more metadata than shard follows, or the same again and again")
         })?;

@@ -20,10 +20,11 @@ mod header;
 mod heap;
 mod superblock;
 
+use std::collections::HashMap;
 use std::vec;
 
-use shard_core::Layout;
 use shard_core::limits::MAX_NESTING;
+use shard_core::{DType, Layout};
 
 use crate::assemble::{Assembler, Located};
 use crate::format::{Format, FormatError, FormatErrorKind};
@@ -69,6 +70,8 @@ struct Group {
 fn walk(file: &File<'_>, root: u64, assembler: &mut Assembler) -> Result<(), FormatError> {
     let mut allowance = Allowance::new();
     let mut path = String::new();
+    // Objects that are no groups, by address: links to one dataset cost what one does.
+    let mut datasets: HashMap<u64, Option<Dataset>> = HashMap::new();
     let Object::Group(links) = object(file, root, &mut allowance)? else {
         return Err(FormatError::malformed("the root is no group"));
     };
@@ -83,6 +86,10 @@ fn walk(file: &File<'_>, root: u64, assembler: &mut Assembler) -> Result<(), For
         if groups.iter().any(|group| group.address == address) {
             continue;
         }
+        if let Some(known) = datasets.get(&address) {
+            add(known.as_ref(), &path, &mut allowance, assembler)?;
+            continue;
+        }
         match object(file, address, &mut allowance)? {
             Object::Group(links) => {
                 if groups.len() == MAX_NESTING {
@@ -92,12 +99,13 @@ fn walk(file: &File<'_>, root: u64, assembler: &mut Assembler) -> Result<(), For
                 groups.push(Group { address, path_len: path.len(), links: links.into_iter() });
             }
             Object::Dataset(messages) => {
-                for tensor in tensors(file, &messages, &path)? {
-                    allowance.take(tensor.name.len())?;
-                    assembler.add(tensor);
-                }
+                let dataset = dataset(file, &messages)?;
+                add(dataset.as_ref(), &path, &mut allowance, assembler)?;
+                datasets.insert(address, dataset);
             }
-            Object::Other => {}
+            Object::Other => {
+                datasets.insert(address, None);
+            }
         }
     }
     Ok(())
@@ -157,28 +165,47 @@ fn object<'a>(file: &'a File<'a>, address: u64, allowance: &mut Allowance) -> Re
     })
 }
 
-/// The tensors of a dataset: one, or one a chunk, or none.
-fn tensors<'a>(file: &'a File<'a>, messages: &Messages<'a>, path: &str) -> Result<Vec<Located>, FormatError> {
+/// A dataset that holds tensors.
+struct Dataset {
+    dtype: DType,
+    /// Elements.
+    shape: Vec<u64>,
+    place: Place,
+}
+
+/// What is known of a dataset; `None` where it has no tensors.
+fn dataset<'a>(file: &'a File<'a>, messages: &Messages<'a>) -> Result<Option<Dataset>, FormatError> {
     let Messages { dataspace: Some(dataspace), datatype: Some(datatype), layout: Some(layout), .. } = messages else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
-    let Some(datatype) = header::resolve(file, datatype)? else { return Ok(Vec::new()) };
-    let Some(dtype) = datatype::read(datatype)? else { return Ok(Vec::new()) };
-    let Some(dataspace) = header::resolve(file, dataspace)? else { return Ok(Vec::new()) };
-    let Some(space) = dataset::dataspace(dataspace)? else { return Ok(Vec::new()) };
+    let Some(datatype) = header::resolve(file, datatype)? else { return Ok(None) };
+    let Some(dtype) = datatype::read(datatype)? else { return Ok(None) };
+    let Some(dataspace) = header::resolve(file, dataspace)? else { return Ok(None) };
+    let Some(space) = dataset::dataspace(dataspace)? else { return Ok(None) };
     if messages.elsewhere {
-        return Ok(Vec::new());
+        return Ok(None);
     }
-    let name = path.to_owned();
-    Ok(match dataset::place(file, &space, dtype, layout.body.clone(), messages.filtered)? {
-        Some(Place::Whole(start)) => vec![Located { name, dtype, shape: space.dims, strides: None, start }],
-        Some(Place::Chunks(shape, chunks)) => {
-            let tensor = |(number, start)| {
-                let name = format!("{path}#{number}");
-                Located { name, dtype, shape: shape.clone(), strides: None, start }
-            };
-            chunks.into_iter().map(tensor).collect()
+    let place = dataset::place(file, &space, dtype, layout.body.clone(), messages.filtered)?;
+    Ok(place.map(|place| Dataset { dtype, shape: space.dims, place }))
+}
+
+/// Adds the tensors of a dataset: one, or one a chunk, or none.
+fn add(
+    dataset: Option<&Dataset>,
+    path: &str,
+    allowance: &mut Allowance,
+    assembler: &mut Assembler,
+) -> Result<(), FormatError> {
+    let Some(Dataset { dtype, shape, place }) = dataset else { return Ok(()) };
+    let mut put = |name: String, shape: &[u64], start| {
+        allowance.take(name.len())?;
+        assembler.add(Located { name, dtype: *dtype, shape: shape.to_vec(), strides: None, start });
+        Ok(())
+    };
+    match place {
+        Place::Whole(start) => put(path.to_owned(), shape, *start),
+        Place::Chunks(shape, chunks) => {
+            chunks.iter().try_for_each(|(number, start)| put(format!("{path}#{number}"), shape, *start))
         }
-        None => Vec::new(),
-    })
+    }
 }

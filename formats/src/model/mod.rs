@@ -7,7 +7,7 @@
 
 mod index;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -77,12 +77,13 @@ pub enum ModelError {
         /// The shard, as the index names it.
         name: String,
     },
-    /// A directory with several indexes, none of them of the usual name ([`INDEX_NAME`] and the like).
+    /// A directory with several indexes or several ONNX models that have no data in common, none of them of the usual name
+    /// ([`INDEX_NAME`], `model.onnx` and the like).
     #[error("{directory} has several models: {names}; name one of them", directory = directory.display(), names = names.join(", "))]
     Ambiguous {
         /// The directory.
         directory: PathBuf,
-        /// The indexes.
+        /// The indexes or models.
         names: Vec<String>,
     },
     /// A directory without a file that is known for a model by its name.
@@ -175,7 +176,7 @@ impl LogicalModel {
     }
 
     /// The first that there is: an index of safetensors, files of safetensors, an index of PyTorch, files of PyTorch's weights,
-    /// ONNX models, a TensorFlow checkpoint.
+    /// an ONNX model or several that share files of data, a TensorFlow checkpoint.
     fn open_directory(path: &Path) -> Result<Self, ModelError> {
         let directory = Directory::new(path).map_err(|error| ModelError::Io { path: path.to_owned(), error })?;
         let names = file_names(path)?;
@@ -202,6 +203,10 @@ impl LogicalModel {
         }
         let models = with(&|name| name.ends_with(".onnx"));
         if !models.is_empty() {
+            let models = match share_data(&directory, path, &models) {
+                true => models,
+                false => one(models, "model.onnx")?.into_iter().collect(),
+            };
             let mut parts = open_all(&directory, path, &models, None)?;
             add_external(&mut parts)?;
             return Ok(Self { index: None, parts });
@@ -301,6 +306,33 @@ fn unresolved(error: Unresolved, directory: &Path, name: &str, index: Option<&Pa
         }
         (Unresolved::Io(error), _) => ModelError::Io { path: directory.join(name), error },
     }
+}
+
+/// Whether ONNX models in a directory are parts of one: each shares a file of data with another, which leads to all of them. What
+/// cannot be read shares nothing.
+fn share_data(directory: &Directory, path: &Path, models: &[String]) -> bool {
+    let files_of = |name: &String| {
+        let (_, resolved) = resolve(directory, path, name, None).ok()?;
+        let tensors = sidecar::external(&FileSource::open(&resolved).ok()?, &mut { MAX_FIELDS })?;
+        let files = sidecar::data_files(directory, tensors).ok()?;
+        Some(files.into_iter().map(|file| file.resolved).collect::<Vec<_>>())
+    };
+    if models.len() < 2 {
+        return true;
+    }
+    let files: Vec<Vec<PathBuf>> = models.iter().map(|name| files_of(name).unwrap_or_default()).collect();
+    let mut users: HashMap<&Path, Vec<usize>> = HashMap::new();
+    for (model, files) in files.iter().enumerate() {
+        files.iter().for_each(|file| users.entry(file).or_default().push(model));
+    }
+    let mut reached = HashSet::from([0]);
+    let mut next = vec![0];
+    while let Some(files) = next.pop().and_then(|model| files.get(model)) {
+        // Whoever uses a file is reached once, so each file is followed once.
+        let found = files.iter().filter_map(|file| users.remove(file.as_path())).flatten();
+        next.extend(found.filter(|model| reached.insert(*model)));
+    }
+    reached.len() == models.len()
 }
 
 /// Adds the files that the ONNX models among the parts keep tensors in, each once.

@@ -22,6 +22,12 @@ pub trait Source: Sync {
     /// what the system says. The content of `buf` is then unspecified.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 
+    /// Whether the bytes are expanded as they are read, from something compressed in a file: then what is compressed in them is not
+    /// expanded in its turn.
+    fn is_expanded(&self) -> bool {
+        false
+    }
+
     /// Whether there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -93,6 +99,10 @@ impl<S: Source + ?Sized> Source for &S {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         (**self).read_at(offset, buf)
+    }
+
+    fn is_expanded(&self) -> bool {
+        (**self).is_expanded()
     }
 }
 

@@ -25,6 +25,10 @@ impl Source for Slice<'_> {
         self.len
     }
 
+    fn is_expanded(&self) -> bool {
+        self.of.is_expanded()
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         match offset.checked_add(buf.len() as u64) {
             Some(end) if end <= self.len => self.of.read_at(self.start + offset, buf),
