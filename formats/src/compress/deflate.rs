@@ -14,6 +14,9 @@ const STEP: usize = 64 << 10;
 /// Expanded bytes by which a level is recognised.
 const PROBE: usize = 1 << 20;
 
+/// The same where they are mostly zeros: a block of DEFLATE may stand for 4 MiB of them, and only whole blocks can be compared.
+const LONG_PROBE: usize = 8 << 20;
+
 /// zlib's levels, the most usual first.
 const LEVELS: [u8; 9] = [6, 9, 1, 5, 7, 8, 4, 3, 2];
 
@@ -127,7 +130,8 @@ pub(crate) fn repeats(
     likely: Option<Compression>,
     left: &mut u64,
 ) -> io::Result<Option<Compression>> {
-    let probe = usize::try_from(len).map_or(PROBE, |len| len.min(PROBE));
+    let most = if len / 64 > compressed.end - compressed.start { LONG_PROBE } else { PROBE };
+    let probe = usize::try_from(len).map_or(most, |len| len.min(most));
     let mut spend = || left.checked_sub(probe as u64).map(|rest| *left = rest);
     if spend().is_none() {
         return Ok(None);
