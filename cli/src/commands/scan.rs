@@ -34,6 +34,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
             Err(error) => drop(unread.get_or_insert(Failure::io(path, "cannot read", &error))),
         }
     }
+    if let Some(failure) = unread.take_if(|_| reports.is_empty()) {
+        return Err(failure);
+    }
     if context.ui.json {
         let files: Vec<Value> = reports.iter().map(|(path, report)| to_json(path, report)).collect();
         let total = Total::of(&reports);

@@ -236,6 +236,9 @@ fn fault_33_scan_tells_what_a_pickle_would_do() {
     assert_eq!(run.code, 1);
     assert!(run.out.contains("note: broken.pkl: the pickle at byte 0 breaks off"), "{}", run.out);
     place.fails(&["scan", "none"], 3, &["none"]);
+    let run = place.run(&["scan", "none", "broken.pkl"]);
+    assert_eq!(run.code, 3);
+    assert!(run.out.contains("broken.pkl"), "what can be read is told all the same: {}", run.out);
     assert_eq!(place.run(&["scan"]).code, 2);
 }
 
