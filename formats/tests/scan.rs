@@ -275,6 +275,16 @@ fn fault_33_bombs_take_little_time_and_memory() {
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 
+#[test]
+fn fault_33_a_long_name_of_a_member_is_not_told_without_end() {
+    let mut many = b"\x80\x02".to_vec();
+    (0..50_000).for_each(|index| many.extend_from_slice(format!("ca{index}\nb\n0").as_bytes()));
+    let report = look(&stored(&[(&"n".repeat(4000), &many)]));
+    let told: usize = report.globals.iter().map(|found| found.member.len()).sum();
+    assert!((32 << 20..=64 << 20).contains(&told), "{told} bytes");
+    assert!(!report.notes.is_empty(), "what was left out is told");
+}
+
 /// A source whose reads fail.
 struct Broken;
 

@@ -9,16 +9,24 @@
 
 mod instruction;
 mod machine;
+mod memo;
+mod memory;
 mod opcode;
 mod tree;
 
 pub(crate) use instruction::{Instructions, Operand};
 pub(crate) use machine::{Machine, Pickle, Step, read_pickle};
+pub(crate) use memory::Memory;
 pub(crate) use opcode::Opcode;
 pub(crate) use tree::{Call, Chain, Node, NodeId, Tree};
 
 /// Longest text that is kept, in bytes: longer ones are neither names nor keys.
 pub(crate) const MAX_TEXT: usize = shard_core::limits::MAX_NAME;
+
+/// Most memory that the pickles of a file take, together with the tensors that are found in them, in bytes: a model with 100,000
+/// parameters fits together with its optimizer. A map of at most 14 MB for odd numbers of objects is not counted, nor what making
+/// a layout of the tensors takes.
+const MAX_MEMORY: usize = 240 << 20;
 
 /// Most nodes of a tree, of 16 bytes each.
 const MAX_NODES: usize = 1 << 23;

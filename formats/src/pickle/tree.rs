@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use super::memory::Memory;
 use super::opcode::Opcode;
 use super::{MAX_NODES, MAX_PLACES, MAX_TEXTS};
 use crate::format::{FormatError, FormatErrorKind};
@@ -111,6 +112,7 @@ pub(crate) struct Tree {
     attached: Vec<Attached>,
     texts: Vec<u8>,
     sites: Vec<Site>,
+    memory: Memory,
 }
 
 /// Small integers that have a node from the start, so that shapes and flags take none.
@@ -124,7 +126,8 @@ impl Tree {
     pub(crate) const EMPTY_TUPLE: NodeId = NodeId::of(4);
     const ZERO: u32 = 5;
 
-    pub(crate) fn new() -> Self {
+    /// A tree that shares the memory of a pickle with others, which take `others` bytes.
+    pub(super) fn beside(others: usize) -> Self {
         let empty = Node::Tuple(Run { first: 0, count: 0 });
         let mut nodes = vec![Node::Opaque, Node::None, Node::Bool(false), Node::Bool(true), empty];
         nodes.extend((0..SMALL).map(Node::Int));
@@ -135,7 +138,18 @@ impl Tree {
             attached: Vec::new(),
             texts: Vec::new(),
             sites: Vec::new(),
+            memory: Memory::beside(others),
         }
+    }
+
+    /// What the tree takes, and what is made along with it.
+    pub(super) fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    /// What the tree takes, in bytes.
+    pub(crate) fn taken(&self) -> usize {
+        self.memory.taken()
     }
 
     /// The number of nodes, and of their places in containers.
@@ -238,7 +252,7 @@ impl Tree {
         if self.nodes.len() >= MAX_NODES {
             return Err(too_much("objects"));
         }
-        self.nodes.push(node);
+        self.memory.push(&mut self.nodes, node)?;
         Ok(NodeId::of((self.nodes.len() - 1) as u32))
     }
 
@@ -247,6 +261,7 @@ impl Tree {
             return Err(too_much("members of containers"));
         }
         let run = Run { first: self.places.len() as u32, count: members.len() as u32 };
+        self.memory.make_room(&mut self.places, members.len())?;
         self.places.extend_from_slice(members);
         Ok(run)
     }
@@ -256,6 +271,7 @@ impl Tree {
             return Err(too_much("bytes of text"));
         }
         let run = Run { first: self.texts.len() as u32, count: text.len() as u32 };
+        self.memory.make_room(&mut self.texts, text.len())?;
         self.texts.extend_from_slice(text);
         Ok(run)
     }
@@ -308,7 +324,7 @@ impl Tree {
             None => None,
         };
         let id = self.add(Node::Global(self.sites.len() as u32))?;
-        self.sites.push(Site { at, opcode, names, calls: 0, builds: 0 });
+        self.memory.push(&mut self.sites, Site { at, opcode, names, calls: 0, builds: 0 })?;
         Ok(id)
     }
 
@@ -325,7 +341,7 @@ impl Tree {
             _ => None,
         };
         let id = self.add(Node::Global(self.sites.len() as u32))?;
-        self.sites.push(Site { at, opcode, names, calls: 0, builds: 0 });
+        self.memory.push(&mut self.sites, Site { at, opcode, names, calls: 0, builds: 0 })?;
         Ok(id)
     }
 
@@ -345,12 +361,12 @@ impl Tree {
         }
         let run = self.add_places(members)?;
         let link = self.links.len() as u32;
-        self.links.push(Link { run, next: NONE });
+        self.memory.push(&mut self.links, Link { run, next: NONE })?;
         let old_tail = match self.nodes.get_mut(to.index()) {
             Some(Node::List(chain)) if !pairs => lengthen(chain, link),
             Some(Node::Dict(chain)) if pairs => lengthen(chain, link),
             Some(Node::Call(call)) => {
-                let attached = attached_to(call, &mut self.attached);
+                let attached = attached_to(call, &mut self.attached, &mut self.memory)?;
                 attached.and_then(|all| lengthen(if pairs { &mut all.dict } else { &mut all.list }, link))
             }
             _ => None,
@@ -362,10 +378,10 @@ impl Tree {
     }
 
     /// Gives an object its state; the last one counts.
-    pub(crate) fn set_state(&mut self, of: NodeId, state: NodeId) {
+    pub(crate) fn set_state(&mut self, of: NodeId, state: NodeId) -> Result<(), FormatError> {
         let made_by = match self.nodes.get_mut(of.index()) {
             Some(Node::Call(call)) => {
-                if let Some(attached) = attached_to(call, &mut self.attached) {
+                if let Some(attached) = attached_to(call, &mut self.attached, &mut self.memory)? {
                     attached.state = Some(state);
                 }
                 call.callable
@@ -375,6 +391,7 @@ impl Tree {
         if let Some(site) = self.site_mut(made_by) {
             site.builds = site.builds.saturating_add(1);
         }
+        Ok(())
     }
 }
 
@@ -387,15 +404,20 @@ fn lengthen(chain: &mut Chain, link: u32) -> Option<u32> {
     (old != NONE).then_some(old)
 }
 
-fn attached_to<'a>(call: &mut Call, all: &'a mut Vec<Attached>) -> Option<&'a mut Attached> {
+fn attached_to<'a>(
+    call: &mut Call,
+    all: &'a mut Vec<Attached>,
+    memory: &mut Memory,
+) -> Result<Option<&'a mut Attached>, FormatError> {
     if call.attached == NONE {
-        call.attached = all.len() as u32;
-        all.push(Attached { state: None, list: Chain::EMPTY, dict: Chain::EMPTY });
+        let index = all.len() as u32;
+        memory.push(all, Attached { state: None, list: Chain::EMPTY, dict: Chain::EMPTY })?;
+        call.attached = index;
     }
-    all.get_mut(call.attached as usize)
+    Ok(all.get_mut(call.attached as usize))
 }
 
-fn too_much(what: &str) -> FormatError {
+pub(super) fn too_much(what: &str) -> FormatError {
     FormatError::new(FormatErrorKind::Limit, format!("the pickle has more {what} than shard follows"))
 }
 
@@ -410,7 +432,7 @@ mod tests {
 
     #[test]
     fn containers_grow_in_order() {
-        let mut tree = Tree::new();
+        let mut tree = Tree::beside(0);
         let list = tree.add_list().unwrap();
         let dict = tree.add_dict().unwrap();
         let object = tree.add_call(Tree::OPAQUE, Tree::EMPTY_TUPLE).unwrap();
@@ -431,7 +453,7 @@ mod tests {
         let Node::Call(call) = tree.node(object) else { panic!() };
         assert_eq!((tree.items(tree.appended(call)).count(), tree.items(tree.entries(call)).count()), (12, 12));
         assert_eq!(tree.state(call), None);
-        tree.set_state(object, list);
+        tree.set_state(object, list).unwrap();
         let Node::Call(call) = tree.node(object) else { panic!() };
         assert_eq!(tree.state(call), Some(list));
     }

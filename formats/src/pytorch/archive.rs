@@ -56,7 +56,7 @@ pub(crate) fn tensors(source: &dyn Source) -> Result<Vec<Located>, FormatError> 
             })
             .collect();
         let Some(slice) = Slice::new(source, member.start, member.stored_len) else { continue };
-        let pickle = read_pickle(&mut Instructions::new(Cursor::new(&slice, 0)))?;
+        let pickle = read_pickle(&mut Instructions::new(Cursor::new(&slice, 0)), names.taken())?;
         found.extend(tensors_of(&pickle.tree, &places, pickle.root, prefix, &mut names)?);
     }
     Ok(found)

@@ -7,6 +7,9 @@ use super::storage::{Outside, Outsiders, View};
 use crate::assemble::MAX_RANK;
 use crate::pickle::{Call, Node, NodeId, Tree};
 
+/// Most entries that PyTorch says of a tensor; it has names for two.
+const MAX_METADATA: usize = 64;
+
 /// A tensor that belongs to another.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Part {
@@ -119,13 +122,16 @@ fn changes_values(tree: &Tree, metadata: NodeId) -> bool {
         Node::Call(call) => tree.entries(call),
         _ => return true,
     };
+    // It may be shared by all tensors, so that a long one would be read as many times.
     let mut items = tree.items(entries);
-    while let (Some(_), Some(value)) = (items.next(), items.next()) {
-        if !matches!(tree.node(value), Node::Bool(false)) {
-            return true;
+    for _ in 0..MAX_METADATA {
+        match (items.next(), items.next()) {
+            (Some(_), Some(value)) if matches!(tree.node(value), Node::Bool(false)) => {}
+            (Some(_), Some(_)) => return true,
+            _ => return false,
         }
     }
-    false
+    true
 }
 
 fn view(tree: &Tree, outside: &dyn Outsiders, [storage, offset, size, stride]: [NodeId; 4]) -> Option<View> {

@@ -4,12 +4,13 @@
 //! storages in order. Then comes each storage: a signed little-endian 64-bit number of items, and the items.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::storage::{Place, Places, StorageId};
 use super::walk::{Names, tensors as tensors_of};
 use crate::assemble::{Located, shown};
 use crate::format::{FormatError, FormatErrorKind};
-use crate::pickle::{Instructions, Node, Pickle, read_pickle};
+use crate::pickle::{Instructions, Memory, Node, Pickle, read_pickle};
 use crate::source::{Cursor, Source};
 
 /// The magic number, as an integer in binary and in text. The pickle ends with it.
@@ -21,6 +22,10 @@ const MAGIC_WITHIN: usize = 32;
 
 /// The version of the container.
 const VERSION: u64 = 1001;
+
+/// What a storage takes in the map of types and in that of places, beside its key, in bytes.
+const TYPE_LEN: usize = 48;
+const PLACE_LEN: usize = 80;
 
 /// Whether a file starts as this container does.
 pub(crate) fn is_stream(head: &[u8]) -> bool {
@@ -35,19 +40,21 @@ pub(crate) fn is_stream(head: &[u8]) -> bool {
 /// [`FormatError`] for a stream that is not sound.
 pub(crate) fn tensors(source: &dyn Source) -> Result<Vec<Located>, FormatError> {
     let mut instructions = Instructions::new(Cursor::new(source, 0));
-    read_pickle(&mut instructions)?;
-    let version = read_pickle(&mut instructions)?;
+    read_pickle(&mut instructions, 0)?;
+    let version = read_pickle(&mut instructions, 0)?;
     if version.tree.unsigned(version.root) != Some(VERSION) {
         return Err(FormatError::malformed("the version of the container is not 1001"));
     }
-    let machine = read_pickle(&mut instructions)?;
+    let machine = read_pickle(&mut instructions, version.tree.taken())?;
     if is_big_endian(&machine) {
         return Err(FormatError::malformed("the tensors are big-endian"));
     }
-    let object = read_pickle(&mut instructions)?;
-    let keys = read_pickle(&mut instructions)?;
-    let places = places(source, instructions.position(), &object, &keys)?;
-    tensors_of(&object.tree, &places, object.root, "", &mut Names::default())
+    drop((version, machine));
+    let object = read_pickle(&mut instructions, 0)?;
+    let keys = read_pickle(&mut instructions, object.tree.taken())?;
+    let (places, taken) = places(source, instructions.position(), &object, &keys)?;
+    drop(keys);
+    tensors_of(&object.tree, &places, object.root, "", &mut Names::beside(taken))
 }
 
 fn is_big_endian(machine: &Pickle) -> bool {
@@ -61,15 +68,18 @@ fn is_big_endian(machine: &Pickle) -> bool {
     false
 }
 
-/// Where the storages lie, the first at `start`.
-fn places(source: &dyn Source, start: u64, object: &Pickle, keys: &Pickle) -> Result<Places, FormatError> {
+/// Where the storages lie, the first at `start`, and what that takes in bytes.
+fn places(source: &dyn Source, start: u64, object: &Pickle, keys: &Pickle) -> Result<(Places, usize), FormatError> {
     // A storage has the type by which the object first refers to it.
     let mut items = HashMap::new();
+    let mut memory = Memory::beside(object.tree.taken() + keys.tree.taken());
     for node in object.tree.nodes() {
         if let Node::Persistent(id) = node
             && let Some(id) = StorageId::new(&object.tree, id)
+            && let Entry::Vacant(entry) = items.entry(id.key)
         {
-            items.entry(id.key).or_insert(id.element.item);
+            memory.take(TYPE_LEN + PLACE_LEN + id.key.len())?;
+            entry.insert(id.element.item);
         }
     }
     let Node::List(keys_in_order) = keys.tree.node(keys.root) else {
@@ -100,5 +110,6 @@ fn places(source: &dyn Source, start: u64, object: &Pickle, keys: &Pickle) -> Re
         }
         at = start + len;
     }
-    Ok(places)
+    let taken = memory.taken() - items.len() * TYPE_LEN;
+    Ok((places, taken))
 }

@@ -61,7 +61,7 @@ pub(crate) fn tensors(source: &dyn Source) -> Result<Vec<Located>, FormatError> 
     read_storages(&slice(source, storages)?, storages.start, &mut objects)?;
     read_tensors(&slice(source, tensors)?, &mut objects)?;
     let pickle = slice(source, pickle)?;
-    let object = read_pickle(&mut Instructions::new(Cursor::new(&pickle, 0)))?;
+    let object = read_pickle(&mut Instructions::new(Cursor::new(&pickle, 0)), 0)?;
     tensors_of(&object.tree, &objects, object.root, "", &mut Names::default())
 }
 
@@ -91,8 +91,8 @@ fn key(tree: &Tree, id: NodeId) -> Result<i64, FormatError> {
 /// The storages; `base` is where the member's data starts in the file.
 fn read_storages(member: &Slice<'_>, base: u64, objects: &mut Objects) -> Result<(), FormatError> {
     let mut instructions = Instructions::new(Cursor::new(member, 0));
-    for _ in 0..count(&read_pickle(&mut instructions)?)? {
-        let Pickle { tree, root } = read_pickle(&mut instructions)?;
+    for _ in 0..count(&read_pickle(&mut instructions, 0)?)? {
+        let Pickle { tree, root } = read_pickle(&mut instructions, 0)?;
         let Some([id, _, class]) = tree.tuple(root) else { return Err(unsound()) };
         let class = tree.global(*class).map(|(_, name)| name).unwrap_or_default();
         let element = ElementType::from_storage_name(class).ok_or_else(unsound)?;
@@ -104,9 +104,9 @@ fn read_storages(member: &Slice<'_>, base: u64, objects: &mut Objects) -> Result
         cursor.skip(len)?;
         objects.storages.insert(key(&tree, *id)?, Storage { place: Place { start, len }, element, items });
     }
-    let Pickle { tree, root } = read_pickle(&mut instructions)?;
+    let Pickle { tree, root } = read_pickle(&mut instructions, 0)?;
     let parts: Vec<NodeId> = match tree.node(root) {
-        Node::List(chain) => tree.items(chain).collect(),
+        Node::List(chain) => tree.items(chain).take(MAX_TENSORS).collect(),
         _ => tree.tuple(root).unwrap_or_default().to_vec(),
     };
     for part in parts {
@@ -126,8 +126,8 @@ fn read_storages(member: &Slice<'_>, base: u64, objects: &mut Objects) -> Result
 
 fn read_tensors(member: &Slice<'_>, objects: &mut Objects) -> Result<(), FormatError> {
     let mut instructions = Instructions::new(Cursor::new(member, 0));
-    for _ in 0..count(&read_pickle(&mut instructions)?)? {
-        let Pickle { tree, root } = read_pickle(&mut instructions)?;
+    for _ in 0..count(&read_pickle(&mut instructions, 0)?)? {
+        let Pickle { tree, root } = read_pickle(&mut instructions, 0)?;
         let Some([id, storage, _]) = tree.tuple(root) else { return Err(unsound()) };
         let storage = objects.storages.get(&key(&tree, *storage)?).copied();
         let cursor = instructions.cursor();

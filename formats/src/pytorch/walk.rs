@@ -11,7 +11,7 @@ use super::storage::{Outside, Outsiders, View};
 use super::tensor::locate;
 use crate::assemble::{Located, MAX_TENSORS};
 use crate::format::{FormatError, FormatErrorKind};
-use crate::pickle::{Call, Chain, Node, NodeId, Tree};
+use crate::pickle::{Call, Chain, Memory, Node, NodeId, Tree};
 
 /// Deepest nesting of objects that is followed: a module in a module is three deeper.
 const MAX_DEPTH: usize = 4 * MAX_NESTING;
@@ -24,8 +24,12 @@ const EFFORT_EACH: usize = 8;
 /// Most bytes of names.
 const MAX_NAMES: usize = 64 << 20;
 
-/// Most objects that wait to be looked at, of 20 bytes each.
+/// Most objects that wait to be looked at, of 24 bytes each.
 const MAX_PENDING: usize = 1 << 22;
+
+/// What a name takes beside its bytes, and a tensor beside its name and dimensions, in bytes.
+const NAME_LEN: usize = 96;
+const TENSOR_LEN: usize = 40;
 
 /// The last part of the path to an object.
 #[derive(Debug, Clone, Copy)]
@@ -64,27 +68,44 @@ pub(crate) struct Walk<'a> {
     name_bytes: usize,
     names: &'a mut Names,
     found: Vec<Located>,
+    memory: Memory,
 }
 
 /// Names that were given.
 #[derive(Default)]
-pub(crate) struct Names(HashMap<String, u32>);
+pub(crate) struct Names {
+    given: HashMap<Box<str>, u32>,
+    /// What they and the tensors take, and what is beside them, in bytes.
+    taken: usize,
+}
 
 impl Names {
+    /// None yet, where other things take `taken` bytes.
+    pub(crate) fn beside(taken: usize) -> Self {
+        Self { given: HashMap::new(), taken }
+    }
+
+    /// What they and the tensors take, and what is beside them, in bytes.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// That name, or the first that follows it and was not given yet.
     fn take(&mut self, name: String) -> String {
-        let Some(count) = self.0.get_mut(&name) else {
-            self.0.insert(name.clone(), 1);
+        let Some(count) = self.given.get_mut(name.as_str()) else {
+            self.given.insert(name.as_str().into(), 1);
             return name;
         };
         let mut next = *count + 1;
         let mut other = format!("{name}#{next}");
-        while self.0.contains_key(&other) {
+        while self.given.contains_key(other.as_str()) {
             next += 1;
             other = format!("{name}#{next}");
         }
-        self.0.insert(name, next);
-        self.0.insert(other.clone(), 1);
+        if let Some(count) = self.given.get_mut(name.as_str()) {
+            *count = next;
+        }
+        self.given.insert(other.as_str().into(), 1);
         other
     }
 }
@@ -100,20 +121,24 @@ pub(crate) fn tensors(
     prefix: &str,
     names: &mut Names,
 ) -> Result<Vec<Located>, FormatError> {
+    let (others, path) = (tree.taken() + names.taken, prefix.len() as u32);
     let mut walk = Walk {
         tree,
         outside,
-        pending: vec![Pending { node: root, label: Label::Same, depth: 0, path: prefix.len() as u32 }],
+        pending: vec![Pending { node: root, label: Label::Same, depth: 0, path }],
         ancestors: Vec::new(),
         path: prefix.to_owned(),
         effort: tree.size().saturating_mul(EFFORT_EACH).saturating_add(EFFORT),
         name_bytes: 0,
+        memory: Memory::beside(others),
         names,
         found: Vec::new(),
     };
     while let Some(next) = walk.pending.pop() {
         walk.visit(next)?;
     }
+    walk.memory.free(&mut walk.pending);
+    walk.names.taken += walk.memory.taken();
     Ok(walk.found)
 }
 
@@ -183,7 +208,7 @@ impl Walk<'_> {
             Node::Tuple(_) | Node::List(_) | Node::Dict(_) | Node::Persistent(_) | Node::Call(_)
         ) {
             let (depth, path) = (self.ancestors.len() as u32, self.path.len() as u32);
-            self.pending.push(Pending { node, label, depth, path });
+            self.memory.push(&mut self.pending, Pending { node, label, depth, path })?;
         }
         Ok(())
     }
@@ -327,8 +352,10 @@ impl Walk<'_> {
                 let message = format!("more than {MAX_TENSORS} tensors, or {MAX_NAMES} bytes of names");
                 return Err(FormatError::new(FormatErrorKind::Limit, message));
             }
+            let dims = located.shape.len() + located.strides.as_ref().map_or(0, Vec::len);
+            self.memory.take(2 * name.len() + NAME_LEN + dims * size_of::<u64>() + TENSOR_LEN)?;
             located.name = self.names.take(located.name);
-            self.found.push(located);
+            self.memory.push(&mut self.found, located)?;
         }
         Ok(())
     }

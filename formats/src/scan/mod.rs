@@ -19,6 +19,9 @@ use crate::source::Source;
 /// Most different uses of classes and functions that a report has.
 const MAX_GLOBALS: usize = 100_000;
 
+/// Most bytes of text in the classes and functions of a report: the name of a member is told with each of them.
+const MAX_GLOBALS_TEXT: usize = 64 << 20;
+
 /// Most notes that a report has.
 const MAX_NOTES: usize = 1000;
 
@@ -90,6 +93,8 @@ struct Scanner {
     report: ScanReport,
     /// Where a use stands in the report, by member, module, name and opcode.
     known: HashMap<(String, String, String, &'static str), usize>,
+    /// Bytes of text that the uses have.
+    text: usize,
     /// Bytes that were expanded so far.
     expanded: u64,
     /// Expanded bytes of the members that are open now.
@@ -108,12 +113,14 @@ impl Scanner {
     }
 
     fn global(&mut self, found: GlobalUse) {
+        let text = found.member.len() + found.module.len() + found.name.len();
         let key = (found.member.clone(), found.module.clone(), found.name.clone(), found.opcode);
         if let Some(known) = self.known.get(&key).and_then(|index| self.report.globals.get_mut(*index)) {
             known.imports += found.imports;
             known.calls += found.calls;
             known.states += found.states;
-        } else if self.report.globals.len() < MAX_GLOBALS {
+        } else if self.report.globals.len() < MAX_GLOBALS && text <= MAX_GLOBALS_TEXT - self.text {
+            self.text += text;
             self.known.insert(key, self.report.globals.len());
             self.report.globals.push(found);
         } else if self.report.notes.last().is_none_or(|note| note.message != TOO_MANY) {

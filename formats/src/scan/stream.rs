@@ -15,6 +15,9 @@ const MAX_INSTRUCTIONS: u64 = 1 << 28;
 /// Most pickles that follow one another.
 const MAX_PICKLES: u64 = 1 << 20;
 
+/// What the report of usual names takes, in bytes: so much less has the pickle.
+const REPORT_LEN: usize = 64 << 20;
+
 /// Opcodes after the first by which bytes that start as a pickle does are taken for one, although they break off.
 const CONVINCING: u64 = 5;
 
@@ -140,7 +143,7 @@ impl Scanner {
     /// Reads one pickle.
     fn run(&mut self, instructions: &mut Instructions<'_>) -> io::Result<Run> {
         let mut run = Run {
-            machine: Machine::new(),
+            machine: Machine::beside(REPORT_LEN),
             seen: Vec::new(),
             headers: 0,
             instructions: 0,
@@ -197,7 +200,10 @@ impl Scanner {
                     run.item = item(&run.machine, root);
                     break;
                 }
-                Err(error) if error.kind() == FormatErrorKind::Limit => run.too_large = true,
+                Err(error) if error.kind() == FormatErrorKind::Limit => {
+                    run.too_large = true;
+                    run.machine.let_go();
+                }
                 Err(error) => {
                     run.broken = Some(error);
                     break;
