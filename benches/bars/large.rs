@@ -19,7 +19,7 @@ const LEAST_COMMIT: f64 = 0.5;
 /// A checkout has at least this share of the speed of `zstd -d`.
 const LEAST_CHECKOUT: f64 = 1.0;
 /// Looking at a file and all its values has at least this share of the speed of reading and hashing it once, on one thread.
-const LEAST_SHOW: f64 = 0.75;
+const LEAST_SHOW: f64 = 0.6;
 /// No command takes more memory, in bytes.
 pub(crate) const MOST_MEMORY: u64 = 512 << 20;
 

@@ -3,6 +3,8 @@
 //! Sums are taken tile by tile and tiles are merged in file order, so the same tensor gives the same bits on every machine. Mean and
 //! variance by Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983: no cancellation where the mean is large.
 
+use std::array::from_fn;
+
 use shard_core::DType;
 
 use super::values::{Tile, Values};
@@ -157,33 +159,37 @@ impl Summing {
 
 /// The sums of a tile of single precision; `None` where some are not finite.
 fn singles(values: &[f32]) -> Option<Sums> {
-    let (lanes, rest) = values.as_chunks::<LANES>();
-    let mut zeros = [0u32; LANES];
-    let mut min = [f32::INFINITY; LANES];
-    let mut max = [f32::NEG_INFINITY; LANES];
-    let mut sum = [0f64; LANES];
-    let mut odd = 0u32;
-    for lane in lanes {
-        for at in 0..LANES {
-            let value = lane[at];
-            zeros[at] += u32::from(value == 0.0);
-            odd |= u32::from(value.to_bits() & 0x7fff_ffff >= 0x7f80_0000);
-            min[at] = if value < min[at] { value } else { min[at] };
-            max[at] = if value > max[at] { value } else { max[at] };
-            sum[at] += f64::from(value);
-        }
+    // Loop by loop, and lanes as values and not places: so each becomes vectors.
+    let (mut zeros, mut odd) = (0u32, false);
+    for value in values {
+        let magnitude = value.to_bits() << 1;
+        zeros += u32::from(magnitude == 0);
+        odd |= magnitude >= 0x7f80_0000 << 1;
     }
-    if odd != 0 || rest.iter().any(|value| !value.is_finite()) || values.is_empty() {
+    if odd || values.is_empty() {
         return None;
+    }
+    let (lanes, rest) = values.as_chunks::<LANES>();
+    let mut min = [f32::INFINITY; LANES];
+    for lane in lanes {
+        min = from_fn(|at| if lane[at] < min[at] { lane[at] } else { min[at] });
+    }
+    let mut max = [f32::NEG_INFINITY; LANES];
+    for lane in lanes {
+        max = from_fn(|at| if lane[at] > max[at] { lane[at] } else { max[at] });
+    }
+    let mut sum = [0f64; LANES];
+    for lane in lanes {
+        sum = from_fn(|at| sum[at] + f64::from(lane[at]));
     }
     let count = values.len() as f64;
     let mean = (sum.iter().sum::<f64>() + rest.iter().map(|value| f64::from(*value)).sum::<f64>()) / count;
     let mut squares = [0f64; LANES];
     for lane in lanes {
-        for at in 0..LANES {
+        squares = from_fn(|at| {
             let apart = f64::from(lane[at]) - mean;
-            squares[at] += apart * apart;
-        }
+            squares[at] + apart * apart
+        });
     }
     let rest_squares = rest.iter().map(|value| (f64::from(*value) - mean).powi(2));
     let all = |lanes: [f32; LANES], pick: fn(f32, f32) -> f32, start: f32| {
@@ -191,8 +197,7 @@ fn singles(values: &[f32]) -> Option<Sums> {
     };
     Some(Sums {
         values: values.len() as u64,
-        zeros: zeros.iter().map(|zeros| u64::from(*zeros)).sum::<u64>()
-            + rest.iter().filter(|value| **value == 0.0).count() as u64,
+        zeros: u64::from(zeros),
         nan: 0,
         infinite: 0,
         finite: values.len() as u64,

@@ -106,14 +106,13 @@ fn look(
     batch.fill(&mut cutter, path)?;
     while batch.filled > 0 {
         let hash_file = || batch.blocks().iter().try_for_each(|slot| file_hash.update(&slot.data));
-        let take_blocks = || {
+        let sum_up = || {
             if let Some(sums) = &mut sums {
                 batch.blocks().iter().for_each(|slot| sums.update(slot.segment, slot.offset, &slot.data));
             }
-            batch.ids()
         };
-        let (hashed, (ids, read)) =
-            rayon::join(hash_file, || rayon::join(take_blocks, || next.fill(&mut cutter, path)));
+        let rest = || rayon::join(sum_up, || next.fill(&mut cutter, path)).1;
+        let (hashed, (ids, read)) = rayon::join(hash_file, || rayon::join(|| batch.ids(), rest));
         hashed?;
         for (slot, id) in batch.blocks().iter().zip(ids) {
             builder.take(slot, Encoded { id, new: None })?;
