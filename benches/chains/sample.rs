@@ -125,7 +125,7 @@ impl Sample {
                 deltas += data.len() as u64;
                 continue;
             }
-            let base = bytes.map(|bytes| Base { reference: &reference, bytes });
+            let base = bytes.map(|bytes| Base::new(&reference, bytes));
             stored.clear();
             let block = Block { data, dtype: Some(piece.dtype), rows: piece.rows, base };
             let encoded = self.encoder.encode(&block, &mut stored)?;

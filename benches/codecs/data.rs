@@ -72,7 +72,7 @@ pub(crate) struct Input<'a> {
 
 impl Input<'_> {
     pub(crate) fn block(&self) -> Block<'_> {
-        let base = self.base.as_ref().map(|(reference, bytes)| Base { reference, bytes });
+        let base = self.base.as_ref().map(|(reference, bytes)| Base::new(reference, bytes));
         Block { data: self.data, dtype: self.dtype, rows: self.rows, base }
     }
 }

@@ -4,13 +4,14 @@
 //!
 //! | field | form | meaning |
 //! |---|---|---|
-//! | version and flags | byte | bits 0 to 3: version, 1; bit 4: short base; bits 5 to 7: 0 |
+//! | version and flags | byte | bits 0 to 3: version, 1; bit 4: short base; bit 5: derived base; bits 6 and 7: 0 |
 //! | raw length | varint | decoded length in bytes, at most 4 MiB; for opaque bytes, which manifests and trees are too, 256 MiB |
 //! | data type | byte | its wire id, 0 for opaque bytes; it fixes the word: 1, 2, 4 or 8 bytes, float or not |
 //! | predictor | byte | wire id; its factors follow, a little-endian binary64 each (affine: one; pair: two) |
 //! | residual | byte | wire id; its parameters follow (none so far) |
 //! | coding | byte | wire id of the filter or the context coder; its parameters follow: for escape and sparse the number of exceptional words (varint) |
-//! | bases | | one reference for each base that the predictor has (parent, affine: one; pair: one that stands for the newer version and the older, one after the other). Short base: the digest of a block that is, whole, the base, 32 bytes. Otherwise the form of [`BaseRef::put`] |
+//! | derivation | | where the base is derived: its wire id (byte), then its numbers in the forms that it gives them. The predictor then has one base, which is what is derived |
+//! | bases | | where the base is derived, one reference that stands for the inputs, one after the other. Otherwise one reference for each base that the predictor has (parent, affine: one; pair: one that stands for the newer version and the older, one after the other). Short base: the digest of a block that is, whole, the base, 32 bytes. Otherwise the form of [`BaseRef::put`] |
 //! | streams | | for each stream of the filter, in its order: the entropy coder (byte, wire id) and, where the coder's output has no fixed length for its input, the stored length (varint). The context coder and mixing, which are for blocks of at most 4 MiB, have one stream: its stored length (varint) |
 //!
 //! The body is the stored streams one after the other, then the bytes after the last whole word as they are. How many
@@ -34,14 +35,18 @@ use shard_core::wire::put_varint;
 use shard_core::{BaseRange, BaseRef, DType, Digest, WireReader};
 
 use crate::chain::{Chain, Coding, MAX_STREAMS, Shape, Word};
+use crate::derive::Target;
 use crate::entropy::EntropyCoder;
 use crate::filter::StreamLengths;
 use crate::predict::{Factors, Predictor};
 use crate::residual::Residual;
-use crate::{Block, CodecError, entropy, filter, predict, residual};
+use crate::{Base, Block, CodecError, Derived, entropy, filter, predict, residual};
 
 const VERSION: u8 = 1;
 const SHORT_BASE: u8 = 1 << 4;
+const DERIVED: u8 = 1 << 5;
+/// Bytes that a derivation's numbers take, about.
+const DERIVATION: usize = 16;
 
 /// How a block is stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +59,8 @@ pub struct BlockHeader {
     pub chain: Chain,
     /// The base that the predictor needs.
     pub base: Option<BaseRef>,
+    /// How the base is computed from the bytes that the reference stands for; `None` where they are the base.
+    pub derived: Option<Derived>,
     /// The predictor's factors; zeros beyond those that it has.
     pub(crate) factors: Factors,
     /// Words that the filter codes in streams of their own.
@@ -101,6 +108,17 @@ impl BlockHeader {
         })
     }
 
+    /// The length in bytes of what the base reference stands for: the derivation's inputs, or the bases that the predictor needs.
+    #[must_use]
+    pub fn base_len(&self) -> usize {
+        let target = self.dtype.map(|dtype| Target { dtype, len: self.raw_len as usize });
+        match (&self.derived, target) {
+            // A header that was read has a derivation only where its inputs have lengths.
+            (Some(derived), Some(target)) => derived.input_lens(target).map_or(0, |lens| lens.total()),
+            _ => self.raw_len as usize * self.chain.predictor().bases(),
+        }
+    }
+
     /// The length of the body in bytes: the streams and the bytes after the last whole word.
     #[must_use]
     pub fn body_len(&self) -> usize {
@@ -125,6 +143,7 @@ impl BlockHeader {
             dtype: block.dtype,
             chain,
             base: None,
+            derived: None,
             factors: Factors::default(),
             exceptions: 0,
             stored,
@@ -136,7 +155,7 @@ impl BlockHeader {
         let short = match &self.base {
             Some(BaseRef { ranges, transpose: None }) => match ranges[..] {
                 [BaseRange { block: Some(digest), start: 0, len }]
-                    if len == self.raw_len && self.chain.predictor().bases() == 1 =>
+                    if len == self.raw_len && self.chain.predictor().bases() == 1 && self.derived.is_none() =>
                 {
                     Some(digest)
                 }
@@ -144,7 +163,8 @@ impl BlockHeader {
             },
             _ => None,
         };
-        out.push(VERSION | if short.is_some() { SHORT_BASE } else { 0 });
+        let flags = if short.is_some() { SHORT_BASE } else { 0 } | if self.derived.is_some() { DERIVED } else { 0 };
+        out.push(VERSION | flags);
         put_varint(out, u64::from(self.raw_len));
         out.push(self.dtype.map_or(0, DType::wire_id));
         let words = self.raw_len as usize / self.word().bytes;
@@ -155,6 +175,9 @@ impl BlockHeader {
         out.extend([self.chain.residual().id(), self.chain.coding().id()]);
         if self.chain.coding().most_exceptions(words).is_some() {
             put_varint(out, u64::from(self.exceptions));
+        }
+        if let Some(derived) = &self.derived {
+            derived.put(out);
         }
         match (&self.base, short) {
             (_, Some(digest)) => out.extend_from_slice(&digest.0),
@@ -182,7 +205,7 @@ impl BlockHeader {
         if first & 15 != VERSION {
             return Err(CodecError::Version(first & 15));
         }
-        if first & !(VERSION | SHORT_BASE) != 0 {
+        if first & !(VERSION | SHORT_BASE | DERIVED) != 0 || first & (SHORT_BASE | DERIVED) == (SHORT_BASE | DERIVED) {
             return Err(reader.invalid("block flags").into());
         }
         let raw_len = reader.varint_up_to(MAX_METADATA as u64, "raw length")? as u32;
@@ -210,6 +233,15 @@ impl BlockHeader {
             Some(most) => reader.varint_up_to(most as u64, "number of exceptional words")? as u32,
             None => 0,
         };
+        let derived = match (first & DERIVED != 0, dtype, predictor.bases()) {
+            (false, ..) => None,
+            (true, Some(dtype), 1) => {
+                let derived = Derived::read(&mut reader)?;
+                derived.input_lens(Target { dtype, len: raw_len as usize })?;
+                Some(derived)
+            }
+            _ => return Err(reader.invalid("block flags").into()),
+        };
         let base = match (predictor.bases(), first & SHORT_BASE != 0) {
             (0, false) => None,
             (0 | 2.., true) => return Err(reader.invalid("block flags").into()),
@@ -235,14 +267,20 @@ impl BlockHeader {
         }
         let coders = coders.get(..lengths.as_slice().len()).unwrap_or_default();
         let chain = Chain::new(shape, coders).ok_or(CodecError::Chain("too many streams"))?;
-        Ok((Self { raw_len, dtype, chain, base, factors, exceptions, stored }, reader.position()))
+        Ok((Self { raw_len, dtype, chain, base, derived, factors, exceptions, stored }, reader.position()))
     }
 
-    /// Bytes that a reference to that base takes in the header of a block of `raw_len` bytes.
-    pub(crate) fn base_len(base: &BaseRef, raw_len: usize) -> usize {
-        if base.transpose.is_none() && base.ranges.len() == 1 && base.ranges.iter().all(|r| r.len as usize == raw_len) {
+    /// Bytes that a base takes in the header of a block of `raw_len` bytes, if that leans on one version.
+    pub(crate) fn reference_len(base: &Base<'_>, raw_len: usize) -> usize {
+        let derivation = base.derived.map_or(0, |_| DERIVATION);
+        let base = base.reference(1, raw_len);
+        if derivation == 0
+            && base.transpose.is_none()
+            && base.ranges.len() == 1
+            && base.ranges.iter().all(|r| r.len as usize == raw_len)
+        {
             return Digest::LEN;
         }
-        2 + base.ranges.len() * (Digest::LEN + 8)
+        derivation + 2 + base.ranges.len() * (Digest::LEN + 8)
     }
 }

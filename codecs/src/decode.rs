@@ -5,6 +5,7 @@ use shard_core::limits::MAX_BLOCK;
 use crate::block::BlockHeader;
 use crate::chain::{Coding, MAX_STREAMS};
 use crate::context;
+use crate::derive::Target;
 use crate::entropy::Workspace;
 use crate::kernel::Isa;
 use crate::predict::MAX_BASES;
@@ -18,6 +19,8 @@ pub struct Decoder {
     piece: Piece,
     context: context::Buffers,
     predicted: Vec<u8>,
+    /// A base that had to be computed.
+    derived: Vec<u8>,
     /// What was compared last.
     decoded: Vec<u8>,
 }
@@ -44,6 +47,7 @@ impl Decoder {
             piece: transform::new_piece(),
             context: context::Buffers::default(),
             predicted: Vec::new(),
+            derived: Vec::new(),
             decoded: Vec::new(),
         }
     }
@@ -59,11 +63,29 @@ impl Decoder {
         base: Option<&[u8]>,
         data: &[u8],
     ) -> Result<bool, CodecError> {
+        if header.derived.is_some() {
+            let derived = self.derive(header, base.as_slice())?;
+            let result = self.is_on(header, body, Some(&derived), data);
+            self.derived = derived;
+            return result;
+        }
+        self.is_on(header, body, base, data)
+    }
+
+    fn is_on(
+        &mut self,
+        header: &BlockHeader,
+        body: &[u8],
+        base: Option<&[u8]>,
+        data: &[u8],
+    ) -> Result<bool, CodecError> {
         let (word, shape) = (header.word(), header.chain.shape());
         if shape.coding != Coding::Context || shape.predictor.factors() > 0 {
             let mut decoded = std::mem::take(&mut self.decoded);
             decoded.resize(decoded.len().max(data.len()), 0);
-            let result = self.decode(header, body, base, &mut decoded[..data.len()]);
+            let result = versions(header, base).and_then(|(bases, count)| {
+                self.decode_words(header, body, &bases[..count], &mut decoded[..data.len()])
+            });
             let same = decoded[..data.len()] == *data;
             self.decoded = if data.len() > MAX_BLOCK { Vec::new() } else { decoded };
             return result.map(|()| same);
@@ -79,9 +101,8 @@ impl Decoder {
         Ok(stored_tail == tail)
     }
 
-    /// Decodes a block: `header` as read, `body` all bytes after it, `base` the bytes that its base reference names (as many as
-    /// the block has for each version that the predictor needs). `out`
-    /// has the header's raw length; it holds anything after an error.
+    /// Decodes a block: `header` as read, `body` all bytes after it, `base` the bytes that its base reference names, of which
+    /// there are [`BlockHeader::base_len`]. `out` has the header's raw length; it holds anything after an error.
     ///
     /// That the bytes are the ones that were stored is for the caller to check, by their SHA-256.
     ///
@@ -95,16 +116,49 @@ impl Decoder {
         base: Option<&[u8]>,
         out: &mut [u8],
     ) -> Result<(), CodecError> {
+        if header.derived.is_some() {
+            return self.decode_on(header, body, base.as_slice(), out);
+        }
         let (bases, count) = versions(header, base)?;
         self.decode_on(header, body, &bases[..count], out)
     }
 
     /// Decodes a block as [`Self::decode`] does, with the earlier versions that its base stands for each by itself: as many as
-    /// the predictor needs, the newest first, each as long as the block.
+    /// the predictor needs, the newest first, each as long as the block. Where the base is derived, `bases` is what it is
+    /// derived from, all in one.
     ///
     /// # Errors
     /// As [`Self::decode`].
     pub fn decode_on(
+        &mut self,
+        header: &BlockHeader,
+        body: &[u8],
+        bases: &[&[u8]],
+        out: &mut [u8],
+    ) -> Result<(), CodecError> {
+        if header.derived.is_some() {
+            let derived = self.derive(header, bases)?;
+            let result = self.decode_words(header, body, &[&derived], out);
+            self.derived = derived;
+            return result;
+        }
+        self.decode_words(header, body, bases, out)
+    }
+
+    /// Computes a block's base. The buffer is to be given back.
+    fn derive(&mut self, header: &BlockHeader, input: &[&[u8]]) -> Result<Vec<u8>, CodecError> {
+        let &[input] = input else { return Err(CodecError::BaseMissing) };
+        let (Some(derivation), Some(dtype)) = (header.derived, header.dtype) else {
+            return Err(CodecError::BaseMissing);
+        };
+        let mut derived = std::mem::take(&mut self.derived);
+        derived.resize(header.raw_len as usize, 0);
+        let target = Target { dtype, len: header.raw_len as usize };
+        derivation.derive(self.workspace.isa(), target, input, &mut derived)?;
+        Ok(derived)
+    }
+
+    fn decode_words(
         &mut self,
         header: &BlockHeader,
         body: &[u8],

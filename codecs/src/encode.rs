@@ -6,12 +6,13 @@ use crate::block::{BlockHeader, most_bytes};
 use crate::chain::{Chain, Coding, MAX_STREAMS, Shape, Word};
 use crate::context;
 use crate::decode::{parents, parents_of};
+use crate::derive::Target;
 use crate::entropy::{self, EntropyCoder, Workspace};
 use crate::kernel::Isa;
 use crate::predict::{Factors, MAX_BASES};
 use crate::select::{self, Candidate, Selector, find_factors, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
-use crate::{Block, CodecError, Decoder, Level, mixing};
+use crate::{Base, Block, CodecError, Decoder, Level, mixing};
 
 /// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
 /// whole: that costs little, and the sample holds too little of them.
@@ -24,6 +25,8 @@ pub struct Encoder {
     header: Vec<u8>,
     /// Bytes that are left free for the next header.
     room: usize,
+    /// A base that had to be computed.
+    derived: Vec<u8>,
     verifier: Decoder,
 }
 
@@ -61,6 +64,7 @@ impl Encoder {
             },
             header: Vec::new(),
             room: 0,
+            derived: Vec::new(),
             verifier: Decoder::with_isa(isa),
         }
     }
@@ -73,7 +77,9 @@ impl Encoder {
     pub fn encode(&mut self, block: &Block<'_>, out: &mut Vec<u8>) -> Result<Encoded, CodecError> {
         let start = out.len();
         self.bench.workspace.set_opaque(block.dtype.is_none());
-        let result = self.encode_unverified(block, out).and_then(|()| self.verify(block, &out[start..]));
+        let result = self
+            .with_base(block, |encoder, block| encoder.encode_unverified(block, out))
+            .and_then(|()| self.verify(block, &out[start..]));
         if result.is_err() {
             out.truncate(start);
         }
@@ -89,9 +95,27 @@ impl Encoder {
     /// # Errors
     /// As [`Self::encode`].
     pub fn explain(&mut self, block: &Block<'_>) -> Result<Vec<Candidate>, CodecError> {
-        check(block)?;
         self.bench.workspace.set_opaque(block.dtype.is_none());
-        Ok(self.selector.rank(block, &mut self.bench)?.to_vec())
+        self.with_base(block, |encoder, block| Ok(encoder.selector.rank(block, &mut encoder.bench)?.to_vec()))
+    }
+
+    /// Does something with a block whose base, where it is derived, was computed.
+    fn with_base<T>(
+        &mut self,
+        block: &Block<'_>,
+        what: impl FnOnce(&mut Self, &Block<'_>) -> Result<T, CodecError>,
+    ) -> Result<T, CodecError> {
+        check(block)?;
+        let (Some(base), Some(dtype)) = (block.base, block.dtype) else { return what(self, block) };
+        let Some(derivation) = base.derived else { return what(self, block) };
+        let mut derived = std::mem::take(&mut self.derived);
+        derived.resize(block.data.len(), 0);
+        let target = Target { dtype, len: block.data.len() };
+        let result = derivation
+            .derive(self.bench.workspace.isa(), target, base.bytes, &mut derived)
+            .and_then(|()| what(self, &Block { base: Some(Base { bytes: &derived, ..base }), ..*block }));
+        self.derived = derived;
+        result
     }
 
     /// Whether `block`, whose own base does not matter, would be predicted from the two versions before it better than from one:
@@ -110,32 +134,37 @@ impl Encoder {
     /// As [`Self::encode`]; [`CodecError::Chain`] where the stages do not go together or not with the block;
     /// [`CodecError::BaseMissing`].
     pub fn encode_with(&mut self, shape: Shape, block: &Block<'_>, out: &mut Vec<u8>) -> Result<Encoded, CodecError> {
-        check(block)?;
         shape.check(Word::of(block.dtype))?;
         if shape.predictor.bases() > parents(block) {
             return Err(CodecError::BaseMissing);
         }
         let start = out.len();
         self.bench.workspace.set_opaque(block.dtype.is_none());
-        let repeats = [block.dtype.is_none(); MAX_STREAMS];
-        let word = Word::of(block.dtype).bytes;
-        // Where no factor predicts better than the base itself does, that is what is asked for all the same.
-        let isa = self.bench.workspace.isa();
-        let found = find_factors(shape, isa, block, block.data.len() / word * word);
-        let factors = found.unwrap_or([1f64.to_bits(), 0]);
-        let result = match self.put(shape, &repeats, &factors, block, out) {
-            Ok(true) => self.verify(block, &out[start..]),
-            Ok(false) => Err(CodecError::Chain("the block has no shorter form with these stages")),
-            Err(error) => Err(error),
-        };
+        let result = self.with_base(block, |encoder, block| encoder.put_with(shape, block, out)).and_then(|done| {
+            if done {
+                self.verify(block, &out[start..])
+            } else {
+                Err(CodecError::Chain("the block has no shorter form with these stages"))
+            }
+        });
         if result.is_err() {
             out.truncate(start);
         }
         result
     }
 
+    /// Appends the stored form of `block` with the stages given, if it has one.
+    fn put_with(&mut self, shape: Shape, block: &Block<'_>, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+        let repeats = [block.dtype.is_none(); MAX_STREAMS];
+        let word = Word::of(block.dtype).bytes;
+        // Where no factor predicts better than the base itself does, that is what is asked for all the same.
+        let isa = self.bench.workspace.isa();
+        let found = find_factors(shape, isa, block, block.data.len() / word * word);
+        let factors = found.unwrap_or([1f64.to_bits(), 0]);
+        self.put(shape, &repeats, &factors, block, out)
+    }
+
     fn encode_unverified(&mut self, block: &Block<'_>, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        check(block)?;
         let start = out.len();
         self.selector.rank(block, &mut self.bench)?;
         let level = self.bench.workspace.level();
@@ -244,12 +273,13 @@ impl Encoder {
         out.extend_from_slice(tail);
         let chain = Chain::new(shape, coders.get(..count).unwrap_or_default());
         let parents = shape.predictor.bases();
-        let base = block.base.filter(|_| parents > 0).map(|base| base.reference.first(parents * block.data.len()));
+        let base = block.base.filter(|_| parents > 0);
         let header = BlockHeader {
             raw_len: block.data.len() as u32,
             dtype: block.dtype,
             chain: chain.ok_or(CodecError::Chain("too many streams"))?,
-            base,
+            base: base.map(|base| base.reference(parents, block.data.len())),
+            derived: base.and_then(|base| base.derived),
             factors: *factors,
             exceptions,
             stored,
@@ -266,10 +296,11 @@ impl Encoder {
         let fault = || CodecError::Verify(header.chain.to_string());
         let raw_len = block.data.len();
         let parents = header.chain.predictor().bases();
-        let base = block.base.filter(|_| parents > 0).map(|base| &base.bytes[..parents * raw_len]);
-        let same = self.verifier.is(&header, &stored[header_len..], base, block.data).map_err(|_| fault())?;
-        let expected = block.base.filter(|_| parents > 0).map(|base| base.reference.first(parents * raw_len));
-        if !same || header.dtype != block.dtype || header.base != expected {
+        let base = block.base.filter(|_| parents > 0);
+        let bytes = base.map(|base| &base.bytes[..header.base_len().min(base.bytes.len())]);
+        let same = self.verifier.is(&header, &stored[header_len..], bytes, block.data).map_err(|_| fault())?;
+        let expected = (base.map(|base| base.reference(parents, raw_len)), base.and_then(|base| base.derived));
+        if !same || header.dtype != block.dtype || (&header.base, header.derived) != (&expected.0, expected.1) {
             return Err(fault());
         }
         let used_base = header.base.is_some();
@@ -282,6 +313,11 @@ fn check(block: &Block<'_>) -> Result<(), CodecError> {
     let wanted = block.data.len();
     if wanted > most_bytes(block.dtype) {
         return Err(CodecError::TooLarge(wanted));
+    }
+    if let Some((base, derived)) = block.base.and_then(|base| Some((base, base.derived?))) {
+        let dtype = block.dtype.ok_or(CodecError::Chain("opaque bytes are not derived"))?;
+        let (got, wanted) = (base.bytes.len(), derived.input_lens(Target { dtype, len: wanted })?.total());
+        return if got == wanted { Ok(()) } else { Err(CodecError::Length { what: "the base", got, wanted }) };
     }
     match block.base.map(|base| base.bytes.len()) {
         Some(got) if got != wanted && got != MAX_BASES * wanted => {

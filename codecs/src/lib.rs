@@ -3,7 +3,7 @@
 //! A block goes through a chain that is data, recorded in its header ([`block`]):
 //!
 //! 1. a *predictor* says what the words should be: zero, or the parent's words at the same place, or these scaled, or going on
-//!    as they went from the version before that;
+//!    as they went from the version before that. What stands in for the parent may be *derived* from other tensors ([`derive`]);
 //! 2. a *residual* is what is left of each word: itself, the XOR, or the difference in units in the last place;
 //! 3. either the [`context`] coder stores the residuals, with what it knows from the predictions, or a *filter* takes
 //!    them apart into streams of bytes: none, byte planes, float split, escape, sparse;
@@ -17,6 +17,7 @@ pub mod block;
 pub mod chain;
 pub mod context;
 mod decode;
+pub mod derive;
 mod encode;
 pub mod entropy;
 mod error;
@@ -34,6 +35,7 @@ pub use block::BlockHeader;
 pub use chain::{Chain, Coding, MAX_STREAMS, Shape, Word};
 pub use context::Rows;
 pub use decode::Decoder;
+pub use derive::Derived;
 pub use encode::{Encoded, Encoder};
 pub use error::CodecError;
 pub use select::Candidate;
@@ -41,6 +43,8 @@ pub use select::Candidate;
 /// Every stage that a chain may name.
 #[derive(Debug, Clone, Copy)]
 pub struct Codecs {
+    /// How bases are computed from other tensors.
+    pub derivations: &'static [&'static dyn derive::Derivation],
     /// What words are predicted from.
     pub predictors: &'static [&'static dyn predict::Predictor],
     /// What is kept of a word and its prediction.
@@ -53,6 +57,7 @@ pub struct Codecs {
 
 /// The registry. A stage's wire id never changes and is never used again.
 pub const CODECS: Codecs = Codecs {
+    derivations: &[&derive::Cast, &derive::LowRank],
     predictors: &[&predict::Zero, &predict::Parent, &predict::Affine, &predict::Pair],
     residuals: &[&residual::Itself, &residual::Xor, &residual::Ulp, &residual::Step],
     filters: &[&filter::Whole, &filter::BytePlanes, &filter::FloatSplit, &filter::Escape, &filter::Sparse],
@@ -90,7 +95,23 @@ pub struct Block<'a> {
 pub struct Base<'a> {
     /// Where a reader finds them.
     pub reference: &'a BaseRef,
-    /// The bytes: as many as the block has, byte `i` predicting byte `i`; or twice as many, of the version before and the one
-    /// before that.
+    /// How the base is computed from `bytes`; `None` where they are the base.
+    pub derived: Option<Derived>,
+    /// The bytes: the inputs of the derivation; or as many as the block has, byte `i` predicting byte `i`; or twice as many, of
+    /// the version before and the one before that.
     pub bytes: &'a [u8],
+}
+
+impl<'a> Base<'a> {
+    /// A base that is there as it is.
+    #[must_use]
+    pub fn new(reference: &'a BaseRef, bytes: &'a [u8]) -> Self {
+        Self { reference, derived: None, bytes }
+    }
+
+    /// The reference in the header of a block of `len` bytes that leans on so many versions.
+    pub(crate) fn reference(&self, versions: usize, len: usize) -> BaseRef {
+        // Of two versions that were offered one may do; a derivation needs all of its inputs.
+        if self.derived.is_some() { self.reference.clone() } else { self.reference.first(versions * len) }
+    }
 }

@@ -167,7 +167,7 @@ impl Selector {
         let header = 12 + block.data.len() - whole;
         let len = block.data.len();
         // What is estimated by itself leans on the version before alone.
-        let base_len = block.base.map_or(0, |base| BlockHeader::base_len(&base.reference.first(len), len));
+        let base_len = block.base.map_or(0, |base| BlockHeader::reference_len(&base, len));
         let words = whole / word.bytes;
         let mut alone = None;
         for shape in Shape::legal(word) {

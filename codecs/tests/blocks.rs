@@ -123,7 +123,7 @@ fn every_chain_of_every_data_type_comes_back() {
                         2 => with_older(&base_bytes, word),
                         _ => (reference(len), base_bytes),
                     };
-                    let base = Some(Base { reference: &reference, bytes: &base_bytes });
+                    let base = Some(Base::new(&reference, &base_bytes));
                     let block = Block { data: &data, dtype, rows: None, base };
                     let mut expected: Option<Vec<u8>> = None;
                     for encoder in &mut encoders {
@@ -197,7 +197,7 @@ fn what_is_chosen_is_small_and_comes_back() {
                     }
                     let (data, base_bytes) = content(kind, word, len, 5);
                     let reference = reference(len);
-                    let base = Some(Base { reference: &reference, bytes: &base_bytes });
+                    let base = Some(Base::new(&reference, &base_bytes));
                     for base in [None, base] {
                         let block = Block { data: &data, dtype, rows: None, base };
                         let mut stored = vec![9];
@@ -242,7 +242,7 @@ fn an_unrelated_base_is_not_used() {
     let solo = encoder
         .encode(&Block { data: &data, dtype: Some(DType::BF16), rows: None, base: None }, &mut Vec::new())
         .unwrap();
-    let base = Some(Base { reference: &reference, bytes: &base_bytes });
+    let base = Some(Base::new(&reference, &base_bytes));
     let block = Block { data: &data, dtype: Some(DType::BF16), rows: None, base };
     let encoded = encoder.encode(&block, &mut Vec::new()).unwrap();
     assert!(!encoded.used_base);
@@ -301,7 +301,7 @@ fn what_the_sample_does_not_show_comes_back() {
         data.extend_from_slice(&(before + step as u16).to_le_bytes());
     }
     let reference = reference(data.len());
-    let base_of = Base { reference: &reference, bytes: &base };
+    let base_of = Base::new(&reference, &base);
     let block = Block { data: &data, dtype: Some(DType::BF16), rows: None, base: Some(base_of) };
     for level in LEVELS {
         let mut stored = Vec::new();
@@ -328,7 +328,7 @@ fn weight_decay_is_predicted() {
         data: &data,
         dtype: Some(DType::F32),
         rows: Some(Rows { len: 384, phase: 0 }),
-        base: Some(Base { reference: &reference, bytes: &base }),
+        base: Some(Base::new(&reference, &base)),
     };
     let mut encoder = Encoder::new(Level::Default);
     let (mut found, mut plain) = (Vec::new(), Vec::new());
@@ -361,7 +361,7 @@ fn a_delta_header_is_short_and_any_base_is_kept() {
         data: &data,
         dtype: Some(DType::BF16),
         rows: None,
-        base: Some(Base { reference, bytes: &base_bytes }),
+        base: Some(Base::new(reference, &base_bytes)),
     };
     let encoded = encoder.encode(&block(&reference), &mut Vec::new()).unwrap();
     assert!(encoded.used_base && encoded.header_len <= 50, "{}", encoded.header_len);
@@ -400,8 +400,7 @@ fn what_does_not_fit_is_refused() {
     let block = Block { data: &large, dtype: Some(DType::U8), rows: None, base: None };
     assert!(matches!(encoder.encode(&block, &mut Vec::new()), Err(CodecError::TooLarge(_))));
     let reference = reference(3);
-    let block =
-        Block { data: &[1, 2, 3], dtype: None, rows: None, base: Some(Base { reference: &reference, bytes: &[1, 2] }) };
+    let block = Block { data: &[1, 2, 3], dtype: None, rows: None, base: Some(Base::new(&reference, &[1, 2])) };
     assert!(matches!(encoder.encode(&block, &mut Vec::new()), Err(CodecError::Length { .. })));
     let mut stored = Vec::new();
     encoder.encode(&Block { data: &[1, 2, 3], dtype: None, rows: None, base: None }, &mut stored).unwrap();
@@ -459,7 +458,7 @@ fn versions_are_taken_each_by_itself() {
     let range = |bytes: &[u8]| BaseRange { block: Some(sha256(bytes)), start: 0, len: bytes.len() as u32 };
     let reference = BaseRef { ranges: vec![range(&newer), range(&older)], transpose: None };
     let bytes = [&newer[..], &older].concat();
-    let base = Some(Base { reference: &reference, bytes: &bytes });
+    let base = Some(Base::new(&reference, &bytes));
     let mut stored = Vec::new();
     let block = Block { data: &data, dtype: Some(DType::BF16), rows: None, base };
     let encoded = Encoder::new(Level::Default).encode(&block, &mut stored).unwrap();
@@ -487,7 +486,7 @@ proptest! {
     ) {
         let (data, base_bytes) = content(kind, Word::of(dtype), len, seed);
         let reference = reference(len);
-        let base = with_base.then_some(Base { reference: &reference, bytes: &base_bytes });
+        let base = with_base.then_some(Base::new(&reference, &base_bytes));
         let mut stored = Vec::new();
         let encoded = Encoder::new(level).encode(&Block { data: &data, dtype, rows: None, base }, &mut stored).unwrap();
         prop_assert_eq!(decode(&stored, encoded.used_base.then_some(&base_bytes[..])).unwrap(), data);
@@ -509,7 +508,7 @@ proptest! {
                 2 => with_older(&newer, word),
                 _ => (reference(len), newer.clone()),
             };
-            let base = Some(Base { reference: &reference, bytes: &base_bytes });
+            let base = Some(Base::new(&reference, &base_bytes));
             let block = Block { data: &data, dtype, rows: None, base };
             let mut stored = Vec::new();
             if encoder.encode_with(shape, &block, &mut stored).is_err() {

@@ -104,7 +104,7 @@ fn encode(dtype: Option<DType>, name: &str, len: usize, shape: Shape) -> Option<
         reference.ranges.push(BaseRange { block: Some(sha256(b"older")), ..reference.ranges[0] });
     }
     let rows = matches!(name, "rows" | "mantissas").then_some(Rows { len: ROW as u32, phase: 0 });
-    let block = Block { data: &data, dtype, rows, base: Some(Base { reference: &reference, bytes: &base }) };
+    let block = Block { data: &data, dtype, rows, base: Some(Base::new(&reference, &base)) };
     let mut stored = Vec::new();
     let encoded = Encoder::new(Level::Default).encode_with(shape, &block, &mut stored).ok()?;
     Some((encoded.chain.to_string(), stored))

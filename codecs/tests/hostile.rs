@@ -107,7 +107,7 @@ fn blocks(dtypes: &[Option<DType>]) -> Vec<Stored> {
                     base.extend(data.iter().zip(base.clone()).map(|(now, before)| now ^ before & 3));
                     reference.ranges.push(reference.ranges[0]);
                 }
-                let base_of = Some(Base { reference: &reference, bytes: &base });
+                let base_of = Some(Base::new(&reference, &base));
                 let block = Block { data: &data, dtype: *dtype, rows: Some(rows), base: base_of };
                 let mut bytes = Vec::new();
                 match encoder.encode_with(shape, &block, &mut bytes) {

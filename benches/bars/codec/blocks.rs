@@ -131,7 +131,7 @@ impl Coder {
     /// Puts the stored form of a block, header and tables included, into `out`.
     pub(crate) fn encode(&mut self, piece: &Piece, out: &mut Vec<u8>) -> Result<(), String> {
         out.clear();
-        let base = piece.base.as_ref().map(|(reference, bytes)| Base { reference, bytes });
+        let base = piece.base.as_ref().map(|(reference, bytes)| Base::new(reference, bytes));
         let block = Block { data: &piece.data, dtype: Some(piece.dtype), rows: piece.rows, base };
         self.encoder.encode(&block, out).map(|_| ()).map_err(|error| error.to_string())
     }

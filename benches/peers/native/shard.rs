@@ -32,7 +32,7 @@ impl Codec for Shard {
             let rows = Rows::of(tensor.dtype, &tensor.shape, (index * len) as u64);
             let base = bases.as_mut().and_then(Iterator::next);
             let reference = BaseRef::whole(self.digest, data.len() as u32);
-            let base = base.map(|bytes| Base { reference: &reference, bytes });
+            let base = base.map(|bytes| Base::new(&reference, bytes));
             self.encoder.encode(&Block { data, dtype: Some(tensor.dtype), rows, base }, out)?;
         }
         Ok(())

@@ -106,7 +106,14 @@ pub(crate) fn link_work(header: &BlockHeader) -> u32 {
     if header.chain.predictor().bases() == 0 {
         return 0;
     }
-    work(header.chain.coding().name(), header.dtype, header.body_len() as u64, u64::from(header.raw_len))
+    let coded = work(header.chain.coding().name(), header.dtype, header.body_len() as u64, u64::from(header.raw_len));
+    coded + header.derived.map_or(0, |_| inputs_work(header.base_len() as u64, header.raw_len))
+}
+
+/// What a derivation adds to the work of a link: its inputs are decoded, and computed with.
+fn inputs_work(inputs: u64, raw_len: u32) -> u32 {
+    const INPUT: u64 = 70;
+    u32::try_from(inputs * INPUT / u64::from(raw_len.max(1))).unwrap_or(u32::MAX)
 }
 
 /// What it adds to the work of a link that it leans on so many versions.

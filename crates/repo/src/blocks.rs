@@ -169,10 +169,17 @@ impl<'a> BlockReader<'a> {
             None => self.decode(&at, &fetched, &stored, &[], out)?,
             Some(reference) => {
                 let len = fetched.header.raw_len as usize;
-                let count = fetched.header.chain.predictor().bases();
-                self.read_base(reference, len * count, below, left(above.len())?)?;
-                let bases = below.split_at(len.min(below.len()));
-                self.decode(&at, &fetched, &stored, &[bases.0, bases.1][..count.min(2)], out)?;
+                self.read_base(reference, fetched.header.base_len(), below, left(above.len())?)?;
+                if fetched.header.derived.is_some() {
+                    self.decode(&at, &fetched, &stored, &[below], out)?;
+                } else {
+                    let count = fetched.header.chain.predictor().bases();
+                    let bases = below.split_at(len.min(below.len()));
+                    self.decode(&at, &fetched, &stored, &[bases.0, bases.1][..count.min(2)], out)?;
+                }
+                if below.len() > 2 * MAX_BLOCK {
+                    *below = Vec::new();
+                }
             }
         }
         // Up again: what was decoded last is the base of the next.
@@ -268,6 +275,26 @@ impl<'a> BlockReader<'a> {
         reference.assemble(out, read).map_err(|error| base_error(reference, error))
     }
 
+    /// As [`Self::base_bytes`], where some blocks may be at hand that are not stored yet.
+    pub(crate) fn input_bytes(
+        &mut self,
+        reference: &BaseRef,
+        len: usize,
+        at_hand: impl Fn(&Digest) -> Option<Vec<u8>>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        self.begin();
+        out.resize(len, 0);
+        let read = |id: &Digest, buffer: &mut Vec<u8>| match at_hand(id) {
+            Some(bytes) => {
+                *buffer = bytes;
+                Ok(())
+            }
+            None => self.read_proven(&block_key(*id), buffer),
+        };
+        reference.assemble(out, read).map_err(|error| base_error(reference, error))
+    }
+
     /// As [`Self::base_bytes`] of one whole block, followed by those of the block that it leans on first itself, if that is
     /// whole too and `wanted`, by the work of the newer one, that of its last link, and the bytes of both, which are not proven
     /// yet. Two versions cost hardly more than one: the older one is decoded for the newer one anyway, and both are proven in one
@@ -334,7 +361,7 @@ pub(crate) struct Under {
 
 /// The blocks that an entry leans on byte for byte, if all that it leans on are such.
 pub(crate) fn under(header: &BlockHeader) -> Option<Under> {
-    let base = header.base.as_ref().filter(|base| base.transpose.is_none())?;
+    let base = header.base.as_ref().filter(|base| base.transpose.is_none() && header.derived.is_none())?;
     let whole = |range: &BaseRange| range.block.filter(|_| range.start == 0 && range.len == header.raw_len);
     match (header.chain.predictor().bases(), &base.ranges[..]) {
         (1, [only]) => Some(Under { newer: whole(only)?, older: None }),

@@ -7,6 +7,7 @@ mod blocks;
 mod checkout;
 mod commit;
 mod compare;
+mod derive;
 mod error;
 mod inspect;
 mod log;

@@ -13,7 +13,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use shard_codecs::{Base, Block, Encoder, Level};
 use shard_core::limits::Cut;
-use shard_core::{CompressedRun, Digest, Layout, NoProgress, Progress, TensorView, sha256};
+use shard_core::{BaseRef, CompressedRun, Digest, Layout, NoProgress, Progress, TensorView, sha256};
 use shard_formats::Source;
 use shard_formats::compress::Expanded;
 use shard_formats::cut::Cutter;
@@ -23,13 +23,16 @@ use shard_store::{EntryKey, EntryKind, EntrySink};
 
 use crate::base_chain::ChainLimits;
 use crate::blocks::{BlockReader, block_key};
+use crate::derive::{LowRanks, MadeBlocks};
 use crate::error::{RepoError, Result};
 use crate::parent::{BasePlan, Sketches};
 
 mod bases;
+mod derived;
 mod file_hash;
 mod look;
 
+use derived::{Derivation, Tried};
 pub(crate) use file_hash::cannot_read;
 use file_hash::{FileHash, repeatable};
 pub(crate) use look::{manifest_and_summaries, manifest_of};
@@ -135,6 +138,8 @@ struct Encoded {
     id: Digest,
     /// The bases' ids, where the block is new.
     new: Option<Vec<Digest>>,
+    /// Blocks among the bases that may not be stored yet.
+    made: Option<Arc<MadeBlocks>>,
 }
 
 /// Cuts, encodes and stores a file whose layout is known, and gives its content manifest, which is not stored yet.
@@ -148,7 +153,9 @@ fn snapshot(
     progress: &dyn Progress,
 ) -> Result<(ContentManifest, SnapshotCost)> {
     let claimed = Mutex::new(HashMap::new());
-    let job = BlockJob { sink, path, layout, plan, claimed: &claimed, options };
+    let (starts, low_ranks) = (layout.segment_offsets(), LowRanks::new(layout.segments.len()));
+    let derivation = Derivation { source, starts: &starts, low_ranks: &low_ranks };
+    let job = BlockJob { sink, path, layout, plan, derivation, claimed: &claimed, options };
     let mut cutter = Cutter::new(source, layout, options.cut);
     let mut builder = Builder::new(source.file().len(), layout, options.cut, Some(sink));
     let changed = |error: std::io::Error| match error.kind() {
@@ -260,6 +267,7 @@ struct BlockJob<'a> {
     path: &'a Path,
     layout: &'a Layout,
     plan: &'a BasePlan,
+    derivation: Derivation<'a>,
     /// The first place in the file of each id, as far as workers have seen it: equal blocks are encoded once, and always
     /// with the base of the first, whichever worker was faster.
     claimed: &'a Mutex<HashMap<Digest, u64>>,
@@ -273,6 +281,7 @@ impl<'a> BlockJob<'a> {
             encoder: Encoder::new(self.options.level),
             reader: BlockReader::new(self.sink),
             base: Vec::new(),
+            inputs: Vec::new(),
             works: HashMap::new(),
         }
     }
@@ -289,6 +298,8 @@ struct Worker<'a> {
     encoder: Encoder,
     reader: BlockReader<'a>,
     base: Vec<u8>,
+    /// What a base is computed from.
+    inputs: Vec<u8>,
     /// How many blocks have to be decoded before an earlier one, as far as that was looked up.
     works: HashMap<Digest, u32>,
 }
@@ -297,25 +308,51 @@ impl Worker<'_> {
     fn encode(&mut self, slot: &mut Slot) -> Result<Encoded> {
         let id = sha256(&slot.data);
         if !self.claim(id, slot.sequence) || self.is_kept(id)? {
-            return Ok(Encoded { id, new: None });
+            return Ok(Encoded { id, new: None, made: None });
         }
-        let base = match self.base(slot) {
+        // What is computed exactly is hardly to be beaten: nothing else is looked at then.
+        let cast = match self.cast_base(slot) {
             // What is damaged predicts nothing, and keeps nobody from storing what comes after it.
             Err(error) if error.is_damage() => None,
             base => base?,
         };
-        let base = base.as_ref().map(|reference| Base { reference, bytes: &self.base });
+        let mut best = cast.map(|base| self.encode_derived(slot, &base)).transpose()?;
+        if best.as_ref().is_none_or(|best| !best.is_exact(slot)) {
+            let base = match self.base(slot) {
+                Err(error) if error.is_damage() => None,
+                base => base?,
+            };
+            let product = match self.low_rank_base(slot, base.as_ref()) {
+                Err(error) if error.is_damage() => None,
+                product => product?,
+            };
+            if let Some(product) = product {
+                best = Tried::smaller(best, self.encode_derived(slot, &product)?);
+            }
+            if best.as_ref().is_none_or(|best| !best.is_exact(slot)) {
+                best = Tried::smaller(best, self.encode_on(slot, base.as_ref())?);
+            }
+        }
+        let Some(Tried { stored, bases, made }) = best else {
+            return Err(RepoError::Internal("a block was not encoded"));
+        };
+        slot.stored = stored;
+        Ok(Encoded { id, new: Some(bases), made })
+    }
+
+    /// Encodes a block on the base in `self.base`, or alone.
+    fn encode_on(&mut self, slot: &mut Slot, base: Option<&BaseRef>) -> Result<Tried> {
+        let base = base.map(|reference| Base::new(reference, &self.base));
         let mut stored = std::mem::take(&mut slot.stored);
         stored.clear();
         let encoded = self
             .encoder
             .encode(&self.job.block(slot, base), &mut stored)
             .map_err(|source| RepoError::Encode { path: self.job.path.to_owned(), source })?;
-        slot.stored = stored;
         // Of two versions that were offered the encoder may have taken one.
         let versions = encoded.chain.predictor().bases();
         let used = base.filter(|_| versions > 0).map(|base| base.reference.first(versions * slot.data.len()));
-        Ok(Encoded { id, new: Some(used.map(|base| base.blocks()).unwrap_or_default()) })
+        Ok(Tried { stored, bases: used.map(|base| base.blocks()).unwrap_or_default(), made: None })
     }
 
     /// Whether no earlier place of the file has this block.
@@ -383,6 +420,13 @@ impl<'a> Builder<'a> {
         if let (Some(bases), Some(sink)) = (&encoded.new, self.sink)
             && sink.locate(&block_key(encoded.id))?.is_none()
         {
+            for made in encoded.made.iter().flat_map(|made| &made.0) {
+                let key = block_key(made.span.id);
+                if sink.locate(&key)?.is_none() {
+                    self.cost.new_bytes += made.stored.len() as u64;
+                    sink.put(&key, &made.stored, made.span.len.into(), &[])?;
+                }
+            }
             self.cost.new_blocks += 1;
             self.cost.new_bytes += slot.stored.len() as u64;
             self.cost.deltas += u64::from(!bases.is_empty());

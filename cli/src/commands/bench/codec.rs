@@ -22,7 +22,7 @@ pub(super) struct Piece<'a> {
 
 impl<'a> Piece<'a> {
     fn block(&self) -> Block<'a> {
-        let base = self.base.map(|(reference, bytes)| Base { reference, bytes });
+        let base = self.base.map(|(reference, bytes)| Base::new(reference, bytes));
         Block { data: self.data, dtype: self.dtype, rows: self.rows, base }
     }
 

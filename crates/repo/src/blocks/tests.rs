@@ -38,7 +38,7 @@ fn chain(count: u32, words: u32, noise: u32) -> (Counted, Vec<(Digest, Vec<u8>)>
         let data: Vec<u8> = (0..words).flat_map(|i| word(i).to_le_bytes()).collect();
         let id = sha256(&data);
         let before = versions.last().map(|(id, bytes)| (BaseRef::whole(*id, bytes.len() as u32), bytes));
-        let base = before.as_ref().map(|(reference, bytes)| Base { reference, bytes });
+        let base = before.as_ref().map(|(reference, bytes)| Base::new(reference, bytes));
         let mut stored = Vec::new();
         let block = Block { data: &data, dtype: Some(DType::BF16), rows: None, base };
         let encoded = Encoder::new(Level::Default).encode(&block, &mut stored).unwrap();
@@ -111,7 +111,7 @@ impl Counted {
         let range = |base: &&[u8]| BaseRange { block: Some(sha256(base)), start: 0, len: len as u32 };
         let reference = BaseRef { ranges: on.iter().map(range).collect(), transpose: None };
         let bytes: Vec<u8> = on.iter().flat_map(|base| &base[..len]).copied().collect();
-        let base = Some(Base { reference: &reference, bytes: &bytes }).filter(|_| !on.is_empty());
+        let base = Some(Base::new(&reference, &bytes)).filter(|_| !on.is_empty());
         let dtype = Some(DType::BF16);
         let suits = |shape: &Shape| shape.predictor.bases() == on.len() && shape.predictor.id() != 2;
         let shape = Shape::legal(Word::of(dtype)).find(|shape| suits(shape) && shape.coding == Coding::Context);

@@ -237,7 +237,7 @@ impl Step<'_> {
         }
         let bytes = on.map(|on| self.simulator.sample.read(on)).transpose()?;
         let reference = BaseRef::whole(Digest([0; 32]), data.len() as u32);
-        let base = bytes.as_deref().map(|bytes| Base { reference: &reference, bytes });
+        let base = bytes.as_deref().map(|bytes| Base::new(&reference, bytes));
         let block = self.block(unit, data, base);
         let estimated = estimate(&mut tools.encoder, &block).map_err(|error| self.failed(unit, error))?;
         Ok(put(&self.simulator.estimated, key, estimated))
@@ -273,7 +273,7 @@ impl Step<'_> {
                 reference.map(|reference| self.simulator.sample.base_bytes(reference, data.len())).transpose()?
             }
         };
-        let base = reference.zip(bytes.as_deref()).map(|(reference, bytes)| Base { reference, bytes });
+        let base = reference.zip(bytes.as_deref()).map(|(reference, bytes)| Base::new(reference, bytes));
         let failed = |error| self.failed(unit, error);
         tools.stored.clear();
         let encoded = tools.encoder.encode(&self.block(unit, data, base), &mut tools.stored).map_err(failed)?;

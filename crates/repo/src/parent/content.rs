@@ -9,7 +9,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,10 +21,9 @@ use shard_store::EntrySource;
 use super::name::Names;
 use super::rows::{RUN, RowIndex, Run, Signature, run_start};
 use super::sketch::{FEWEST, Sketch, Sketches, coarse, places};
-use super::{Earlier, MAX_WORK, Piece, Prediction, earlier_tensors, whole_tensors};
+use super::{Earlier, MAX_WORK, Piece, Prediction, earlier_tensors, read_part, whole_tensors};
 use crate::blocks::{BlockReader, block_key};
-use crate::error::{RepoError, Result};
-use crate::snapshot::cannot_read;
+use crate::error::Result;
 
 /// Bytes of earlier blocks that may be decoded for any file: a tenth of a second, and all of most small models.
 const FREE: u64 = 64 << 20;
@@ -52,7 +50,7 @@ struct Candidate<'a> {
 
 impl Candidate<'_> {
     fn earlier(&self) -> Earlier {
-        Earlier { manifest: Arc::clone(self.manifest), segment: self.tensor.segment }
+        Earlier::new(self.manifest, self.tensor.segment)
     }
 }
 
@@ -257,10 +255,7 @@ impl<'a> Search<'a> {
     fn read_own(&self, tensor: &TensorView, at: u64, bytes: &mut [u8]) -> Result<()> {
         let start = self.starts.get(tensor.segment).copied().unwrap_or(u64::MAX);
         let offset = start.saturating_add(at * tensor.dtype.storage_unit().1);
-        self.source.read_at(offset, bytes).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => RepoError::Changed(self.path.to_owned()),
-            _ => cannot_read(error, self.path),
-        })
+        read_part(self.source, offset, bytes, self.path)
     }
 
     /// Bases of tensors that are put together of rows of earlier ones.
@@ -445,7 +440,7 @@ fn units(tensor: &TensorView) -> u64 {
 
 /// Whether a segment can be read in any order at no more cost than in its own: not from a compressed run that is too large to be
 /// held.
-fn in_any_order(layout: &Layout, segment: usize) -> bool {
+pub(crate) fn in_any_order(layout: &Layout, segment: usize) -> bool {
     let runs = &layout.compressed;
     let next = runs.partition_point(|run| run.segments().end <= segment);
     let run = runs.get(next).filter(|run| run.segments().contains(&segment));

@@ -20,8 +20,11 @@ use shard_history::natural_cmp;
 use shard_manifest::{BlockSpan, ContentManifest};
 use shard_store::EntrySource;
 
-use crate::error::Result;
+use crate::derive::{CastOf, Casts, find_casts};
+use crate::error::{RepoError, Result};
+use crate::snapshot::cannot_read;
 
+pub(crate) use content::in_any_order;
 pub(crate) use sketch::{Sketch, Sketches};
 
 /// Most earlier files that are looked at for one new file.
@@ -33,34 +36,42 @@ pub(crate) const MAX_WORK: u32 = 16;
 
 /// A segment of an earlier file that is one tensor.
 #[derive(Clone)]
-struct Earlier {
+pub(crate) struct Earlier {
     manifest: Arc<ContentManifest>,
     segment: usize,
 }
 
 impl Earlier {
+    pub(crate) fn new(manifest: &Arc<ContentManifest>, segment: usize) -> Self {
+        Self { manifest: Arc::clone(manifest), segment }
+    }
+
     fn len(&self) -> u64 {
         self.manifest.segments.get(self.segment).map_or(0, |segment| segment.len)
     }
 
-    fn blocks(&self) -> &[BlockSpan] {
+    pub(crate) fn blocks(&self) -> &[BlockSpan] {
         self.manifest.segments.get(self.segment).map_or(&[], |segment| &segment.blocks)
     }
 
     /// Appends the runs of blocks that bytes `start..start + len` lie in.
-    fn put_ranges(&self, mut start: u64, mut len: u64, ranges: &mut Vec<BaseRange>) {
-        let blocks = self.blocks();
-        let Some(cut) = blocks.first().map(|block| u64::from(block.len)).filter(|cut| *cut > 0) else { return };
-        let mut index = usize::try_from(start / cut).unwrap_or(usize::MAX);
-        start %= cut;
-        while len > 0 {
-            let Some(block) = blocks.get(index).filter(|block| u64::from(block.len) > start) else { return };
-            let run = (u64::from(block.len) - start).min(len);
-            ranges.push(BaseRange { block: Some(block.id), start: start as u32, len: run as u32 });
-            len -= run;
-            start = 0;
-            index += 1;
-        }
+    pub(crate) fn put_ranges(&self, start: u64, len: u64, ranges: &mut Vec<BaseRange>) {
+        put_runs(self.blocks(), start, len, ranges);
+    }
+}
+
+/// Appends the runs of blocks, cut every so many bytes, that bytes `start..start + len` lie in.
+pub(crate) fn put_runs(blocks: &[BlockSpan], mut start: u64, mut len: u64, ranges: &mut Vec<BaseRange>) {
+    let Some(cut) = blocks.first().map(|block| u64::from(block.len)).filter(|cut| *cut > 0) else { return };
+    let mut index = usize::try_from(start / cut).unwrap_or(usize::MAX);
+    start %= cut;
+    while len > 0 {
+        let Some(block) = blocks.get(index).filter(|block| u64::from(block.len) > start) else { return };
+        let run = (u64::from(block.len) - start).min(len);
+        ranges.push(BaseRange { block: Some(block.id), start: start as u32, len: run as u32 });
+        len -= run;
+        start = 0;
+        index += 1;
     }
 }
 
@@ -95,12 +106,14 @@ pub(crate) struct BasePlan {
     segments: Vec<Option<Prediction>>,
     /// For each segment that is one tensor, its type and the shape in which it is stored.
     tensors: Vec<Option<(DType, Vec<u64>)>>,
+    /// Tensors in other types that some segments may be computed from.
+    casts: Casts,
 }
 
 impl BasePlan {
     /// A plan without bases, for a file with `segments` segments.
     pub(crate) fn none(segments: usize) -> Self {
-        Self { segments: vec![None; segments], tensors: vec![None; segments] }
+        Self { segments: vec![None; segments], tensors: vec![None; segments], casts: Casts::new() }
     }
 
     /// Plans the bases of a file, whose bytes are `source`, from earlier ones, best first. Ties between equally good files go
@@ -128,6 +141,8 @@ impl BasePlan {
         for (segment, prediction) in content::find(layout, &named, source, path, store, sketches)? {
             plan.segments[segment] = Some(prediction);
         }
+        let has_base = |segment: usize| plan.segments.get(segment).is_some_and(Option::is_some);
+        plan.casts = find_casts(layout, &named.earlier, has_base, source, path, store)?;
         Ok(plan)
     }
 
@@ -135,6 +150,16 @@ impl BasePlan {
     pub(crate) fn rows(&self, segment: usize, offset: u64) -> Option<Rows> {
         let (dtype, shape) = self.tensors.get(segment)?.as_ref()?;
         Rows::of(*dtype, shape, offset)
+    }
+
+    /// The tensor in another type that a segment may be computed from.
+    pub(crate) fn cast(&self, segment: usize) -> Option<&CastOf> {
+        self.casts.get(&segment)
+    }
+
+    /// The type of a segment that is one tensor, and the shape in which it is stored.
+    pub(crate) fn tensor(&self, segment: usize) -> Option<(DType, &[u64])> {
+        self.tensors.get(segment)?.as_ref().map(|(dtype, shape)| (*dtype, &shape[..]))
     }
 
     /// The bytes that predict the `len` bytes at `offset` of a segment: those that lie there in the prediction, and zeros where
@@ -182,8 +207,16 @@ fn put_hole(len: u64, ranges: &mut Vec<BaseRange>) {
     }
 }
 
+/// Fills `bytes` from byte `offset` of a new file on.
+pub(crate) fn read_part(source: &dyn Source, offset: u64, bytes: &mut [u8], path: &Path) -> Result<()> {
+    source.read_at(offset, bytes).map_err(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => RepoError::Changed(path.to_owned()),
+        _ => cannot_read(error, path),
+    })
+}
+
 /// The tensors that have a segment of their own.
-fn whole_tensors(layout: &Layout) -> impl Iterator<Item = &TensorView> {
+pub(crate) fn whole_tensors(layout: &Layout) -> impl Iterator<Item = &TensorView> {
     layout.tensors.iter().filter(|tensor| is_whole(tensor, |index| layout.segments.get(index).copied()))
 }
 
@@ -196,7 +229,7 @@ fn is_whole(tensor: &TensorView, segment: impl Fn(usize) -> Option<Segment>) -> 
 }
 
 /// The tensors of an earlier file that have a segment of their own, by index.
-fn earlier_tensors(manifest: &ContentManifest) -> impl Iterator<Item = (usize, &TensorView)> {
+pub(crate) fn earlier_tensors(manifest: &ContentManifest) -> impl Iterator<Item = (usize, &TensorView)> {
     let segment = |index: usize| {
         let segment = manifest.segments.get(index)?;
         Some(Segment { len: segment.len, dtype: segment.dtype })

@@ -72,7 +72,7 @@ impl Worker<'_> {
         reader.visit(&block_key(last), &mut |id, work, bytes| {
             let Some(bytes) = bytes.get(..len) else { return Ok(()) };
             let reference = BaseRef::whole(id, len as u32);
-            let block = job.block(slot, Some(Base { reference: &reference, bytes }));
+            let block = job.block(slot, Some(Base::new(&reference, bytes)));
             (alone, near) =
                 estimate(encoder, &block).map_err(|source| RepoError::Encode { path: job.path.to_owned(), source })?;
             bases.push((id, Height { depth: depth(job.sink, id)?, work }, near));
@@ -105,7 +105,7 @@ impl Worker<'_> {
         while depth(self.job.sink, id)? > 0 {
             let (header, _) = self.reader.header(&block_key(id))?;
             // Only a base that lies under the block byte for byte can stand in for it; of two versions the newer one.
-            let newer = header.base.filter(|base| base.transpose.is_none());
+            let newer = header.base.filter(|base| base.transpose.is_none() && header.derived.is_none());
             let newer = newer.map(|base| base.first(header.raw_len as usize).ranges);
             let Some([below]) = newer.as_deref() else { return Ok(false) };
             let (Some(next), true) = (below.block, below.len >= range.start + range.len) else { return Ok(false) };
@@ -157,7 +157,7 @@ impl Worker<'_> {
     }
 
     /// The depth of the deepest block that a base names.
-    fn depth_of(&self, reference: &BaseRef) -> Result<u32> {
+    pub(super) fn depth_of(&self, reference: &BaseRef) -> Result<u32> {
         let ids = reference.ranges.iter().filter_map(|range| range.block);
         ids.map(|id| depth(self.job.sink, id)).try_fold(0, |deepest, depth| Ok(deepest.max(depth?)))
     }

@@ -115,7 +115,7 @@ fn look(
         let (hashed, (ids, read)) = rayon::join(hash_file, || rayon::join(|| batch.ids(), rest));
         hashed?;
         for (slot, id) in batch.blocks().iter().zip(ids) {
-            builder.take(slot, Encoded { id, new: None })?;
+            builder.take(slot, Encoded { id, new: None, made: None })?;
             progress.advance(slot.data.len() as u64);
         }
         read?;

@@ -1,0 +1,119 @@
+//! Blocks on bases that are computed: casts of other tensors, products of low rank.
+
+use std::sync::Arc;
+
+use shard_codecs::Base;
+use shard_core::{BaseRef, Digest};
+use shard_formats::Source;
+
+use super::{Slot, Worker};
+use crate::derive::{DerivedBase, LowRanks, MadeBlocks, Matrix};
+use crate::error::{RepoError, Result};
+use crate::parent::in_any_order;
+
+/// What derivations are looked for in.
+#[derive(Clone, Copy)]
+pub(super) struct Derivation<'a> {
+    /// The file.
+    pub(super) source: &'a dyn Source,
+    /// Where its segments start, in bytes.
+    pub(super) starts: &'a [u64],
+    pub(super) low_ranks: &'a LowRanks,
+}
+
+/// A block that was encoded.
+pub(super) struct Tried {
+    pub(super) stored: Vec<u8>,
+    /// The blocks that it leans on.
+    pub(super) bases: Vec<Digest>,
+    /// Those among them that may not be stored yet.
+    pub(super) made: Option<Arc<MadeBlocks>>,
+}
+
+impl Tried {
+    /// A block that takes less than this share of its bytes, as its inverse, is not tried another way.
+    const EXACT: usize = 16;
+
+    pub(super) fn is_exact(&self, slot: &Slot) -> bool {
+        self.stored.len() * Self::EXACT <= slot.data.len()
+    }
+
+    /// The one with fewer bytes, those of blocks that were made for it not counted: they serve all of a tensor.
+    pub(super) fn smaller(before: Option<Self>, now: Self) -> Option<Self> {
+        match before {
+            Some(before) if before.stored.len() <= now.stored.len() => Some(before),
+            _ => Some(now),
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// The tensor in another type that a block is computed from, the words of it in `self.inputs`.
+    pub(super) fn cast_base(&mut self, slot: &Slot) -> Result<Option<DerivedBase>> {
+        let found = self.job.plan.cast(slot.segment).and_then(|cast| cast.base(slot.offset, slot.data.len()));
+        let Some((derived, reference)) = found else { return Ok(None) };
+        self.inputs_of(slot, DerivedBase { derived, reference, made: None })
+    }
+
+    /// The product of low rank that a block's change is, its inputs in `self.inputs`. `base` is what the block leans on otherwise.
+    pub(super) fn low_rank_base(&mut self, slot: &Slot, base: Option<&BaseRef>) -> Result<Option<DerivedBase>> {
+        let Self { job, reader, .. } = self;
+        let plan = job.plan;
+        let Some((dtype, [rows, columns @ ..])) = plan.tensor(slot.segment) else { return Ok(None) };
+        let columns = columns.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim));
+        let (Some(columns), Some(start)) = (columns, job.derivation.starts.get(slot.segment)) else { return Ok(None) };
+        let cast = plan.cast(slot.segment).filter(|_| base.is_none());
+        let (from, to) = (cast.map_or(dtype, |cast| cast.from()), dtype);
+        let planned = |offset: u64, len: usize| match cast {
+            Some(cast) => cast.base(offset, len).map(|(_, reference)| reference),
+            None => plan.base(slot.segment, offset, len).filter(|base| base.transpose.is_none()),
+        };
+        let matrix = Matrix {
+            segment: slot.segment,
+            dtype: to,
+            rows: *rows,
+            columns,
+            start: *start,
+            base_type: from,
+            base: &planned,
+        };
+        let is_known = dtype.float().is_some() && matrix.is_large() && in_any_order(job.layout, slot.segment);
+        if !is_known || (base.is_none() && cast.is_none()) {
+            return Ok(None);
+        }
+        let place = (slot.offset, slot.data.len());
+        let found = job.derivation.low_ranks.base(&matrix, place, job.derivation.source, job.path, reader)?;
+        match found {
+            Some(found) => self.inputs_of(slot, found),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads what a base is computed from into `self.inputs`; `None` where that would be too deep.
+    fn inputs_of(&mut self, slot: &Slot, base: DerivedBase) -> Result<Option<DerivedBase>> {
+        let is_made = |id: &Digest| base.made.as_ref().is_some_and(|made| made.bytes(id).is_some());
+        let mut stored = base.reference.clone();
+        stored.ranges.retain(|range| range.block.is_none_or(|id| !is_made(&id)));
+        if self.depth_of(&stored)? >= self.job.options.chains.depth() {
+            return Ok(None);
+        }
+        let len = base.reference.ranges.iter().map(|range| range.len as usize).sum();
+        let at_hand = |id: &Digest| base.made.as_ref().and_then(|made| made.bytes(id));
+        self.reader.input_bytes(&base.reference, len, at_hand, &mut self.inputs)?;
+        debug_assert!(!slot.data.is_empty());
+        Ok(Some(base))
+    }
+
+    /// Encodes a block on the base that `self.inputs` give.
+    pub(super) fn encode_derived(&mut self, slot: &mut Slot, base: &DerivedBase) -> Result<Tried> {
+        let offered = Base { reference: &base.reference, derived: Some(base.derived), bytes: &self.inputs };
+        let mut stored = Vec::new();
+        let encoded = self
+            .encoder
+            .encode(&self.job.block(slot, Some(offered)), &mut stored)
+            .map_err(|source| RepoError::Encode { path: self.job.path.to_owned(), source })?;
+        let is_used = encoded.used_base;
+        let bases = if is_used { base.reference.blocks() } else { Vec::new() };
+        Ok(Tried { stored, bases, made: base.made.clone().filter(|_| is_used) })
+    }
+}
