@@ -9,11 +9,16 @@
 //! written, so that every machine derives the same bits.
 
 mod cast;
+mod ggml;
 mod low_rank;
+/// Codes of 8 bits, and how they were made.
+pub mod quantise;
 mod values;
 
 pub use cast::{Cast, NanRule, Rounding};
+pub use ggml::Ggml;
 pub use low_rank::{Arithmetic, Change, Factors, LowRank, Merge, words};
+pub use quantise::{Channels, Codes, Quantise};
 
 use shard_core::limits::MAX_BLOCK;
 use shard_core::wire::put_varint;

@@ -311,12 +311,12 @@ impl Worker<'_> {
             return Ok(Encoded { id, new: None, made: None });
         }
         // What is computed exactly is hardly to be beaten: nothing else is looked at then.
-        let cast = match self.cast_base(slot) {
+        let computed = match self.computed_base(slot) {
             // What is damaged predicts nothing, and keeps nobody from storing what comes after it.
             Err(error) if error.is_damage() => None,
             base => base?,
         };
-        let mut best = cast.map(|base| self.encode_derived(slot, &base)).transpose()?;
+        let mut best = computed.map(|base| self.encode_derived(slot, &base)).transpose()?;
         if best.as_ref().is_none_or(|best| !best.is_exact(slot)) {
             let base = match self.base(slot) {
                 Err(error) if error.is_damage() => None,

@@ -5,15 +5,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use shard_codecs::derive::{Arithmetic, Change, Factors, LowRank, Merge, words};
 use shard_codecs::kernel::Isa;
-use shard_codecs::{Block, Encoder, Level};
 use shard_core::limits::{MAX_BASE_RANGES, MAX_BLOCK};
-use shard_core::{BaseRef, DType, sha256};
+use shard_core::{BaseRef, DType};
 use shard_formats::Source;
 use shard_manifest::BlockSpan;
 
-use super::{DerivedBase, MadeBlock, MadeBlocks};
+use super::{DerivedBase, MadeBlocks, make_blocks};
 use crate::blocks::BlockReader;
-use crate::error::{RepoError, Result};
+use crate::error::Result;
 use crate::parent::{put_runs, read_part};
 
 /// Words of a matrix that factors are looked for in, at most: 64 MiB while they are looked for.
@@ -185,21 +184,10 @@ fn search(
 /// The blocks that hold both factors.
 fn make(matrix: &Matrix<'_>, factors: &Factors, left: &[i32], path: &Path) -> Result<Product> {
     let mut made = MadeBlocks::default();
-    let mut encoder = Encoder::new(Level::Default);
     let mut sides = Vec::new();
     for numbers in [left, &factors.right] {
         let (dtype, bytes) = words(numbers);
-        let mut spans = Vec::new();
-        for data in bytes.chunks(MAX_BLOCK) {
-            let mut stored = Vec::new();
-            encoder
-                .encode(&Block { data, dtype: Some(dtype), rows: None, base: None }, &mut stored)
-                .map_err(|source| RepoError::Encode { path: path.to_owned(), source })?;
-            let span = BlockSpan { id: sha256(data), len: data.len() as u32 };
-            spans.push(span);
-            made.0.push(MadeBlock { span, bytes: data.to_vec(), stored });
-        }
-        sides.push((dtype, spans));
+        sides.push((dtype, make_blocks(dtype, &bytes, path, &mut made)?));
     }
     let (right_type, right) = sides.pop().unwrap_or((DType::U8, Vec::new()));
     let (left_type, left) = sides.pop().unwrap_or((DType::U8, Vec::new()));

@@ -1,19 +1,27 @@
 //! Derivation search: which stored tensors a new one was computed from.
 //!
-//! Casts are found by name before a file is cut ([`cast`]); products of low rank when the first block of a tensor comes by, since
-//! what they lean on is at hand then ([`low_rank`]). What is found is an offer: a block is stored with it only where that is smaller.
+//! Tensors in another type are looked for before a file is cut ([`search`], [`compare`]); products of low rank when the first block
+//! of a tensor comes by, since what they lean on is at hand then ([`low_rank`]). What is found is an offer: a block is stored with
+//! it only where that is smaller.
 
-mod cast;
+mod compare;
+mod computed;
 mod low_rank;
+mod search;
 
+use std::path::Path;
 use std::sync::Arc;
 
-use shard_codecs::Derived;
-use shard_core::{BaseRef, Digest};
+use shard_codecs::{Block, Derived, Encoder, Level};
+use shard_core::limits::MAX_BLOCK;
+use shard_core::{BaseRef, DType, Digest, sha256};
 use shard_manifest::BlockSpan;
 
-pub(crate) use cast::{CastOf, Casts, find_casts};
+use crate::error::{RepoError, Result};
+
+pub(crate) use computed::Computed;
 pub(crate) use low_rank::{LowRanks, Matrix};
+pub(crate) use search::{AllComputed, find_computed};
 
 /// A base that is to be computed.
 pub(crate) struct DerivedBase {
@@ -40,4 +48,20 @@ impl MadeBlocks {
     pub(crate) fn bytes(&self, id: &Digest) -> Option<Vec<u8>> {
         self.0.iter().find(|block| block.span.id == *id).map(|block| block.bytes.clone())
     }
+}
+
+/// Makes blocks of words, which are encoded each by itself.
+fn make_blocks(dtype: DType, words: &[u8], path: &Path, made: &mut MadeBlocks) -> Result<Vec<BlockSpan>> {
+    let mut encoder = Encoder::new(Level::Default);
+    let mut spans = Vec::new();
+    for data in words.chunks(MAX_BLOCK) {
+        let mut stored = Vec::new();
+        encoder
+            .encode(&Block { data, dtype: Some(dtype), rows: None, base: None }, &mut stored)
+            .map_err(|source| RepoError::Encode { path: path.to_owned(), source })?;
+        let span = BlockSpan { id: sha256(data), len: data.len() as u32 };
+        spans.push(span);
+        made.0.push(MadeBlock { span, bytes: data.to_vec(), stored });
+    }
+    Ok(spans)
 }

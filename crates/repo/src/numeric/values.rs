@@ -96,6 +96,14 @@ impl Values {
     }
 }
 
+/// The values of a few storage units; `None` for the quantised types whose values shard does not know.
+pub(crate) fn values(dtype: DType, units: &[u8]) -> Option<Vec<f32>> {
+    Some(match Values::of(dtype)?.tile(units, TILE) {
+        Tile::Single(values) => values.to_vec(),
+        Tile::Double(values) => values.iter().map(|value| *value as f32).collect(),
+    })
+}
+
 fn singles<const N: usize>(bytes: &[u8], out: &mut Vec<f32>, value: impl Fn([u8; N]) -> f32) {
     out.extend(bytes.as_chunks::<N>().0.iter().map(|word| value(*word)));
 }

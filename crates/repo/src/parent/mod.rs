@@ -20,12 +20,12 @@ use shard_history::natural_cmp;
 use shard_manifest::{BlockSpan, ContentManifest};
 use shard_store::EntrySource;
 
-use crate::derive::{CastOf, Casts, find_casts};
+use crate::derive::{AllComputed, Computed, find_computed};
 use crate::error::{RepoError, Result};
 use crate::snapshot::cannot_read;
 
 pub(crate) use content::in_any_order;
-pub(crate) use sketch::{Sketch, Sketches};
+pub(crate) use sketch::{Sketch, Sketches, places};
 
 /// Most earlier files that are looked at for one new file.
 pub(crate) const MAX_CANDIDATES: usize = 32;
@@ -106,14 +106,14 @@ pub(crate) struct BasePlan {
     segments: Vec<Option<Prediction>>,
     /// For each segment that is one tensor, its type and the shape in which it is stored.
     tensors: Vec<Option<(DType, Vec<u64>)>>,
-    /// Tensors in other types that some segments may be computed from.
-    casts: Casts,
+    /// Tensors that some segments may be computed from.
+    computed: AllComputed,
 }
 
 impl BasePlan {
     /// A plan without bases, for a file with `segments` segments.
     pub(crate) fn none(segments: usize) -> Self {
-        Self { segments: vec![None; segments], tensors: vec![None; segments], casts: Casts::new() }
+        Self { segments: vec![None; segments], tensors: vec![None; segments], computed: AllComputed::new() }
     }
 
     /// Plans the bases of a file, whose bytes are `source`, from earlier ones, best first. Ties between equally good files go
@@ -142,7 +142,7 @@ impl BasePlan {
             plan.segments[segment] = Some(prediction);
         }
         let has_base = |segment: usize| plan.segments.get(segment).is_some_and(Option::is_some);
-        plan.casts = find_casts(layout, &named.earlier, has_base, source, path, store)?;
+        plan.computed = find_computed(layout, &named.earlier, has_base, source, path, store)?;
         Ok(plan)
     }
 
@@ -152,9 +152,9 @@ impl BasePlan {
         Rows::of(*dtype, shape, offset)
     }
 
-    /// The tensor in another type that a segment may be computed from.
-    pub(crate) fn cast(&self, segment: usize) -> Option<&CastOf> {
-        self.casts.get(&segment)
+    /// The tensor that a segment may be computed from.
+    pub(crate) fn computed(&self, segment: usize) -> Option<&Computed> {
+        self.computed.get(&segment)
     }
 
     /// The type of a segment that is one tensor, and the shape in which it is stored.

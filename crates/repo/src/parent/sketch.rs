@@ -28,7 +28,7 @@ const CLOSE: f64 = 0.5;
 
 /// The places of a sketch in a block of `words` words, ascending: one at a pseudo-random place of each of [`WORDS`] equal
 /// parts, so that no period of the tensor falls in step with them.
-pub(super) fn places(words: u64) -> impl Iterator<Item = u64> {
+pub(crate) fn places(words: u64) -> impl Iterator<Item = u64> {
     let count = words.min(WORDS);
     (0..count).map(move |i| {
         let (from, to) = (i * words / count, (i + 1) * words / count);

@@ -1,4 +1,4 @@
-//! Blocks on bases that are computed: casts of other tensors, products of low rank.
+//! Blocks on bases that are computed.
 
 use std::sync::Arc;
 
@@ -48,11 +48,13 @@ impl Tried {
 }
 
 impl Worker<'_> {
-    /// The tensor in another type that a block is computed from, the words of it in `self.inputs`.
-    pub(super) fn cast_base(&mut self, slot: &Slot) -> Result<Option<DerivedBase>> {
-        let found = self.job.plan.cast(slot.segment).and_then(|cast| cast.base(slot.offset, slot.data.len()));
-        let Some((derived, reference)) = found else { return Ok(None) };
-        self.inputs_of(slot, DerivedBase { derived, reference, made: None })
+    /// What a block is computed from, its inputs in `self.inputs`.
+    pub(super) fn computed_base(&mut self, slot: &Slot) -> Result<Option<DerivedBase>> {
+        let computed = self.job.plan.computed(slot.segment);
+        match computed.and_then(|computed| computed.base(slot.offset, slot.data.len())) {
+            Some(found) => self.inputs_of(slot, found),
+            None => Ok(None),
+        }
     }
 
     /// The product of low rank that a block's change is, its inputs in `self.inputs`. `base` is what the block leans on otherwise.
@@ -62,10 +64,10 @@ impl Worker<'_> {
         let Some((dtype, [rows, columns @ ..])) = plan.tensor(slot.segment) else { return Ok(None) };
         let columns = columns.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim));
         let (Some(columns), Some(start)) = (columns, job.derivation.starts.get(slot.segment)) else { return Ok(None) };
-        let cast = plan.cast(slot.segment).filter(|_| base.is_none());
-        let (from, to) = (cast.map_or(dtype, |cast| cast.from()), dtype);
-        let planned = |offset: u64, len: usize| match cast {
-            Some(cast) => cast.base(offset, len).map(|(_, reference)| reference),
+        let other = plan.computed(slot.segment).filter(|_| base.is_none());
+        let (from, to) = (other.map_or(dtype, |other| other.from()), dtype);
+        let planned = |offset: u64, len: usize| match other {
+            Some(other) => other.in_place(offset, len),
             None => plan.base(slot.segment, offset, len).filter(|base| base.transpose.is_none()),
         };
         let matrix = Matrix {
@@ -78,7 +80,7 @@ impl Worker<'_> {
             base: &planned,
         };
         let is_known = dtype.float().is_some() && matrix.is_large() && in_any_order(job.layout, slot.segment);
-        if !is_known || (base.is_none() && cast.is_none()) {
+        if !is_known || (base.is_none() && other.is_none()) {
             return Ok(None);
         }
         let place = (slot.offset, slot.data.len());
