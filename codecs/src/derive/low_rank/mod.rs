@@ -33,12 +33,15 @@ pub enum Arithmetic {
     Wide,
     /// As in binary32: the sum of products, its multiple, and the sum with the base.
     Single,
-    /// The same in the type of the result.
+    /// The product and its multiple as in binary32, and both that and the sum with the base in the type of the result.
+    Change,
+    /// All in the type of the result: the factors' values, the sum of products, its multiple, and the sum with the base.
     Own,
 }
 
 impl Arithmetic {
-    pub(super) const ALL: [Self; 3] = [Self::Wide, Self::Single, Self::Own];
+    /// Every way.
+    pub const ALL: [Self; 4] = [Self::Wide, Self::Single, Self::Change, Self::Own];
 }
 
 /// What a block of low rank is made with, beside its inputs.
@@ -237,8 +240,9 @@ impl Work for AddWide<'_> {
     }
 }
 
-/// Rounds values to a type and back, by way of `words`.
+/// Rounds values to a type and back, by way of `words`; what is not finite then becomes 0.
 fn through(isa: Isa, to: Float, sums: &mut [f64], words: &mut [u8]) {
+    sums.iter_mut().filter(|sum| !sum.is_finite()).for_each(|sum| *sum = 0.0);
     store(isa, to, sums, words);
     values(isa, to, words, sums);
 }
@@ -256,7 +260,7 @@ impl Derivation for LowRank {
             Number::DType,
             Number::DType,
             Number::DType,
-            Number::UpTo(2),
+            Number::UpTo(3),
             Number::UpTo(MOST_RANK),
             Number::UpTo(MOST),
             WORDS,
@@ -291,6 +295,12 @@ impl Derivation for LowRank {
             left.drain(..parts.first * parts.rank);
             right = transpose(&right, parts.columns);
         }
+        if parts.arithmetic == Arithmetic::Own {
+            for factor in [&mut left, &mut right] {
+                let mut words = vec![0; factor.len() * to.bytes()];
+                through(isa, to, factor, &mut words);
+            }
+        }
         let (mut sums, mut bases) = ([0.0; TILE], [0.0; TILE]);
         let words = base.len() / from.bytes();
         let mut at = 0;
@@ -307,6 +317,12 @@ impl Derivation for LowRank {
                 Arithmetic::Wide => compiled_for(isa, AddWide { base: bases, factor: parts.factor, sums }),
                 Arithmetic::Single => {
                     compiled_for(isa, AddSingle { base: bases, factor: parts.factor as f32, sums });
+                }
+                Arithmetic::Change => {
+                    let factor = parts.factor as f32;
+                    sums.iter_mut().for_each(|sum| *sum = f64::from(*sum as f32 * factor));
+                    through(isa, to, sums, made);
+                    sums.iter_mut().zip(&*bases).for_each(|(sum, base)| *sum += base);
                 }
                 Arithmetic::Own => {
                     through(isa, to, sums, made);

@@ -10,7 +10,8 @@ use shard_core::{BaseRef, DType};
 use shard_formats::Source;
 use shard_manifest::BlockSpan;
 
-use super::{DerivedBase, MadeBlocks, make_blocks};
+use super::adapter::Merged;
+use super::{Adapter, DerivedBase, MadeBlocks, make_blocks};
 use crate::blocks::BlockReader;
 use crate::error::Result;
 use crate::parent::{put_runs, read_part};
@@ -20,6 +21,8 @@ const SAMPLE: usize = 8 << 20;
 
 /// Fewest rows and columns of a matrix whose change is looked at.
 const FEWEST: u64 = 32;
+/// Words by which it is told whether an adapter was merged.
+const COMPARED: u64 = 64 << 10;
 /// And fewest words.
 const FEWEST_WORDS: u64 = 16 << 10;
 
@@ -35,6 +38,8 @@ pub(crate) struct Matrix<'a> {
     pub(crate) base_type: DType,
     /// The base of so many bytes of words from there on, both in bytes of the matrix.
     pub(crate) base: &'a dyn Fn(u64, usize) -> Option<BaseRef>,
+    /// The adapter that may have been merged into it.
+    pub(crate) adapter: Option<&'a Adapter>,
 }
 
 impl Matrix<'_> {
@@ -102,7 +107,11 @@ impl Product {
         let [_, left_type, right_type] = self.merge.dtypes;
         let (first, last) = (phase / matrix.columns, (phase + len as u64 / matrix.bytes()).div_ceil(matrix.columns));
         let row = rank * left_type.word_bytes() as u64;
-        put_runs(&self.left, first * row, (last - first) * row, &mut ranges);
+        let left = match self.merge.transposed_rows {
+            Some(rows) => 0..rows * row,
+            None => first * row..last * row,
+        };
+        put_runs(&self.left, left.start, left.end - left.start, &mut ranges);
         put_runs(&self.right, 0, rank * matrix.columns * right_type.word_bytes() as u64, &mut ranges);
         let derived = LowRank::new(&Merge { phase, ..self.merge });
         (ranges.len() <= MAX_BASE_RANGES).then(|| DerivedBase {
@@ -156,6 +165,11 @@ fn search(
     if !rows.read(0, group.min(matrix.rows), &mut change)? {
         return Ok(None);
     }
+    if let Some(adapter) = matrix.adapter
+        && let Some(product) = adapted(adapter, &mut rows, group.min(matrix.rows))?
+    {
+        return Ok(Some(product));
+    }
     let Some(rank) = change.glance() else { return Ok(None) };
     // Groups all over the matrix.
     let groups = matrix.rows.div_ceil(group);
@@ -179,6 +193,33 @@ fn search(
         left.extend(codes);
     }
     make(matrix, &factors, &left, path).map(Some)
+}
+
+/// The product of an adapter's factors, if that was merged into the first few rows, which `rows` has read.
+fn adapted(adapter: &Adapter, rows: &mut Rows<'_, '_>, count: u64) -> Result<Option<Product>> {
+    let matrix = rows.matrix;
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    for (half, bytes) in [(&adapter.left, &mut left), (&adapter.right, &mut right)] {
+        let mut ranges = Vec::new();
+        half.put_ranges(0, half.len(), &mut ranges);
+        rows.reader.base_bytes(&BaseRef { ranges, transpose: None }, half.len() as usize, bytes)?;
+    }
+    let words = (count.min(COMPARED / matrix.columns + 1) * matrix.columns) as usize;
+    let part = |bytes: &'_ [u8], dtype: DType| bytes.len().min(words * dtype.word_bytes());
+    let merged = Merged {
+        words: (matrix.dtype, &rows.words[..part(&rows.words, matrix.dtype)]),
+        base: (matrix.base_type, &rows.base[..part(&rows.base, matrix.base_type)]),
+        columns: matrix.columns,
+        rows: matrix.rows,
+        left: &left,
+        right: &right,
+    };
+    Ok(adapter.merge(rows.isa, &merged).map(|merge| Product {
+        merge,
+        left: adapter.left.blocks().to_vec(),
+        right: adapter.right.blocks().to_vec(),
+        made: Arc::default(),
+    }))
 }
 
 /// The blocks that hold both factors.

@@ -4,6 +4,7 @@
 //! of a tensor comes by, since what they lean on is at hand then ([`low_rank`]). What is found is an offer: a block is stored with
 //! it only where that is smaller.
 
+mod adapter;
 mod compare;
 mod computed;
 mod low_rank;
@@ -19,6 +20,7 @@ use shard_manifest::BlockSpan;
 
 use crate::error::{RepoError, Result};
 
+pub(crate) use adapter::{Adapter, Adapters, find_adapters};
 pub(crate) use computed::Computed;
 pub(crate) use low_rank::{LowRanks, Matrix};
 pub(crate) use search::{AllComputed, find_computed};

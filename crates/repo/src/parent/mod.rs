@@ -20,7 +20,7 @@ use shard_history::natural_cmp;
 use shard_manifest::{BlockSpan, ContentManifest};
 use shard_store::EntrySource;
 
-use crate::derive::{AllComputed, Computed, find_computed};
+use crate::derive::{Adapter, Adapters, AllComputed, Computed, find_adapters, find_computed};
 use crate::error::{RepoError, Result};
 use crate::snapshot::cannot_read;
 
@@ -46,7 +46,7 @@ impl Earlier {
         Self { manifest: Arc::clone(manifest), segment }
     }
 
-    fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.manifest.segments.get(self.segment).map_or(0, |segment| segment.len)
     }
 
@@ -108,12 +108,15 @@ pub(crate) struct BasePlan {
     tensors: Vec<Option<(DType, Vec<u64>)>>,
     /// Tensors that some segments may be computed from.
     computed: AllComputed,
+    /// Adapters that may have been merged into some segments.
+    adapters: Adapters,
 }
 
 impl BasePlan {
     /// A plan without bases, for a file with `segments` segments.
     pub(crate) fn none(segments: usize) -> Self {
-        Self { segments: vec![None; segments], tensors: vec![None; segments], computed: AllComputed::new() }
+        let (computed, adapters) = (AllComputed::new(), Adapters::new());
+        Self { segments: vec![None; segments], tensors: vec![None; segments], computed, adapters }
     }
 
     /// Plans the bases of a file, whose bytes are `source`, from earlier ones, best first. Ties between equally good files go
@@ -143,6 +146,7 @@ impl BasePlan {
         }
         let has_base = |segment: usize| plan.segments.get(segment).is_some_and(Option::is_some);
         plan.computed = find_computed(layout, &named.earlier, has_base, source, path, store)?;
+        plan.adapters = find_adapters(layout, &named.earlier);
         Ok(plan)
     }
 
@@ -155,6 +159,11 @@ impl BasePlan {
     /// The tensor that a segment may be computed from.
     pub(crate) fn computed(&self, segment: usize) -> Option<&Computed> {
         self.computed.get(&segment)
+    }
+
+    /// The adapter that may have been merged into a segment.
+    pub(crate) fn adapter(&self, segment: usize) -> Option<&Adapter> {
+        self.adapters.get(&segment)
     }
 
     /// The type of a segment that is one tensor, and the shape in which it is stored.

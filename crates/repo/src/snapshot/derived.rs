@@ -78,6 +78,7 @@ impl Worker<'_> {
             start: *start,
             base_type: from,
             base: &planned,
+            adapter: plan.adapter(slot.segment),
         };
         let is_known = dtype.float().is_some() && matrix.is_large() && in_any_order(job.layout, slot.segment);
         if !is_known || (base.is_none() && other.is_none()) {
