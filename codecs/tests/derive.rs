@@ -1,0 +1,510 @@
+//! Derivations: the same bits with every instruction set and for ever, right by the plainest code there is, and nothing but errors
+//! for what makes no sense.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use half::{bf16, f16};
+use shard_codecs::derive::quantise::{Division, Sample, Ties, fit};
+use shard_codecs::derive::{
+    Arithmetic, Cast, Change, Channels, Codes, Ggml, LowRank, Merge, NanRule, Quantise, Rounding, Target, words,
+};
+use shard_codecs::kernel::Isa;
+use shard_codecs::{Base, Block, BlockHeader, CODECS, CodecError, Decoder, Derived, Encoder, Level};
+use shard_core::{BaseRange, BaseRef, DType, sha256};
+
+/// What each case derives, by its name: only ever added to.
+const GOLDEN: &str = include_str!("fixtures/derived.txt");
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// About normal, of that spread.
+    fn weight(&mut self, spread: f64) -> f64 {
+        let sum: f64 = (0..4).map(|_| (self.next() >> 11) as f64 / (1u64 << 53) as f64 - 0.5).sum();
+        sum * spread * 3f64.sqrt()
+    }
+}
+
+fn word(dtype: DType, value: f64) -> Vec<u8> {
+    match dtype {
+        DType::F64 => value.to_le_bytes().to_vec(),
+        DType::F32 => (value as f32).to_le_bytes().to_vec(),
+        DType::F16 => f16::from_f64(value).to_le_bytes().to_vec(),
+        DType::BF16 => bf16::from_f64(value).to_le_bytes().to_vec(),
+        DType::U16 => ((32_768.0 + value * 9_000.0) as u16).to_le_bytes().to_vec(),
+        DType::U32 => ((8_388_608.0 + value * 9_000_000.0) as u32).to_le_bytes().to_vec(),
+        _ => vec![(value * 300.0) as i64 as u8],
+    }
+}
+
+fn weights(dtype: DType, count: usize, seed: u64) -> Vec<u8> {
+    let mut random = Random(seed | 1);
+    (0..count).flat_map(|_| word(dtype, random.weight(0.05))).collect()
+}
+
+/// Weights among which are NaNs with payloads, infinities, zeros of both signs, subnormals, the largest and the smallest.
+fn special(dtype: DType, count: usize, seed: u64) -> Vec<u8> {
+    let mut random = Random(seed | 1);
+    let bytes = dtype.word_bytes();
+    let mut out = weights(dtype, count, seed + 7);
+    for word in out.chunks_exact_mut(bytes) {
+        if random.next().is_multiple_of(3) {
+            let bits = random.next();
+            let value = match random.next() % 6 {
+                0 => bits,
+                1 => bits | 0x7ff0_0000_0000_0000 >> (64 - 8 * bytes) << (64 - 8 * bytes).min(48),
+                2 => bits & 0xff,
+                3 => 0,
+                4 => 1 << (8 * bytes - 1),
+                _ => (1 << (8 * bytes - 1)) - 1 - (bits & 1),
+            };
+            word.copy_from_slice(&value.to_le_bytes()[..bytes]);
+        }
+    }
+    out
+}
+
+const FLOATS: [DType; 6] = [DType::F64, DType::F32, DType::F16, DType::BF16, DType::F8E4M3, DType::F8E5M2];
+
+struct Case {
+    name: String,
+    derived: Derived,
+    target: Target,
+    input: Vec<u8>,
+}
+
+/// Every derivation, with every choice that it has, at odd lengths and places.
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |name: String, derived, dtype: DType, len: usize, input| {
+        cases.push(Case { name, derived, target: Target { dtype, len }, input });
+    };
+    for from in FLOATS {
+        for to in FLOATS {
+            for rounding in [Rounding::Nearest, Rounding::Truncate, Rounding::Away] {
+                for (nan, saturates) in [
+                    (NanRule::Payload, false),
+                    (NanRule::Canonical, true),
+                    (NanRule::Ones, false),
+                    (NanRule::Signed, true),
+                ] {
+                    let name = format!("cast-{from}-{to}-{rounding:?}-{nan:?}-{saturates}");
+                    let len = 1501 * to.word_bytes();
+                    add(name, Cast::new(from, rounding, nan, saturates), to, len, special(from, 1501, 3));
+                }
+            }
+        }
+    }
+    let usual = Merge {
+        dtypes: [DType::F32, DType::F32, DType::F32],
+        arithmetic: Arithmetic::Wide,
+        rank: 3,
+        columns: 70,
+        phase: 0,
+        transposed_rows: None,
+        factor: 0.25,
+    };
+    for to in [DType::F32, DType::BF16, DType::F16] {
+        for arithmetic in Arithmetic::ALL {
+            for (phase, transposed_rows) in [(0u64, None), (33, None), (75, Some(11))] {
+                for factors in [DType::F32, DType::BF16, DType::U8, DType::U16, DType::U32] {
+                    let dtypes = [if phase == 33 { to } else { DType::F32 }, factors, factors];
+                    let factor = if factors.float().is_some() { 0.25 } else { 1e-9 };
+                    let merge = Merge { dtypes, arithmetic, phase, transposed_rows, factor, ..usual };
+                    let count = 640;
+                    let rows = transposed_rows.map_or((phase as usize % 70 + count).div_ceil(70), |rows| rows as usize);
+                    let mut input = special(dtypes[0], count, 5);
+                    for words in [rows * 3, 70 * 3] {
+                        let numbers = weights(factors, words, 9 + words as u64);
+                        input.extend(numbers);
+                    }
+                    let name = format!("low-rank-{to}-{arithmetic:?}-{phase}-{factors}");
+                    add(name, LowRank::new(&merge), to, count * to.word_bytes(), input);
+                }
+            }
+        }
+    }
+    let codes = |channels, transposed_rows, phase| Codes {
+        source: DType::F32,
+        scale: Some(DType::F32),
+        zero: None,
+        division: Division::Quotient,
+        ties: Ties::Even,
+        limits: (-128, 127),
+        columns: 60,
+        phase,
+        channels,
+        transposed_rows,
+        divisor: 127.0,
+    };
+    for dtype in [DType::I8, DType::U8] {
+        for channels in Channels::ALL {
+            for transposed_rows in [None, Some(13)] {
+                for division in Division::ALL {
+                    for ties in Ties::ALL {
+                        for is_given in [true, false] {
+                            let known = matches!(
+                                (channels, transposed_rows),
+                                (Channels::Row, None) | (Channels::Column, Some(_))
+                            );
+                            if !is_given && !known {
+                                continue;
+                            }
+                            let with = codes(channels, transposed_rows, 65);
+                            let zero = (dtype == DType::U8 && is_given).then_some(DType::U8);
+                            let with = Codes {
+                                scale: is_given.then_some(DType::F16),
+                                zero,
+                                division,
+                                ties,
+                                limits: if dtype == DType::U8 { (0, 255) } else { (-127, 127) },
+                                ..with
+                            };
+                            let derived = Quantise::new(&with);
+                            let target = Target { dtype, len: 500 };
+                            let lens = derived.input_lens(target).unwrap();
+                            let mut input = weights(DType::F32, lens.as_slice()[0] / 4, 21);
+                            if is_given {
+                                let mut random = Random(99);
+                                for _ in 0..lens.as_slice()[1] / 2 {
+                                    input.extend(word(DType::F16, random.weight(0.01).abs() + 1e-4));
+                                }
+                                input.extend((0..lens.total() - input.len()).map(|at| 120 + (at % 9) as u8));
+                            }
+                            let name = format!(
+                                "quantise-{dtype}-{channels:?}-{}-{division:?}-{ties:?}-{is_given}",
+                                transposed_rows.is_some()
+                            );
+                            add(name, derived, dtype, 500, input);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for dtype in DType::ALL.iter().copied().filter(|dtype| Ggml::makes(*dtype)) {
+        for from in [DType::F32, DType::F16, DType::BF16] {
+            for fused in [false, true] {
+                let (elements, bytes) = dtype.storage_unit();
+                let mut input = weights(from, 37 * elements as usize, 31);
+                // A block of zeros, and one of specials.
+                let block = elements as usize * from.word_bytes();
+                input[..block].fill(0);
+                input[block..2 * block].copy_from_slice(&special(from, elements as usize, 8));
+                let name = format!("ggml-{dtype}-{from}-{fused}");
+                add(name, Ggml::new(from, fused), dtype, 37 * bytes as usize, input);
+            }
+        }
+    }
+    cases
+}
+
+fn derive(case: &Case, isa: Isa) -> Vec<u8> {
+    let mut out = vec![0xaa; case.target.len];
+    case.derived.derive(isa, case.target, &case.input, &mut out).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    out
+}
+
+#[test]
+fn every_case_derives_what_it_always_did() {
+    let golden: std::collections::BTreeMap<&str, &str> =
+        GOLDEN.lines().map(|line| line.split_once(' ').unwrap()).collect();
+    let mut compared = 0;
+    for case in cases() {
+        for isa in Isa::available() {
+            let hash = sha256(&derive(&case, isa)).to_hex();
+            assert_eq!(golden.get(case.name.as_str()), Some(&&hash[..16]), "{} {isa:?}", case.name);
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, golden.len());
+    let seen: BTreeSet<&str> = cases().iter().map(|case| case.derived.name()).collect();
+    for derivation in CODECS.derivations {
+        assert!(seen.contains(derivation.name()), "{}", derivation.name());
+    }
+}
+
+#[test]
+#[ignore = "writes the fixtures: cargo test --release -p shard-codecs --test derive write_fixtures -- --ignored"]
+fn write_fixtures() {
+    let mut text = String::new();
+    for case in cases() {
+        let hash = sha256(&derive(&case, Isa::SCALAR)).to_hex();
+        writeln!(text, "{} {}", case.name, &hash[..16]).unwrap();
+    }
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/derived.txt");
+    std::fs::write(path, text).unwrap();
+}
+
+fn reference(len: usize) -> BaseRef {
+    BaseRef { ranges: vec![BaseRange { block: Some(sha256(b"inputs")), start: 0, len: len as u32 }], transpose: None }
+}
+
+#[test]
+fn blocks_on_derived_bases_come_back() {
+    for case in cases().into_iter().step_by(3) {
+        let mut data = derive(&case, Isa::best());
+        // Nearly what is derived, and exactly that.
+        for changed in [false, true] {
+            if changed {
+                data.iter_mut().step_by(50).for_each(|byte| *byte ^= 1);
+            }
+            let reference = reference(case.input.len());
+            let base = Base { reference: &reference, derived: Some(case.derived), bytes: &case.input };
+            let block = Block { data: &data, dtype: Some(case.target.dtype), rows: None, base: Some(base) };
+            for level in [Level::Fast, Level::Default, Level::Max] {
+                let mut stored = Vec::new();
+                let encoded = Encoder::new(level).encode(&block, &mut stored).unwrap();
+                assert!(encoded.used_base, "{}", case.name);
+                let (header, len) = BlockHeader::read(&stored).unwrap();
+                assert_eq!(header.derived, Some(case.derived));
+                assert_eq!(header.base_len(), case.input.len());
+                for isa in Isa::available() {
+                    let mut out = vec![0; data.len()];
+                    let mut decoder = Decoder::with_isa(isa);
+                    decoder.decode(&header, &stored[len..], Some(&case.input), &mut out).unwrap();
+                    assert!(out == data, "{} {isa:?}", case.name);
+                    let short = decoder.decode(&header, &stored[len..], Some(&case.input[1..]), &mut out);
+                    assert!(matches!(short, Err(CodecError::Length { .. })), "{}", case.name);
+                    assert!(matches!(
+                        decoder.decode(&header, &stored[len..], None, &mut out),
+                        Err(CodecError::BaseMissing)
+                    ));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_headers_are_errors_or_values() {
+    let mut errors = 0;
+    for case in cases().into_iter().step_by(17) {
+        let data = derive(&case, Isa::best());
+        let reference = reference(case.input.len());
+        let base = Base { reference: &reference, derived: Some(case.derived), bytes: &case.input };
+        let block = Block { data: &data, dtype: Some(case.target.dtype), rows: None, base: Some(base) };
+        let mut stored = Vec::new();
+        Encoder::new(Level::Default).encode(&block, &mut stored).unwrap();
+        let (_, header_len) = BlockHeader::read(&stored).unwrap();
+        for at in 0..header_len {
+            assert!(BlockHeader::read(&stored[..at]).is_err(), "{} cut at {at}", case.name);
+            for bit in 0..8 {
+                let mut damaged = stored.clone();
+                damaged[at] ^= 1 << bit;
+                let Ok((header, len)) = BlockHeader::read(&damaged) else {
+                    errors += 1;
+                    continue;
+                };
+                if header.body_len() != damaged.len() - len || header.base_len() > 1 << 20 {
+                    continue;
+                }
+                let input: Vec<u8> = case.input.iter().copied().cycle().take(header.base_len()).collect();
+                let mut out = vec![0; header.raw_len as usize];
+                let mut first = None;
+                for isa in Isa::available() {
+                    let result = Decoder::with_isa(isa).decode(&header, &damaged[len..], Some(&input), &mut out);
+                    let result = result.ok().map(|()| out.clone());
+                    assert_eq!(first.get_or_insert_with(|| result.clone()), &result, "{} {at} {bit}", case.name);
+                }
+            }
+        }
+    }
+    assert!(errors > 100, "{errors} errors");
+}
+
+#[test]
+fn casts_are_those_of_other_programs() {
+    let isa = Isa::best();
+    let cast = |from, to, words: &[u8], count: usize, nan| {
+        let target = Target { dtype: to, len: count * to.word_bytes() };
+        let mut out = vec![0; target.len];
+        Cast::new(from, Rounding::Nearest, nan, false).derive(isa, target, words, &mut out).unwrap();
+        out
+    };
+    // Every pattern of 16 bits up, and a few million of 32 bits down.
+    let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    for (index, word) in cast(DType::F16, DType::F32, &all, 65536, NanRule::Payload).chunks_exact(4).enumerate() {
+        let (made, wanted) = (f32::from_le_bytes(word.try_into().unwrap()), f16::from_bits(index as u16).to_f32());
+        assert!(made.to_bits() == wanted.to_bits(), "{index:x}: {made} {wanted}");
+    }
+    for (index, word) in cast(DType::BF16, DType::F32, &all, 65536, NanRule::Payload).chunks_exact(4).enumerate() {
+        let wanted = bf16::from_bits(index as u16).to_f32().to_bits();
+        let quiet = if f32::from_bits(wanted).is_nan() { 1 << 22 } else { 0 };
+        assert_eq!(u32::from_le_bytes(word.try_into().unwrap()), wanted | quiet, "{index:x}");
+    }
+    let mut random = Random(77);
+    let words: Vec<u32> = (0..1 << 20)
+        .map(|_| match random.next() % 3 {
+            0 => random.next() as u32,
+            1 => (random.next() as u32 & 0x8fff_ffff) | 0x3000_0000,
+            // Halfway between two of 16 bits, and one beside that.
+            _ => (random.next() as u32 & 0xffff_8000).wrapping_add(random.next() as u32 % 3).wrapping_sub(1),
+        })
+        .collect();
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let halves = cast(DType::F32, DType::F16, &bytes, words.len(), NanRule::Payload);
+    let brains = cast(DType::F32, DType::BF16, &bytes, words.len(), NanRule::Payload);
+    let ones = cast(DType::F32, DType::BF16, &bytes, words.len(), NanRule::Ones);
+    for (index, word) in words.iter().enumerate() {
+        let value = f32::from_bits(*word);
+        let at = |words: &[u8]| u16::from_le_bytes([words[2 * index], words[2 * index + 1]]);
+        assert_eq!(at(&halves), f16::from_f32(value).to_bits(), "{word:x}");
+        assert_eq!(at(&brains), bf16::from_f32(value).to_bits(), "{word:x}");
+        assert_eq!(at(&ones) == 0xffff, value.is_nan(), "{word:x}");
+    }
+    let doubles: Vec<f64> = words.iter().map(|word| f64::from(f32::from_bits(*word)) * 1.000_000_07).collect();
+    let bytes: Vec<u8> = doubles.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let singles = cast(DType::F64, DType::F32, &bytes, words.len(), NanRule::Payload);
+    for (value, word) in doubles.iter().zip(singles.chunks_exact(4)).filter(|(value, _)| !value.is_nan()) {
+        assert_eq!(f32::from_le_bytes(word.try_into().unwrap()).to_bits(), (*value as f32).to_bits(), "{value:e}");
+    }
+}
+
+#[test]
+fn the_cast_that_was_used_is_found() {
+    let isa = Isa::best();
+    for (from, to) in [(DType::F32, DType::BF16), (DType::F32, DType::F16), (DType::BF16, DType::F8E4M3)] {
+        let source = special(from, 20_000, 12);
+        for rounding in [Rounding::Nearest, Rounding::Truncate] {
+            for nan in [NanRule::Payload, NanRule::Canonical, NanRule::Signed] {
+                let made = Cast::new(from, rounding, nan, false);
+                let target = Target { dtype: to, len: 20_000 * to.word_bytes() };
+                let mut words = vec![0; target.len];
+                made.derive(isa, target, &source, &mut words).unwrap();
+                let (_, equal) = Cast::find(isa, (from, &source), (to, &words)).unwrap();
+                assert_eq!(equal, 20_000, "{from} {to} {rounding:?} {nan:?}");
+            }
+        }
+    }
+    assert!(Cast::find(isa, (DType::I8, &[1]), (DType::F32, &[0; 4])).is_none());
+}
+
+/// A matrix, and it with a product of that rank added.
+fn merged(dtype: DType, rows: usize, columns: usize, rank: usize, size: f64) -> (Vec<u8>, Vec<u8>) {
+    let mut random = Random(4711);
+    let base: Vec<f64> = (0..rows * columns).map(|_| random.weight(0.05)).collect();
+    let left: Vec<f64> = (0..rows * rank).map(|_| random.weight(1.0)).collect();
+    let right: Vec<f64> = (0..rank * columns).map(|_| random.weight(size)).collect();
+    let before: Vec<u8> = base.iter().flat_map(|value| word(dtype, *value)).collect();
+    let value = |at: usize| match dtype {
+        DType::F32 => f64::from(f32::from_le_bytes(before[4 * at..4 * at + 4].try_into().unwrap())),
+        _ => bf16::from_le_bytes([before[2 * at], before[2 * at + 1]]).to_f64(),
+    };
+    let after = (0..rows * columns).flat_map(|at| {
+        let (row, column) = (at / columns, at % columns);
+        let change: f64 = (0..rank).map(|k| left[row * rank + k] * right[k * columns + column]).sum();
+        word(dtype, value(at) + change)
+    });
+    let after = after.collect();
+    (before, after)
+}
+
+#[test]
+fn a_change_of_low_rank_is_found_from_the_pair_alone() {
+    let isa = Isa::best();
+    for (dtype, rows, columns, rank, most) in
+        [(DType::F32, 300, 200, 4, 10), (DType::BF16, 300, 200, 4, 6), (DType::F32, 96, 400, 1, 15)]
+    {
+        let (before, after) = merged(dtype, rows, columns, rank, 0.002);
+        let mut change = Change::new(columns);
+        change.extend(isa, (dtype, &before), (dtype, &after)).unwrap();
+        let glance = change.glance().unwrap();
+        let factors = change.find(isa, glance, rows).unwrap();
+        assert_eq!(factors.rank, rank);
+        let left = change.left(isa, &factors).unwrap();
+        let ((left_type, left), (right_type, right)) = (words(&left), words(&factors.right));
+        let merge = Merge {
+            dtypes: [dtype, left_type, right_type],
+            arithmetic: Arithmetic::Wide,
+            rank: rank as u32,
+            columns: columns as u64,
+            phase: 0,
+            transposed_rows: None,
+            factor: factors.step * factors.step,
+        };
+        let input = [&before[..], &left, &right].concat();
+        let reference = reference(input.len());
+        let base = Base { reference: &reference, derived: Some(LowRank::new(&merge)), bytes: &input };
+        let mut stored = Vec::new();
+        Encoder::new(Level::Default)
+            .encode(&Block { data: &after, dtype: Some(dtype), rows: None, base: Some(base) }, &mut stored)
+            .unwrap();
+        let total = stored.len() + left.len() + right.len();
+        assert!(total * most < after.len(), "{dtype} of rank {rank}: {total} of {}", after.len());
+    }
+}
+
+#[test]
+fn other_changes_have_no_low_rank() {
+    let isa = Isa::best();
+    for dtype in [DType::F32, DType::BF16] {
+        let (before, _) = merged(dtype, 200, 200, 1, 0.0);
+        let mut random = Random(5);
+        let step = before.chunks_exact(dtype.word_bytes()).flat_map(|old| {
+            let value = match dtype {
+                DType::F32 => f64::from(f32::from_le_bytes(old.try_into().unwrap())),
+                _ => bf16::from_le_bytes(old.try_into().unwrap()).to_f64(),
+            };
+            word(dtype, value + random.weight(0.002))
+        });
+        let after: Vec<u8> = step.collect();
+        for after in [&after, &before] {
+            let mut change = Change::new(200);
+            change.extend(isa, (dtype, &before), (dtype, after)).unwrap();
+            let found = change.glance().and_then(|rank| change.find(isa, rank, 200));
+            assert!(found.is_none(), "{dtype}");
+        }
+    }
+    let mut change = Change::new(8);
+    assert!(change.extend(isa, (DType::I8, &[0; 8]), (DType::F32, &[0; 32])).is_err());
+}
+
+#[test]
+fn how_codes_were_made_is_found() {
+    let isa = Isa::best();
+    let (rows, columns) = (90, 70);
+    let source = weights(DType::F32, rows * columns, 55);
+    let floats: Vec<f32> = source.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap())).collect();
+    let largest = |row: usize| floats[row * columns..(row + 1) * columns].iter().fold(0f32, |most, x| most.max(x.abs()));
+    let scales: Vec<f32> = (0..rows).map(|row| largest(row) / 120.0).collect();
+    let scale_bytes: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
+    let of_row = |scale: &dyn Fn(usize) -> f32| -> Vec<u8> {
+        let code = |at: usize| (floats[at] / scale(at / columns)).round_ties_even().clamp(-128.0, 127.0);
+        (0..floats.len()).map(|at| code(at) as i8 as u8).collect()
+    };
+    let unrelated = weights(DType::F32, rows, 3);
+    let tensors = [(DType::F32, &unrelated[..]), (DType::F32, &scale_bytes[..])];
+    let find = |codes: (DType, &[u8]), tensors: &[(DType, &[u8])]| {
+        fit(isa, &Sample { source: (DType::F32, &source), codes, columns, rows }, tensors)
+    };
+    // By the largest magnitude of a row, with nothing given.
+    let found = find((DType::I8, &of_row(&|row| largest(row) / 127.0)), &[]).unwrap();
+    assert_eq!((found.equal, found.codes.scale, found.codes.divisor), (rows * columns, None, 127.0));
+    // By scales in another tensor.
+    let found = find((DType::I8, &of_row(&|row| scales[row])), &tensors).unwrap();
+    assert_eq!((found.equal, found.given), (rows * columns, [Some(1), None]));
+    // With zero points.
+    let zeros: Vec<u8> = (0..rows).map(|row| 100 + (row % 50) as u8).collect();
+    let affine: Vec<u8> = (0..floats.len())
+        .map(|at| {
+            let quotient = (floats[at] / scales[at / columns]).round_ties_even() + f32::from(zeros[at / columns]);
+            quotient.clamp(0.0, 255.0) as u8
+        })
+        .collect();
+    let with_zeros = [tensors[0], tensors[1], (DType::U8, &zeros[..])];
+    let found = find((DType::U8, &affine), &with_zeros).unwrap();
+    assert_eq!((found.equal, found.given), (rows * columns, [Some(1), Some(2)]));
+    // Of other floats, nothing agrees.
+    let other = weights(DType::I8, rows * columns, 1000);
+    assert!(find((DType::I8, &other), &tensors).is_none_or(|found| found.equal * 2 < rows * columns));
+}
