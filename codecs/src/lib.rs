@@ -57,7 +57,7 @@ pub struct Codecs {
 
 /// The registry. A stage's wire id never changes and is never used again.
 pub const CODECS: Codecs = Codecs {
-    derivations: &[&derive::Cast, &derive::LowRank, &derive::Quantise, &derive::Ggml],
+    derivations: &[&derive::Cast, &derive::LowRank, &derive::Quantise, &derive::Ggml, &derive::Linear],
     predictors: &[&predict::Zero, &predict::Parent, &predict::Affine, &predict::Pair],
     residuals: &[&residual::Itself, &residual::Xor, &residual::Ulp, &residual::Step],
     filters: &[&filter::Whole, &filter::BytePlanes, &filter::FloatSplit, &filter::Escape, &filter::Sparse],

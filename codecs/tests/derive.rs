@@ -8,7 +8,8 @@ use std::fmt::Write;
 use half::{bf16, f16};
 use shard_codecs::derive::quantise::{Division, Sample, Ties, fit};
 use shard_codecs::derive::{
-    Arithmetic, Cast, Change, Channels, Codes, Ggml, LowRank, Merge, NanRule, Quantise, Rounding, Target, words,
+    Arithmetic, Cast, Change, Channels, Codes, Ggml, Linear, LowRank, Merge, NanRule, Quantise, Rounding, Summing,
+    Target, words,
 };
 use shard_codecs::kernel::Isa;
 use shard_codecs::{Base, Block, BlockHeader, CODECS, CodecError, Decoder, Derived, Encoder, Level};
@@ -72,6 +73,8 @@ fn special(dtype: DType, count: usize, seed: u64) -> Vec<u8> {
     }
     out
 }
+
+const SUMMINGS: [Summing; 5] = [Summing::Wide, Summing::Single, Summing::Multiple, Summing::Mean, Summing::WideMean];
 
 const FLOATS: [DType; 6] = [DType::F64, DType::F32, DType::F16, DType::BF16, DType::F8E4M3, DType::F8E5M2];
 
@@ -191,6 +194,18 @@ fn cases() -> Vec<Case> {
             }
         }
     }
+    for from in [DType::F32, DType::BF16] {
+        for to in [DType::F32, DType::F16, DType::BF16] {
+            for summing in SUMMINGS {
+                for count in [1usize, 3, 8] {
+                    let weights = [0.25, 0.5, 0.125, -1.5, 2.0, 0.0, 1e300, 0.7];
+                    let input = special(from, 1100 * count, 61);
+                    let derived = Linear::new(from, summing, &weights[..count]);
+                    add(format!("linear-{from}-{to}-{summing:?}-{count}"), derived, to, 1100 * to.word_bytes(), input);
+                }
+            }
+        }
+    }
     for dtype in DType::ALL.iter().copied().filter(|dtype| Ggml::makes(*dtype)) {
         for from in [DType::F32, DType::F16, DType::BF16] {
             for fused in [false, true] {
@@ -210,7 +225,9 @@ fn cases() -> Vec<Case> {
 
 fn derive(case: &Case, isa: Isa) -> Vec<u8> {
     let mut out = vec![0xaa; case.target.len];
-    case.derived.derive(isa, case.target, &case.input, &mut out).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    case.derived
+        .derive(isa, case.target, &case.input, &mut out)
+        .unwrap_or_else(|error| panic!("{}: {error}", case.name));
     out
 }
 
@@ -475,7 +492,8 @@ fn how_codes_were_made_is_found() {
     let (rows, columns) = (90, 70);
     let source = weights(DType::F32, rows * columns, 55);
     let floats: Vec<f32> = source.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap())).collect();
-    let largest = |row: usize| floats[row * columns..(row + 1) * columns].iter().fold(0f32, |most, x| most.max(x.abs()));
+    let largest =
+        |row: usize| floats[row * columns..(row + 1) * columns].iter().fold(0f32, |most, x| most.max(x.abs()));
     let scales: Vec<f32> = (0..rows).map(|row| largest(row) / 120.0).collect();
     let scale_bytes: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
     let of_row = |scale: &dyn Fn(usize) -> f32| -> Vec<u8> {
@@ -507,4 +525,32 @@ fn how_codes_were_made_is_found() {
     // Of other floats, nothing agrees.
     let other = weights(DType::I8, rows * columns, 1000);
     assert!(find((DType::I8, &other), &tensors).is_none_or(|found| found.equal * 2 < rows * columns));
+}
+
+#[test]
+fn weights_of_a_sum_are_found() {
+    let isa = Isa::best();
+    let count = 20_000;
+    let mut random = Random(8);
+    let first: Vec<f32> = (0..count).map(|_| random.weight(0.05) as f32).collect();
+    let mut next = |before: &[f32]| -> Vec<f32> { before.iter().map(|x| x + random.weight(0.001) as f32).collect() };
+    let (second, third) = (next(&first), next(&first));
+    let bytes = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
+    let tensors = [&first, &second, &third].map(|values| bytes(values));
+    let offered: Vec<&[u8]> = tensors.iter().map(Vec::as_slice).collect();
+    let mean: Vec<f32> = (0..count).map(|at| (first[at] + second[at] + third[at]) / 3.0).collect();
+    let found = Linear::find(isa, DType::F32, &bytes(&mean), &offered).unwrap();
+    assert!(found.equal == 1.0 && found.used.len() == 3, "{found:?}");
+    let soup: Vec<f32> = (0..count).map(|at| 0.3f32 * first[at] + 0.7f32 * third[at]).collect();
+    let found = Linear::find(isa, DType::F32, &bytes(&soup), &offered).unwrap();
+    assert!(found.equal == 1.0 && found.used.len() == 2, "{found:?}");
+    // A task vector: what the second learned, added to the third.
+    let task: Vec<f32> = (0..count).map(|at| third[at] + 0.5 * (second[at] - first[at])).collect();
+    let found = Linear::find(isa, DType::F32, &bytes(&task), &offered).unwrap();
+    assert!(found.left < 1e-6 && found.used.len() == 3, "{found:?}");
+    // Another step is no sum of these.
+    let other = next(&third);
+    assert!(Linear::find(isa, DType::F32, &bytes(&other), &offered).is_none_or(|found| found.left > 0.9));
+    assert!(Linear::find(isa, DType::F32, &bytes(&mean), &offered[..1]).is_none());
+    assert!(Linear::find(isa, DType::F32, &bytes(&mean), &[&tensors[0], &tensors[0]]).is_none());
 }

@@ -10,6 +10,7 @@
 
 mod cast;
 mod ggml;
+mod linear;
 mod low_rank;
 /// Codes of 8 bits, and how they were made.
 pub mod quantise;
@@ -17,6 +18,7 @@ mod values;
 
 pub use cast::{Cast, NanRule, Rounding};
 pub use ggml::Ggml;
+pub use linear::{Linear, Sum, Summing};
 pub use low_rank::{Arithmetic, Change, Factors, LowRank, Merge, words};
 pub use quantise::{Channels, Codes, Quantise};
 

@@ -30,10 +30,10 @@ pub(super) struct Quantised {
     pub(super) made: Arc<MadeBlocks>,
 }
 
-/// A tensor that a new one is computed from.
+/// What a new tensor is computed from: tensors of one type, most often one.
 #[derive(Clone)]
 pub(crate) struct Computed {
-    pub(super) of: Earlier,
+    pub(super) of: Vec<Earlier>,
     pub(super) from: DType,
     pub(super) to: DType,
     pub(super) how: How,
@@ -58,12 +58,14 @@ impl Computed {
         self.from
     }
 
-    /// The elements at the same place of the other tensor.
+    /// The elements at the same place of the other tensors.
     pub(crate) fn in_place(&self, offset: u64, len: usize) -> Option<BaseRef> {
         let (elements, bytes) = self.to.storage_unit();
         let from = elements * self.from.word_bytes() as u64;
         let mut ranges = Vec::new();
-        self.of.put_ranges(offset / bytes * from, len as u64 / bytes * from, &mut ranges);
+        for of in &self.of {
+            of.put_ranges(offset / bytes * from, len as u64 / bytes * from, &mut ranges);
+        }
         let is_whole = (len as u64).is_multiple_of(bytes) && ranges.len() <= MAX_BASE_RANGES;
         is_whole.then_some(BaseRef { ranges, transpose: None })
     }
@@ -80,7 +82,7 @@ impl Computed {
             None if is_by_row => first * columns..last * columns,
             None => offset..offset + len as u64,
         };
-        self.of.put_ranges(floats.start * float, (floats.end - floats.start) * float, &mut ranges);
+        self.of.first()?.put_ranges(floats.start * float, (floats.end - floats.start) * float, &mut ranges);
         for (blocks, dtype) in quantised.given.iter().zip([codes.scale, codes.zero]) {
             let Some(dtype) = dtype else { continue };
             let word = dtype.word_bytes() as u64;

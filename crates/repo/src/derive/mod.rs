@@ -5,6 +5,7 @@
 //! it only where that is smaller.
 
 mod adapter;
+mod average;
 mod compare;
 mod computed;
 mod low_rank;

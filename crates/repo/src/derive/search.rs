@@ -14,6 +14,7 @@ use shard_formats::Source;
 use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
 
+use super::average::find_average;
 use super::compare::New;
 use super::computed::{Computed, How};
 use crate::blocks::{BlockReader, block_key};
@@ -102,10 +103,13 @@ pub(crate) fn find_computed(
             found.insert(tensor.segment, computed);
         }
     }
+    for (segment, average) in find_average(layout, earlier, source, path, store)? {
+        found.entry(segment).or_insert(average);
+    }
     Ok(found)
 }
 
-fn tensors_by_name(manifest: &Arc<ContentManifest>) -> HashMap<&str, &TensorView> {
+pub(super) fn tensors_by_name(manifest: &Arc<ContentManifest>) -> HashMap<&str, &TensorView> {
     earlier_tensors(manifest).map(|(_, tensor)| (tensor.name.as_str(), tensor)).collect()
 }
 
@@ -169,7 +173,7 @@ impl<'a> Search<'a> {
             } else {
                 known.how.clone().filter(|_| known.exact == known.tried)
             };
-            let found = |how, is_exact| Computed { of, from: other.dtype, to: tensor.dtype, how, is_exact };
+            let found = |how, is_exact| Computed { of: vec![of], from: other.dtype, to: tensor.dtype, how, is_exact };
             match how {
                 Some(how) => return Ok(Some(found(how, true))),
                 // A step further on, it is still near.
@@ -213,7 +217,13 @@ impl<'a> Search<'a> {
                     if fits && self.has_its_signs(tensor, file, other, &of, transposed)? {
                         if let Some(how) = self.how(tensor, &of, other.dtype, transposed)? {
                             self.last = file;
-                            return Ok(Some(Computed { of, from: other.dtype, to: tensor.dtype, how, is_exact: true }));
+                            return Ok(Some(Computed {
+                                of: vec![of],
+                                from: other.dtype,
+                                to: tensor.dtype,
+                                how,
+                                is_exact: true,
+                            }));
                         }
                     }
                 }
