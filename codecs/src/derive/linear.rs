@@ -42,7 +42,7 @@ pub struct Sum {
     pub used: Vec<usize>,
     /// The share of words that it makes.
     pub equal: f64,
-    /// The mean square of what is left, over that of the difference to the first tensor.
+    /// The mean square of what is left, over that of the difference to the nearest tensor.
     pub left: f64,
 }
 
@@ -89,7 +89,8 @@ impl Linear {
             target.iter().enumerate().map(|(at, value)| (value - made(at)).powi(2)).sum::<f64>()
         };
         let sum = |at: usize| used.iter().zip(&weights).map(|(index, weight)| all[*index][at] * weight).sum::<f64>();
-        let left = energy(&sum) / energy(&|at| all[0][at]);
+        let nearest = all.iter().map(|values| energy(&|at| values[at])).fold(f64::INFINITY, f64::min);
+        let left = energy(&sum) / nearest;
         let mut out = vec![0; words.len()];
         let mut best: Option<(usize, Derived, Vec<usize>)> = None;
         let each = 1.0 / used.len() as f64;
