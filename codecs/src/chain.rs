@@ -142,9 +142,13 @@ impl Shape {
             return Err(CodecError::Chain("the predictor is for the context coder"));
         }
         let is_step = self.residual.id() == residual::STEP;
+        let is_turn = self.residual.id() == residual::TURN;
+        if is_turn && (self.predictor.factors() > 0 || self.coding != Coding::Context || !word.sign_magnitude()) {
+            return Err(CodecError::Chain("the turn residual is for the context coder, and floats"));
+        }
         match self.coding {
             Coding::Mixing if !is_step => Err(CodecError::Chain("mixing is for the step residual")),
-            Coding::Context if self.residual.needs_prediction() && !is_step => {
+            Coding::Context if self.residual.needs_prediction() && !is_step && !is_turn => {
                 Err(CodecError::Chain("the context coder and the residual do not go together"))
             }
             Coding::Filtered(_) if is_step => Err(CodecError::Chain("the step residual is for the context coder")),

@@ -10,7 +10,7 @@ use crate::entropy::Workspace;
 use crate::kernel::Isa;
 use crate::predict::MAX_BASES;
 use crate::transform::{self, Piece, Streams, Transform};
-use crate::{Base, Block, CodecError, Level, mixing};
+use crate::{Base, Block, CodecError, Level, mixing, residual};
 
 /// Decodes blocks. Keeps its tables and buffers (up to about two blocks, of hostile ones a few more) for the next one.
 pub struct Decoder {
@@ -97,7 +97,8 @@ impl Decoder {
         let (stored, stored_tail) = body.split_at(body.len() - tail.len());
         let prediction = bases[..count].first().map(|base| &base[..words.len()]);
         let known = context::Words::Known(words);
-        context::decode(&mut self.context, self.workspace.isa(), word, prediction, stored, known)?;
+        let turned = shape.residual.id() == residual::TURN;
+        context::decode(&mut self.context, self.workspace.isa(), word, prediction, turned, stored, known)?;
         Ok(stored_tail == tail)
     }
 
@@ -194,7 +195,8 @@ impl Decoder {
                 return mixing::decode(isa, word, prediction, stored, words);
             }
             let words = context::Words::Wanted(words);
-            return context::decode(&mut self.context, isa, word, prediction, stored, words);
+            let turned = shape.residual.id() == residual::TURN;
+            return context::decode(&mut self.context, isa, word, prediction, turned, stored, words);
         };
         self.streams.reset(header.lengths());
         let mut rest = stored;

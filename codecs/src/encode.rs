@@ -12,7 +12,7 @@ use crate::kernel::Isa;
 use crate::predict::{Factors, MAX_BASES};
 use crate::select::{self, Candidate, Selector, find_factors, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
-use crate::{Base, Block, CodecError, Decoder, Level, mixing};
+use crate::{Base, Block, CodecError, Decoder, Level, mixing, residual};
 
 /// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
 /// whole: that costs little, and the sample holds too little of them.
@@ -259,7 +259,8 @@ impl Encoder {
                 let done = match (shape.coding, prediction) {
                     (Coding::Mixing, Some(prediction)) => mixing::encode(isa, word, words, prediction, rows, out),
                     _ => {
-                        let input = context::Input { word, words, prediction, rows };
+                        let turned = shape.residual.id() == residual::TURN;
+                        let input = context::Input { word, words, prediction, turned, rows };
                         context::encode(context, isa, level, input, out)
                     }
                 };

@@ -57,9 +57,17 @@ pub struct Codecs {
 
 /// The registry. A stage's wire id never changes and is never used again.
 pub const CODECS: Codecs = Codecs {
-    derivations: &[&derive::Cast, &derive::LowRank, &derive::Quantise, &derive::Ggml, &derive::Linear],
+    derivations: &[
+        &derive::Cast,
+        &derive::LowRank,
+        &derive::Quantise,
+        &derive::Ggml,
+        &derive::Linear,
+        &derive::Step,
+        &derive::Magnitude,
+    ],
     predictors: &[&predict::Zero, &predict::Parent, &predict::Affine, &predict::Pair],
-    residuals: &[&residual::Itself, &residual::Xor, &residual::Ulp, &residual::Step],
+    residuals: &[&residual::Itself, &residual::Xor, &residual::Ulp, &residual::Step, &residual::Turn],
     filters: &[&filter::Whole, &filter::BytePlanes, &filter::FloatSplit, &filter::Escape, &filter::Sparse],
     coders: &[&entropy::Raw, &entropy::Constant, &entropy::Rans, &entropy::Zstd],
 };

@@ -169,10 +169,18 @@ impl Selector {
         // What is estimated by itself leans on the version before alone.
         let base_len = block.base.map_or(0, |base| BlockHeader::reference_len(&base, len));
         let words = whole / word.bytes;
+        let unsigned = block.base.and_then(|base| base.derived).is_some_and(|derived| derived.is_unsigned());
         let mut alone = None;
         for shape in Shape::legal(word) {
             let based = shape.predictor.bases() > 0;
-            if shape.predictor.bases() > parents(block) || !sensible(shape, word, words, level) {
+            // What tells magnitudes only is for the coders that see it.
+            let is_turn = shape.residual.id() == residual::TURN;
+            let suits = if unsigned && based {
+                shape.coding == Coding::Context && shape.predictor.factors() == 0
+            } else {
+                !is_turn && sensible(shape, word, words, level)
+            };
+            if shape.predictor.bases() > parents(block) || !suits {
                 continue;
             }
             let factors = match find_factors(shape, bench.workspace.isa(), block, whole) {
@@ -181,7 +189,10 @@ impl Selector {
             };
             let mut candidate = Candidate { shape, estimated: 0, repeats: [false; MAX_STREAMS], factors };
             if shape.coding == Coding::Mixing
-                || (shape.coding == Coding::Context && level != Level::Max && words >= FEW_WORDS)
+                || (shape.coding == Coding::Context
+                    && level != Level::Max
+                    && words >= FEW_WORDS
+                    && !(unsigned && based))
             {
                 if based {
                     self.guess(candidate);
@@ -196,7 +207,8 @@ impl Selector {
             self.ranking.push(candidate);
         }
         if let Some(candidate) = alone {
-            let input = context::Input { word, words: &block.data[..whole], prediction: None, rows: block.rows };
+            let words = &block.data[..whole];
+            let input = context::Input { word, words, prediction: None, turned: false, rows: block.rows };
             self.guess_alone(candidate, input, bench.workspace.isa());
         }
         self.ranking.sort_by_key(|candidate| candidate.estimated);
@@ -307,7 +319,8 @@ impl Selector {
             let bases = [base.unwrap_or_default(), &self.older];
             let bases = &bases[..candidate.shape.predictor.bases()];
             let prediction = candidate.shape.predictor.predict(isa, word, &candidate.factors, bases, predicted);
-            let input = context::Input { word, words, prediction, rows: None };
+            let turned = candidate.shape.residual.id() == residual::TURN;
+            let input = context::Input { word, words, prediction, turned, rows: None };
             return Ok(Some(context::estimate(context, isa, level, input, whole / word.bytes)));
         };
         if transform.forward(&self.data, base, piece, streams).is_none() {

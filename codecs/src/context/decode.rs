@@ -35,7 +35,8 @@ impl Words<'_> {
     }
 }
 
-/// Decodes words from their stored form. `prediction`, where the chain has one, has their length.
+/// Decodes words from their stored form. `prediction`, where the chain has one, has their length; `turned` says that it tells
+/// magnitudes only.
 ///
 /// # Errors
 /// [`CodecError::Body`] or [`CodecError::Header`] where `stored` is not the stored form of so many words, or of the known ones.
@@ -44,6 +45,7 @@ pub(crate) fn decode(
     isa: Isa,
     word: Word,
     prediction: Option<&[u8]>,
+    turned: bool,
     stored: &[u8],
     mut words: Words<'_>,
 ) -> Result<(), CodecError> {
@@ -117,6 +119,7 @@ pub(crate) fn decode(
             kernel::add_low_bits(isa, word.bytes, widths, &mut low_bits, residuals, chosen);
         }
         match predicted {
+            Some(predicted) if turned => kernel::turn_inverse(isa, word, residuals, predicted, out),
             Some(predicted) => kernel::step_inverse(isa, word, residuals, predicted, out),
             None => kernel::offset_inverse(isa, word, params.origin, residuals, out),
         }

@@ -19,6 +19,8 @@ pub(crate) struct Input<'a> {
     pub(crate) words: &'a [u8],
     /// As many words, where the chain has a prediction.
     pub(crate) prediction: Option<&'a [u8]>,
+    /// Whether that tells magnitudes only: the residual is [`crate::residual::Turn`].
+    pub(crate) turned: bool,
     pub(crate) rows: Option<Rows>,
 }
 
@@ -30,6 +32,7 @@ pub(super) struct Subject<'a> {
     pub(super) word: Word,
     words: &'a [u8],
     prediction: Option<&'a [u8]>,
+    turned: bool,
     pub(super) rows: Option<Rows>,
     /// With a prediction: the key of bin 0.
     pub(super) first_key: u32,
@@ -43,10 +46,10 @@ pub(super) struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     pub(super) fn new(isa: Isa, level: Level, input: Input<'a>, meant: usize) -> Self {
-        let Input { word, words, prediction, rows } = input;
+        let Input { word, words, prediction, turned, rows } = input;
         let first_key = prediction.map_or(0, |prediction| first_key_of(word, prediction));
         let (origin, low_bits) = if prediction.is_some() { (0, None) } else { origin_of(word, words) };
-        Self { isa, level, word, words, prediction, rows, first_key, origin, low_bits, meant }
+        Self { isa, level, word, words, prediction, turned, rows, first_key, origin, low_bits, meant }
     }
 
     /// The words that there are.
@@ -68,6 +71,7 @@ impl<'a> Subject<'a> {
         let words = &self.words[range.start * self.word.bytes..range.end * self.word.bytes];
         let out = &mut out[..words.len()];
         match self.predictions(range) {
+            Some(prediction) if self.turned => kernel::turn_forward(self.isa, self.word, words, prediction, out),
             Some(prediction) => kernel::step_forward(self.isa, self.word, words, prediction, out),
             None => kernel::offset_forward(self.isa, self.word, self.origin, words, out),
         }

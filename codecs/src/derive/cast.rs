@@ -38,7 +38,7 @@ impl NanRule {
 impl Cast {
     /// A cast from that type.
     #[must_use]
-    pub fn new(from: DType, rounding: Rounding, nan: NanRule, saturates: bool) -> Derived {
+    pub fn of(from: DType, rounding: Rounding, nan: NanRule, saturates: bool) -> Derived {
         Derived::new(&Self, &[u64::from(from.wire_id()), rounding as u64, nan as u64, u64::from(saturates)])
     }
 
@@ -56,12 +56,12 @@ impl Cast {
         };
         let count = words.len() / narrow.bytes();
         let is_narrower = narrow.format.mantissa < wide.format.mantissa;
-        let mut best = equal(Self::new(from, Rounding::Nearest, NanRule::Payload, false))?;
+        let mut best = equal(Self::of(from, Rounding::Nearest, NanRule::Payload, false))?;
         let mut rounding = Rounding::Nearest;
         // One after the other: what a NaN becomes does not depend on how numbers are rounded.
         for other in Rounding::ALL.into_iter().skip(1).filter(|_| is_narrower) {
             if best.1 < count {
-                let found = equal(Self::new(from, other, NanRule::Payload, false))?;
+                let found = equal(Self::of(from, other, NanRule::Payload, false))?;
                 if found.1 > best.1 {
                     (best, rounding) = (found, other);
                 }
@@ -70,7 +70,7 @@ impl Cast {
         for saturates in [false, true] {
             for nan in NanRule::ALL {
                 if best.1 < count && (saturates || nan != NanRule::Payload) {
-                    let found = equal(Self::new(from, rounding, nan, saturates))?;
+                    let found = equal(Self::of(from, rounding, nan, saturates))?;
                     best = if found.1 > best.1 { found } else { best };
                 }
             }

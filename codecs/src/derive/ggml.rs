@@ -14,7 +14,7 @@ pub struct Ggml;
 impl Ggml {
     /// Blocks made of floats of that type.
     #[must_use]
-    pub fn new(source: DType, fused: bool) -> Derived {
+    pub fn of(source: DType, fused: bool) -> Derived {
         Derived::new(&Self, &[u64::from(source.wire_id()), u64::from(fused)])
     }
 
@@ -30,10 +30,10 @@ type Quantiser = fn(&Arithmetic, &[f32], &mut [u8]);
 
 fn quantiser(dtype: DType) -> Option<Quantiser> {
     match dtype {
-        DType::Q4_0 => Some(|with, x, out| symmetric::<8>(with, x, out)),
-        DType::Q5_0 => Some(|with, x, out| symmetric::<16>(with, x, out)),
-        DType::Q4_1 => Some(|with, x, out| affine::<15>(with, x, out)),
-        DType::Q5_1 => Some(|with, x, out| affine::<31>(with, x, out)),
+        DType::Q4_0 => Some(symmetric::<8>),
+        DType::Q5_0 => Some(symmetric::<16>),
+        DType::Q4_1 => Some(affine::<15>),
+        DType::Q5_1 => Some(affine::<31>),
         DType::Q8_0 => Some(bytes),
         _ => None,
     }

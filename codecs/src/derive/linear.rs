@@ -1,7 +1,7 @@
 use shard_core::DType;
 
 use super::values::{Float, store, values};
-use super::{Derivation, Derived, InputLens, MAX_INPUTS, Number, Numbers, Target, byte_len, dtype};
+use super::{Derivation, Derived, InputLens, MAX_INPUTS, Number, Numbers, Target, byte_len, dtype, solve};
 use crate::CodecError;
 use crate::kernel::Isa;
 
@@ -49,7 +49,7 @@ pub struct Sum {
 impl Linear {
     /// The sum of tensors of that type with these weights, at most [`MAX_INPUTS`].
     #[must_use]
-    pub fn new(from: DType, summing: Summing, weights: &[f64]) -> Derived {
+    pub fn of(from: DType, summing: Summing, weights: &[f64]) -> Derived {
         let weights = &weights[..weights.len().min(MAX_INPUTS)];
         let numbers = [u64::from(from.wire_id()), weights.len() as u64, summing as u64];
         let all: Vec<u64> = numbers.into_iter().chain(weights.iter().map(|weight| weight.to_bits())).collect();
@@ -107,7 +107,7 @@ impl Linear {
             for (weights, summings) in &ways {
                 let weights: Vec<f64> = order.iter().map(|place| weights[*place]).collect();
                 for summing in *summings {
-                    let derived = Self::new(dtype, *summing, &weights);
+                    let derived = Self::of(dtype, *summing, &weights);
                     derived.derive(isa, Target { dtype, len: words.len() }, &input, &mut out).ok()?;
                     let pairs = out.chunks_exact(float.bytes()).zip(words.chunks_exact(float.bytes()));
                     let equal = pairs.filter(|(made, word)| made == word).count();
@@ -150,24 +150,10 @@ fn fit(target: &[f64], all: &[Vec<f64>], used: &[usize]) -> Option<Vec<f64>> {
             }
         }
     }
-    // Gauss's elimination of the symmetric matrix, of which the lower half is there.
+    // The lower half of a symmetric matrix is there.
     let full = |row: usize, column: usize| gram[row.max(column) * size + row.min(column)];
-    let mut rows: Vec<Vec<f64>> =
-        (0..size).map(|row| (0..size).map(|column| full(row, column)).chain([along[row]]).collect()).collect();
-    let largest = (0..size).map(|index| full(index, index)).fold(0.0, f64::max);
-    for pivot in 0..size {
-        let value = rows[pivot][pivot];
-        // Tensors that differ in nothing else from each other.
-        if !value.is_finite() || value <= largest * 1e-12 {
-            return None;
-        }
-        let pivot_row = rows[pivot].clone();
-        for (index, row) in rows.iter_mut().enumerate() {
-            let share = if index == pivot { 0.0 } else { row[pivot] / value };
-            row.iter_mut().zip(&pivot_row).for_each(|(entry, above)| *entry -= share * above);
-        }
-    }
-    let others: Vec<f64> = rows.iter().enumerate().map(|(index, row)| row[size] / row[index]).collect();
+    let matrix: Vec<f64> = (0..size * size).map(|at| full(at / size, at % size)).collect();
+    let others = solve(&matrix, &along)?;
     Some([1.0 - others.iter().sum::<f64>()].into_iter().chain(others).collect())
 }
 

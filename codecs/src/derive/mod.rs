@@ -12,6 +12,8 @@ mod cast;
 mod ggml;
 mod linear;
 mod low_rank;
+mod magnitude;
+mod moments;
 /// Codes of 8 bits, and how they were made.
 pub mod quantise;
 mod values;
@@ -20,6 +22,8 @@ pub use cast::{Cast, NanRule, Rounding};
 pub use ggml::Ggml;
 pub use linear::{Linear, Sum, Summing};
 pub use low_rank::{Arithmetic, Change, Factors, LowRank, Merge, words};
+pub use magnitude::{Magnitude, Sizes, scales};
+pub use moments::{Moments, Step};
 pub use quantise::{Channels, Codes, Quantise};
 
 use shard_core::limits::MAX_BLOCK;
@@ -107,6 +111,10 @@ pub trait Derivation: Sync {
     fn id(&self) -> u8;
     /// The name in reports.
     fn name(&self) -> &'static str;
+    /// Whether what is derived tells the magnitude of words, and nothing of their signs.
+    fn is_unsigned(&self) -> bool {
+        false
+    }
     /// The forms of its numbers, in the order of the header.
     fn numbers(&self) -> &'static [Number];
     /// The lengths of its inputs.
@@ -150,6 +158,12 @@ impl Derived {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.stage.name()
+    }
+
+    /// See [`Derivation::is_unsigned`].
+    #[must_use]
+    pub fn is_unsigned(&self) -> bool {
+        self.stage.is_unsigned()
     }
 
     /// The lengths of the inputs for such a block.
@@ -229,4 +243,25 @@ fn dtype(number: u64) -> Result<DType, CodecError> {
 fn byte_len(dtype: DType, elements: usize) -> Result<usize, CodecError> {
     let len = dtype.byte_len(elements as u64).and_then(|len| usize::try_from(len).ok());
     len.ok_or(CodecError::Chain("the inputs of a derivation are no whole elements"))
+}
+
+/// The solution of a system of equations with a symmetric, positive definite matrix (Gauss's elimination); `None` where there is none.
+fn solve(matrix: &[f64], along: &[f64]) -> Option<Vec<f64>> {
+    let size = along.len();
+    let rows = matrix.chunks_exact(size).zip(along);
+    let mut rows: Vec<Vec<f64>> = rows.map(|(row, along)| row.iter().copied().chain([*along]).collect()).collect();
+    for pivot in 0..size {
+        let value = rows[pivot][pivot];
+        // What depends on the others has nothing left on the diagonal.
+        if !value.is_finite() || value <= matrix[pivot * size + pivot] * 1e-12 {
+            return None;
+        }
+        let pivot_row = rows[pivot].clone();
+        for (index, row) in rows.iter_mut().enumerate() {
+            let share = if index == pivot { 0.0 } else { row[pivot] / value };
+            row.iter_mut().zip(&pivot_row).for_each(|(entry, above)| *entry -= share * above);
+        }
+    }
+    let found: Vec<f64> = rows.iter().enumerate().map(|(index, row)| row[size] / row[index]).collect();
+    found.iter().all(|value| value.is_finite()).then_some(found)
 }

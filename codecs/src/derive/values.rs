@@ -115,7 +115,7 @@ impl Store<'_> {
             let bits = value.to_bits();
             let magnitude = self.float.round(bits & !(1 << 63), self.rounding);
             let magnitude = if magnitude >= infinity { beyond } else { magnitude };
-            let stored = magnitude | (bits >> 63) * sign;
+            let stored = magnitude | ((bits >> 63) * sign);
             *word = std::array::from_fn(|byte| (stored >> (8 * byte)) as u8);
         }
     }

@@ -60,6 +60,14 @@ macro_rules! compile_words {
             words::offset_inverse(word, origin, residuals, words);
         }
         #[target_feature(enable = $features)]
+        pub(super) fn turn_forward(word: Word, words: &[u8], prediction: &[u8], residuals: &mut [u8]) {
+            words::turn_forward(word, words, prediction, residuals);
+        }
+        #[target_feature(enable = $features)]
+        pub(super) fn turn_inverse(word: Word, residuals: &[u8], prediction: &[u8], words: &mut [u8]) {
+            words::turn_inverse(word, residuals, prediction, words);
+        }
+        #[target_feature(enable = $features)]
         pub(super) fn bins(word: Word, key: Key, words: &[u8], bins: &mut [u8]) {
             words::bins(word, key, words, bins);
         }

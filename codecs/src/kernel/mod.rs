@@ -224,6 +224,16 @@ pub(crate) fn offset_inverse(isa: Isa, word: Word, origin: u64, residuals: &[u8]
     dispatch!(isa, words, offset_inverse(word, origin, residuals, words));
 }
 
+/// The turn residual of each word (see [`crate::residual::Turn`]).
+pub(crate) fn turn_forward(isa: Isa, word: Word, words: &[u8], prediction: &[u8], residuals: &mut [u8]) {
+    dispatch!(isa, words, turn_forward(word, words, prediction, residuals));
+}
+
+/// The inverse of [`turn_forward`].
+pub(crate) fn turn_inverse(isa: Isa, word: Word, residuals: &[u8], prediction: &[u8], words: &mut [u8]) {
+    dispatch!(isa, words, turn_inverse(word, residuals, prediction, words));
+}
+
 /// The bin of each word, 0 to 63, by a key of it.
 pub(crate) fn bins(isa: Isa, word: Word, key: buckets::Key, words: &[u8], bins: &mut [u8]) {
     dispatch!(isa, words, bins(word, key, words, bins));

@@ -169,6 +169,27 @@ macro_rules! width {
                 }
             }
 
+            /// Differences of rotated words; see [`crate::residual::Turn`].
+            #[inline(always)]
+            pub(super) fn turn_forward<const ROTATE: u32>(words: &[u8], prediction: &[u8], residuals: &mut [u8]) {
+                let pairs = words.as_chunks::<$bytes>().0.iter().zip(prediction.as_chunks::<$bytes>().0);
+                for (residual, (word, predicted)) in residuals.as_chunks_mut::<$bytes>().0.iter_mut().zip(pairs) {
+                    let [word, predicted] =
+                        [word, predicted].map(|word| <$unsigned>::from_le_bytes(*word).rotate_left(ROTATE));
+                    *residual = word.wrapping_sub(predicted).to_le_bytes();
+                }
+            }
+
+            #[inline(always)]
+            pub(super) fn turn_inverse<const ROTATE: u32>(residuals: &[u8], prediction: &[u8], words: &mut [u8]) {
+                let pairs = residuals.as_chunks::<$bytes>().0.iter().zip(prediction.as_chunks::<$bytes>().0);
+                for (word, (residual, predicted)) in words.as_chunks_mut::<$bytes>().0.iter_mut().zip(pairs) {
+                    let predicted = <$unsigned>::from_le_bytes(*predicted).rotate_left(ROTATE);
+                    let residual = <$unsigned>::from_le_bytes(*residual);
+                    *word = residual.wrapping_add(predicted).rotate_right(ROTATE).to_le_bytes();
+                }
+            }
+
             /// `min(63, (word << drop_top >> shift) - low)`, not below 0.
             #[inline(always)]
             pub(super) fn bins(drop_top: u32, shift: u32, low: u32, words: &[u8], bins: &mut [u8]) {
@@ -332,6 +353,16 @@ pub(super) fn offset_forward(word: Word, origin: u64, words: &[u8], residuals: &
 #[inline(always)]
 pub(super) fn offset_inverse(word: Word, origin: u64, residuals: &[u8], words: &mut [u8]) {
     by_width!(word.bytes, word.sign_magnitude(), 1, 0, offset_inverse(origin, residuals, words));
+}
+
+#[inline(always)]
+pub(super) fn turn_forward(word: Word, words: &[u8], prediction: &[u8], residuals: &mut [u8]) {
+    by_width!(word.bytes, word.sign_magnitude(), 1, 0, turn_forward(words, prediction, residuals));
+}
+
+#[inline(always)]
+pub(super) fn turn_inverse(word: Word, residuals: &[u8], prediction: &[u8], words: &mut [u8]) {
+    by_width!(word.bytes, word.sign_magnitude(), 1, 0, turn_inverse(residuals, prediction, words));
 }
 
 #[inline(always)]

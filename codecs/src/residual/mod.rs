@@ -2,11 +2,13 @@
 
 mod itself;
 mod step;
+mod turn;
 mod ulp;
 mod xor;
 
 pub use itself::Itself;
 pub use step::Step;
+pub use turn::Turn;
 pub use ulp::Ulp;
 pub use xor::Xor;
 
@@ -33,5 +35,6 @@ pub(crate) const ITSELF: u8 = 0;
 pub(crate) const XOR: u8 = 1;
 pub(crate) const ULP: u8 = 2;
 pub(crate) const STEP: u8 = 3;
+pub(crate) const TURN: u8 = 4;
 
 crate::chain::registered!(Residual, "residual", residuals);

@@ -25,7 +25,7 @@ use crate::base_chain::ChainLimits;
 use crate::blocks::{BlockReader, block_key};
 use crate::derive::{LowRanks, MadeBlocks};
 use crate::error::{RepoError, Result};
-use crate::parent::{BasePlan, Sketches};
+use crate::parent::{BasePlan, Sketches, read_part};
 
 mod bases;
 mod derived;
@@ -154,7 +154,7 @@ fn snapshot(
 ) -> Result<(ContentManifest, SnapshotCost)> {
     let claimed = Mutex::new(HashMap::new());
     let (starts, low_ranks) = (layout.segment_offsets(), LowRanks::new(layout.segments.len()));
-    let derivation = Derivation { source, starts: &starts, low_ranks: &low_ranks };
+    let derivation = Derivation { source, starts: &starts, low_ranks: &low_ranks, level: 0, own: &[] };
     let job = BlockJob { sink, path, layout, plan, derivation, claimed: &claimed, options };
     let mut cutter = Cutter::new(source, layout, options.cut);
     let mut builder = Builder::new(source.file().len(), layout, options.cut, Some(sink));
@@ -163,21 +163,65 @@ fn snapshot(
         _ => cannot_read(error, path),
     };
     let mut file_hash = FileHash::new(*source.file(), layout, path);
-    if source.len() <= INLINE || options.threads <= 1 {
+    let threads = if source.len() <= INLINE { 1 } else { options.threads };
+    let next = |slot: &mut Slot| {
+        let Some(cut) = cutter.next(&mut slot.data).map_err(changed)? else { return Ok(false) };
+        (slot.segment, slot.offset) = (cut.segment, cut.offset);
+        // The hash needs the bytes in order, so it is taken here, while workers are busy with earlier blocks.
+        file_hash.update(&slot.data)?;
+        Ok(true)
+    };
+    let take = |slot: &Slot, encoded: Encoded| {
+        progress.advance(slot.data.len() as u64);
+        builder.put(slot, &encoded)?;
+        builder.add(slot, encoded.id);
+        Ok(())
+    };
+    encode_all(&job, threads, next, take)?;
+    // What is computed from tensors of this file comes after them.
+    for level in 1..=plan.levels() {
+        let own = builder.segments.clone();
+        let job = BlockJob { derivation: Derivation { level, own: &own, ..derivation }, ..job };
+        let mut left = own.iter().enumerate().filter(|(segment, _)| plan.level(*segment) == level).flat_map(
+            |(segment, manifest)| {
+                manifest.blocks.iter().scan(0, move |at, block| {
+                    let offset = *at;
+                    *at += u64::from(block.len);
+                    Some((segment, offset, *block))
+                })
+            },
+        );
+        let next = |slot: &mut Slot| {
+            let Some((segment, offset, block)) = left.next() else { return Ok(false) };
+            (slot.segment, slot.offset) = (segment, offset);
+            slot.data.resize(block.len as usize, 0);
+            read_part(source, starts.get(segment).copied().unwrap_or(u64::MAX) + offset, &mut slot.data, path)?;
+            if sha256(&slot.data) == block.id { Ok(true) } else { Err(RepoError::Changed(path.to_owned())) }
+        };
+        encode_all(&job, threads, next, |slot, encoded| builder.put(slot, &encoded))?;
+    }
+    Ok(builder.finish(file_hash.finish()))
+}
+
+/// Encodes blocks on all threads: `next` reads one into a slot, and says whether there was one; `take` gets them in their order, so
+/// that packs do not depend on the threads' timing.
+fn encode_all(
+    job: &BlockJob<'_>,
+    threads: usize,
+    mut next: impl FnMut(&mut Slot) -> Result<bool>,
+    mut take: impl FnMut(&Slot, Encoded) -> Result<()> + Send,
+) -> Result<()> {
+    if threads <= 1 {
         let mut worker = job.worker();
         let mut slot = Slot::default();
-        while let Some(cut) = cutter.next(&mut slot.data).map_err(changed)? {
-            file_hash.update(&slot.data)?;
-            (slot.segment, slot.offset) = (cut.segment, cut.offset);
+        while next(&mut slot)? {
             slot.sequence += 1;
             let encoded = worker.encode(&mut slot)?;
-            builder.take(&slot, encoded)?;
-            progress.advance(slot.data.len() as u64);
+            take(&slot, encoded)?;
         }
-        return Ok(builder.finish(file_hash.finish()));
+        return Ok(());
     }
-
-    let slots = options.threads + options.threads.min(4);
+    let slots = threads + threads.min(4);
     let failed = AtomicBool::new(false);
     let (free_tx, free_rx) = bounded::<Slot>(slots);
     let (work_tx, work_rx) = bounded::<Slot>(slots);
@@ -186,24 +230,23 @@ fn snapshot(
         // The channel holds as many as there are.
         let _ = free_tx.send(Slot::default());
     }
-    let (built, read) = thread::scope(|scope| {
-        for _ in 0..options.threads {
-            let (work, done, job) = (work_rx.clone(), done_tx.clone(), &job);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (work, done) = (work_rx.clone(), done_tx.clone());
             scope.spawn(move || work_through(job, &work, &done));
         }
         drop((work_rx, done_tx));
         let failed = &failed;
-        let writer =
-            scope.spawn(move || write_in_order(&mut builder, &done_rx, &free_tx, failed, progress).map(|()| builder));
+        let writer = scope.spawn(move || take_in_order(&mut take, &done_rx, &free_tx, failed));
         let mut read = || -> Result<()> {
             let mut sequence = 0;
             while !failed.load(Ordering::Relaxed) {
                 let Ok(mut slot) = free_rx.recv() else { break };
-                let Some(cut) = cutter.next(&mut slot.data).map_err(changed)? else { break };
-                (slot.sequence, slot.segment, slot.offset) = (sequence, cut.segment, cut.offset);
+                if !next(&mut slot)? {
+                    break;
+                }
+                slot.sequence = sequence;
                 sequence += 1;
-                // The hash needs the bytes in order, so it is taken here, while workers are busy with earlier blocks.
-                file_hash.update(&slot.data)?;
                 if work_tx.send(slot).is_err() {
                     break;
                 }
@@ -212,12 +255,9 @@ fn snapshot(
         };
         let read = read();
         drop(work_tx);
-        let built = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (built, read)
-    });
-    let builder = built?;
-    read?;
-    Ok(builder.finish(file_hash.finish()))
+        writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        read
+    })
 }
 
 fn work_through(job: &BlockJob<'_>, work: &Receiver<Slot>, done: &Sender<(Slot, Result<Encoded>)>) {
@@ -232,13 +272,11 @@ fn work_through(job: &BlockJob<'_>, work: &Receiver<Slot>, done: &Sender<(Slot, 
     }
 }
 
-/// Hands blocks to the builder in file order, so that packs do not depend on the threads' timing.
-fn write_in_order(
-    builder: &mut Builder<'_>,
+fn take_in_order(
+    take: &mut impl FnMut(&Slot, Encoded) -> Result<()>,
     done: &Receiver<(Slot, Result<Encoded>)>,
     free: &Sender<Slot>,
     failed: &AtomicBool,
-    progress: &dyn Progress,
 ) -> Result<()> {
     let mut waiting = BTreeMap::new();
     let mut next = 0;
@@ -248,8 +286,7 @@ fn write_in_order(
         while let Some((slot, encoded)) = waiting.remove(&next) {
             next += 1;
             if outcome.is_ok() {
-                outcome = encoded.and_then(|encoded| builder.take(&slot, encoded));
-                progress.advance(slot.data.len() as u64);
+                outcome = encoded.and_then(|encoded| take(&slot, encoded));
                 if outcome.is_err() {
                     failed.store(true, Ordering::Relaxed);
                 }
@@ -262,6 +299,7 @@ fn write_in_order(
 }
 
 /// What all workers of a file share.
+#[derive(Clone, Copy)]
 struct BlockJob<'a> {
     sink: &'a dyn EntrySink,
     path: &'a Path,
@@ -307,6 +345,10 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn encode(&mut self, slot: &mut Slot) -> Result<Encoded> {
         let id = sha256(&slot.data);
+        // What is computed from tensors of this file waits for them.
+        if self.job.plan.level(slot.segment) > self.job.derivation.level {
+            return Ok(Encoded { id, new: None, made: None });
+        }
         if !self.claim(id, slot.sequence) || self.is_kept(id)? {
             return Ok(Encoded { id, new: None, made: None });
         }
@@ -316,7 +358,7 @@ impl Worker<'_> {
             Err(error) if error.is_damage() => None,
             base => base?,
         };
-        let mut best = computed.map(|base| self.encode_derived(slot, &base)).transpose()?;
+        let mut best = computed.map(|base| self.encode_derived(slot, &base)).transpose()?.flatten();
         if best.as_ref().is_none_or(|best| !best.is_exact(slot)) {
             let base = match self.base(slot) {
                 Err(error) if error.is_damage() => None,
@@ -326,8 +368,10 @@ impl Worker<'_> {
                 Err(error) if error.is_damage() => None,
                 product => product?,
             };
-            if let Some(product) = product {
-                best = Tried::smaller(best, self.encode_derived(slot, &product)?);
+            if let Some(product) = product
+                && let Some(tried) = self.encode_derived(slot, &product)?
+            {
+                best = Tried::smaller(best, tried);
             }
             if best.as_ref().is_none_or(|best| !best.is_exact(slot)) {
                 best = Tried::smaller(best, self.encode_on(slot, base.as_ref())?);
@@ -413,9 +457,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn take(&mut self, slot: &Slot, encoded: Encoded) -> Result<()> {
+    /// Stores a block, if it is new.
+    fn put(&mut self, slot: &Slot, encoded: &Encoded) -> Result<()> {
         let len = slot.data.len();
-        self.cost.blocks += 1;
         // A later block may have been encoded before its equal was seen at an earlier place.
         if let (Some(bases), Some(sink)) = (&encoded.new, self.sink)
             && sink.locate(&block_key(encoded.id))?.is_none()
@@ -432,10 +476,15 @@ impl<'a> Builder<'a> {
             self.cost.deltas += u64::from(!bases.is_empty());
             sink.put(&block_key(encoded.id), &slot.stored, len as u64, bases)?;
         }
-        if let Some(segment) = self.segments.get_mut(slot.segment) {
-            segment.blocks.push(BlockSpan { id: encoded.id, len: len as u32 });
-        }
         Ok(())
+    }
+
+    /// Adds a block to the manifest.
+    fn add(&mut self, slot: &Slot, id: Digest) {
+        self.cost.blocks += 1;
+        if let Some(segment) = self.segments.get_mut(slot.segment) {
+            segment.blocks.push(BlockSpan { id, len: slot.data.len() as u32 });
+        }
     }
 
     fn finish(self, sha256: Digest) -> (ContentManifest, SnapshotCost) {

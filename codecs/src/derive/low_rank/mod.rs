@@ -69,13 +69,14 @@ const MOST_RANK: u64 = 1024;
 /// And the most words of a factor.
 const MOST_WORDS: u64 = 1 << 22;
 
-impl LowRank {
+impl Merge {
     /// That merge.
     #[must_use]
-    pub fn new(merge: &Merge) -> Derived {
+    pub fn derived(&self) -> Derived {
+        let merge = self;
         let [base, left, right] = merge.dtypes.map(|dtype| u64::from(dtype.wire_id()));
         Derived::new(
-            &Self,
+            &LowRank,
             &[
                 base,
                 left,

@@ -3,7 +3,7 @@
 use shard_core::DType;
 
 use super::super::Target;
-use super::{Channels, Codes, Division, Quantise, Ties, singles};
+use super::{Channels, Codes, Division, Ties, singles};
 use crate::derive::values::Float;
 use crate::kernel::Isa;
 
@@ -187,7 +187,7 @@ impl Trial<'_> {
         }
         let (dtype, wanted) = self.sample.codes;
         let target = Target { dtype, len: wanted.len() };
-        if Quantise::new(&codes).derive(self.isa, target, &input, &mut self.made).is_err() {
+        if codes.derived().derive(self.isa, target, &input, &mut self.made).is_err() {
             return;
         }
         let equal = self.made.iter().zip(wanted).filter(|(made, wanted)| made == wanted).count();

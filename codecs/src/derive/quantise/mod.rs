@@ -98,14 +98,15 @@ pub struct Codes {
 
 const MOST: u64 = 1 << 32;
 
-impl Quantise {
+impl Codes {
     /// These codes.
     #[must_use]
-    pub fn new(codes: &Codes) -> Derived {
+    pub fn derived(&self) -> Derived {
+        let codes = self;
         let id = |dtype: Option<DType>| dtype.map_or(0, |dtype| u64::from(dtype.wire_id()));
         let limit = |code: i16| (i64::from(code) + 128).clamp(0, 511) as u64;
         Derived::new(
-            &Self,
+            &Quantise,
             &[
                 id(Some(codes.source)),
                 id(codes.scale),

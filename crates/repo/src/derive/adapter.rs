@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use shard_codecs::derive::{Arithmetic, LowRank, Merge, Target};
+use shard_codecs::derive::{Arithmetic, Merge, Target};
 use shard_codecs::kernel::Isa;
 use shard_core::{DType, Layout, TensorView};
 use shard_manifest::ContentManifest;
@@ -120,7 +120,7 @@ impl Adapter {
         };
         let make = |merge: &Merge, base: &[u8], target: Target| {
             let mut out = vec![0; target.len];
-            LowRank::new(merge).derive(isa, target, &[base, left, merged.right].concat(), &mut out).ok()?;
+            merge.derived().derive(isa, target, &[base, left, merged.right].concat(), &mut out).ok()?;
             Some(out)
         };
         // How far the product itself goes in the change's direction.

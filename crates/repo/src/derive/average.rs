@@ -11,7 +11,7 @@ use shard_formats::Source;
 use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
 
-use super::computed::{Computed, How};
+use super::computed::{Computed, How, Input};
 use super::search::tensors_by_name;
 use crate::blocks::{BlockReader, block_key};
 use crate::error::Result;
@@ -71,11 +71,10 @@ pub(super) fn find_average(
     }
     let Some((files, sum)) = answer else { return Ok(found) };
     for tensor in whole_tensors(layout).filter(|tensor| is_float(tensor.dtype)) {
-        let of: Option<Vec<Earlier>> = files.iter().map(|file| same(*file, tensor)).collect();
+        let input = |file: &usize| same(*file, tensor).map(|other| Input::Earlier(other, tensor.dtype));
+        let of: Option<Vec<Input>> = files.iter().map(input).collect();
         if let Some(of) = of {
-            let how = How::InPlace(sum.derived);
-            let (from, to) = (tensor.dtype, tensor.dtype);
-            found.insert(tensor.segment, Computed { of, from, to, how, is_exact: true });
+            found.insert(tensor.segment, Computed::new(of, tensor.dtype, How::InPlace(sum.derived), true));
         }
     }
     Ok(found)

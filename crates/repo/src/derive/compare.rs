@@ -62,7 +62,7 @@ impl New<'_> {
         }
         // The other was made of this one: what it lost is all that is left.
         let widens = Cast::find(isa, (to, &own), (from, words)).is_some_and(|found| is_close(&found));
-        Ok(widens.then(|| How::InPlace(Cast::new(from, Rounding::Nearest, NanRule::Payload, false))))
+        Ok(widens.then(|| How::InPlace(Cast::of(from, Rounding::Nearest, NanRule::Payload, false))))
     }
 
     fn ggml(&self, from: DType, words: &[u8]) -> Result<Option<How>> {
@@ -74,7 +74,7 @@ impl New<'_> {
         let target = shard_codecs::derive::Target { dtype: self.tensor.dtype, len: own.len() };
         let mut made = vec![0; own.len()];
         for fused in [false, true] {
-            let derived = Ggml::new(from, fused);
+            let derived = Ggml::of(from, fused);
             if derived.derive(Isa::best(), target, &words[..count * unit], &mut made).is_ok() {
                 let equal = made.iter().zip(&own).filter(|(made, own)| made == own).count();
                 // Not all: programs differ in their last bits.

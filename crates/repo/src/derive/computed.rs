@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use shard_codecs::Derived;
-use shard_codecs::derive::{Channels, Codes, Quantise};
+use shard_codecs::derive::{Channels, Codes, Moments, Sizes};
 use shard_core::limits::MAX_BASE_RANGES;
 use shard_core::{BaseRange, BaseRef, DType};
-use shard_manifest::BlockSpan;
+use shard_manifest::{BlockSpan, ManifestSegment};
 
-use super::{DerivedBase, MadeBlocks};
+use super::{DerivedBase, Formula, MadeBlocks};
 use crate::parent::{Earlier, put_runs};
 
 /// How a tensor is computed.
@@ -18,6 +18,10 @@ pub(super) enum How {
     InPlace(Derived),
     /// Codes of floats and scales.
     Codes(Quantised),
+    /// Weights from those before and an optimizer's moments; each block has factors of its own.
+    Step(Moments),
+    /// Magnitudes from other tensors, and from scales of rows and columns; each block has exponents of its own.
+    Sizes(Sizes, Option<RowsAndColumns>),
 }
 
 /// How codes are computed.
@@ -30,41 +34,109 @@ pub(super) struct Quantised {
     pub(super) made: Arc<MadeBlocks>,
 }
 
-/// What a new tensor is computed from: tensors of one type, most often one.
+/// The scales of a matrix' rows and columns.
+#[derive(Clone)]
+pub(super) struct RowsAndColumns {
+    pub(super) dtype: DType,
+    pub(super) blocks: [Vec<BlockSpan>; 2],
+    pub(super) made: Arc<MadeBlocks>,
+}
+
+/// A tensor that another is computed from.
+#[derive(Clone)]
+pub(super) enum Input {
+    Earlier(Earlier, DType),
+    /// One of the same file, by its segment.
+    Own(usize, DType),
+}
+
+impl Input {
+    fn dtype(&self) -> DType {
+        match self {
+            Self::Earlier(_, dtype) | Self::Own(_, dtype) => *dtype,
+        }
+    }
+
+    fn put_ranges(&self, own: &[ManifestSegment], start: u64, len: u64, ranges: &mut Vec<BaseRange>) {
+        match self {
+            Self::Earlier(earlier, _) => earlier.put_ranges(start, len, ranges),
+            Self::Own(segment, _) => {
+                put_runs(own.get(*segment).map_or(&[], |segment| &segment.blocks), start, len, ranges);
+            }
+        }
+    }
+}
+
+/// What a new tensor is computed from.
 #[derive(Clone)]
 pub(crate) struct Computed {
-    pub(super) of: Vec<Earlier>,
-    pub(super) from: DType,
+    pub(super) of: Vec<Input>,
     pub(super) to: DType,
     pub(super) how: How,
     /// Whether what is computed was seen to agree.
     pub(super) is_exact: bool,
+    /// How many tensors of the same file have to come before it, one computed from the other.
+    pub(super) level: u32,
 }
 
 impl Computed {
-    /// The base of the `len` bytes at `offset`.
-    pub(crate) fn base(&self, offset: u64, len: usize) -> Option<DerivedBase> {
+    /// That, of earlier tensors.
+    pub(super) fn new(of: Vec<Input>, to: DType, how: How, is_exact: bool) -> Self {
+        Self { of, to, how, is_exact, level: 0 }
+    }
+
+    /// See the field.
+    pub(crate) fn level(&self) -> u32 {
+        self.level
+    }
+
+    /// The base of the `len` bytes at `offset`. `own` is what is known of the tensors of the same file.
+    pub(crate) fn base(&self, offset: u64, len: usize, own: &[ManifestSegment]) -> Option<DerivedBase> {
         match &self.how {
             How::InPlace(derived) => {
-                let reference = self.in_place(offset, len)?;
-                Some(DerivedBase { derived: *derived, reference, made: None })
+                let reference = self.in_place(offset, len, own)?;
+                Some(DerivedBase { formula: Formula::Known(*derived), reference, made: None })
             }
             How::Codes(quantised) => self.codes(quantised, offset, len),
+            How::Step(moments) => {
+                let reference = self.in_place(offset, len, own)?;
+                Some(DerivedBase { formula: Formula::Step(*moments), reference, made: None })
+            }
+            How::Sizes(sizes, scales) => {
+                let BaseRef { mut ranges, .. } = self.in_place(offset, len, own)?;
+                let elements = |bytes: u64| bytes / self.to.word_bytes() as u64;
+                let sizes = Sizes { phase: elements(offset), ..*sizes };
+                if let Some(scales) = scales {
+                    let word = scales.dtype.word_bytes() as u64;
+                    let last = elements(offset + len as u64).div_ceil(sizes.columns);
+                    let (first, [rows, columns]) = (sizes.phase / sizes.columns, &scales.blocks);
+                    put_runs(rows, first * word, (last - first) * word, &mut ranges);
+                    put_runs(columns, 0, sizes.columns * word, &mut ranges);
+                }
+                (ranges.len() <= MAX_BASE_RANGES).then(|| DerivedBase {
+                    formula: Formula::Sizes(sizes),
+                    reference: BaseRef { ranges, transpose: None },
+                    made: scales.as_ref().map(|scales| Arc::clone(&scales.made)),
+                })
+            }
         }
     }
 
-    /// The type of the other tensor.
-    pub(crate) fn from(&self) -> DType {
-        self.from
+    /// The type of the one other tensor, if its elements at the same places are a base.
+    pub(crate) fn nearest(&self) -> Option<DType> {
+        match (&self.how, &self.of[..]) {
+            (How::InPlace(_), [one]) => Some(one.dtype()),
+            _ => None,
+        }
     }
 
     /// The elements at the same place of the other tensors.
-    pub(crate) fn in_place(&self, offset: u64, len: usize) -> Option<BaseRef> {
+    pub(crate) fn in_place(&self, offset: u64, len: usize, own: &[ManifestSegment]) -> Option<BaseRef> {
         let (elements, bytes) = self.to.storage_unit();
-        let from = elements * self.from.word_bytes() as u64;
         let mut ranges = Vec::new();
         for of in &self.of {
-            of.put_ranges(offset / bytes * from, len as u64 / bytes * from, &mut ranges);
+            let from = elements * of.dtype().word_bytes() as u64;
+            of.put_ranges(own, offset / bytes * from, len as u64 / bytes * from, &mut ranges);
         }
         let is_whole = (len as u64).is_multiple_of(bytes) && ranges.len() <= MAX_BASE_RANGES;
         is_whole.then_some(BaseRef { ranges, transpose: None })
@@ -74,7 +146,8 @@ impl Computed {
         let codes = Codes { phase: offset, ..quantised.codes };
         let columns = codes.columns;
         let (first, last) = (offset / columns, (offset + len as u64).div_ceil(columns));
-        let float = self.from.word_bytes() as u64;
+        let of = self.of.first()?;
+        let float = of.dtype().word_bytes() as u64;
         let is_by_row = codes.channels == Channels::Row;
         let mut ranges: Vec<BaseRange> = Vec::new();
         let floats = match codes.transposed_rows {
@@ -82,7 +155,7 @@ impl Computed {
             None if is_by_row => first * columns..last * columns,
             None => offset..offset + len as u64,
         };
-        self.of.first()?.put_ranges(floats.start * float, (floats.end - floats.start) * float, &mut ranges);
+        of.put_ranges(&[], floats.start * float, (floats.end - floats.start) * float, &mut ranges);
         for (blocks, dtype) in quantised.given.iter().zip([codes.scale, codes.zero]) {
             let Some(dtype) = dtype else { continue };
             let word = dtype.word_bytes() as u64;
@@ -91,7 +164,7 @@ impl Computed {
             put_runs(blocks, channels.start * word, (channels.end - channels.start) * word, &mut ranges);
         }
         (ranges.len() <= MAX_BASE_RANGES).then(|| DerivedBase {
-            derived: Quantise::new(&codes),
+            formula: Formula::Known(codes.derived()),
             reference: BaseRef { ranges, transpose: None },
             made: Some(Arc::clone(&quantised.made)),
         })

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use shard_codecs::derive::{Arithmetic, Change, Factors, LowRank, Merge, words};
+use shard_codecs::derive::{Arithmetic, Change, Factors, Merge, words};
 use shard_codecs::kernel::Isa;
 use shard_core::limits::{MAX_BASE_RANGES, MAX_BLOCK};
 use shard_core::{BaseRef, DType};
@@ -11,7 +11,7 @@ use shard_formats::Source;
 use shard_manifest::BlockSpan;
 
 use super::adapter::Merged;
-use super::{Adapter, DerivedBase, MadeBlocks, make_blocks};
+use super::{Adapter, DerivedBase, Formula, MadeBlocks, make_blocks};
 use crate::blocks::BlockReader;
 use crate::error::Result;
 use crate::parent::{put_runs, read_part};
@@ -113,9 +113,9 @@ impl Product {
         };
         put_runs(&self.left, left.start, left.end - left.start, &mut ranges);
         put_runs(&self.right, 0, rank * matrix.columns * right_type.word_bytes() as u64, &mut ranges);
-        let derived = LowRank::new(&Merge { phase, ..self.merge });
+        let derived = Merge { phase, ..self.merge }.derived();
         (ranges.len() <= MAX_BASE_RANGES).then(|| DerivedBase {
-            derived,
+            formula: Formula::Known(derived),
             reference: BaseRef { ranges, transpose: None },
             made: Some(Arc::clone(&self.made)),
         })

@@ -9,11 +9,14 @@ mod average;
 mod compare;
 mod computed;
 mod low_rank;
+mod moments;
 mod search;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use shard_codecs::derive::{Moments, Sizes, Target};
+use shard_codecs::kernel::Isa;
 use shard_codecs::{Block, Derived, Encoder, Level};
 use shard_core::limits::MAX_BLOCK;
 use shard_core::{BaseRef, DType, Digest, sha256};
@@ -28,11 +31,31 @@ pub(crate) use search::{AllComputed, find_computed};
 
 /// A base that is to be computed.
 pub(crate) struct DerivedBase {
-    pub(crate) derived: Derived,
+    pub(crate) formula: Formula,
     /// What it is computed from.
     pub(crate) reference: BaseRef,
     /// Blocks that were made for this and may not be stored yet.
     pub(crate) made: Option<Arc<MadeBlocks>>,
+}
+
+/// How a base is computed.
+pub(crate) enum Formula {
+    Known(Derived),
+    /// With factors that fit the block.
+    Step(Moments),
+    /// With exponents that fit the block.
+    Sizes(Sizes),
+}
+
+impl Formula {
+    /// The derivation for a block, if it helps.
+    pub(crate) fn of(&self, target: Target, input: &[u8], words: &[u8]) -> Option<Derived> {
+        match self {
+            Self::Known(derived) => Some(*derived),
+            Self::Step(moments) => moments.fit(Isa::best(), target, input, words),
+            Self::Sizes(sizes) => sizes.fit(Isa::best(), target, input, words),
+        }
+    }
 }
 
 /// A block that no file has, but others lean on.

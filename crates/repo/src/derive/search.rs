@@ -16,7 +16,8 @@ use shard_store::EntrySource;
 
 use super::average::find_average;
 use super::compare::New;
-use super::computed::{Computed, How};
+use super::computed::{Computed, How, Input};
+use super::moments::find_moments;
 use crate::blocks::{BlockReader, block_key};
 use crate::error::Result;
 use crate::numeric::values;
@@ -73,9 +74,6 @@ pub(crate) fn find_computed(
     store: &dyn EntrySource,
 ) -> Result<AllComputed> {
     let mut found = AllComputed::new();
-    if earlier.is_empty() {
-        return Ok(found);
-    }
     let mut search = Search {
         layout,
         earlier,
@@ -102,6 +100,9 @@ pub(crate) fn find_computed(
         if let Some(computed) = best.filter(|computed| computed.is_exact || !has_base) {
             found.insert(tensor.segment, computed);
         }
+    }
+    for (segment, moment) in find_moments(layout, earlier, source, path)? {
+        found.insert(segment, moment);
     }
     for (segment, average) in find_average(layout, earlier, source, path, store)? {
         found.entry(segment).or_insert(average);
@@ -173,12 +174,13 @@ impl<'a> Search<'a> {
             } else {
                 known.how.clone().filter(|_| known.exact == known.tried)
             };
-            let found = |how, is_exact| Computed { of: vec![of], from: other.dtype, to: tensor.dtype, how, is_exact };
+            let of = Input::Earlier(of, other.dtype);
+            let found = |how, is_exact| Computed::new(vec![of], tensor.dtype, how, is_exact);
             match how {
                 Some(how) => return Ok(Some(found(how, true))),
                 // A step further on, it is still near.
                 None if best.is_none() && tensor.dtype.float().is_some() => {
-                    let cast = Cast::new(other.dtype, Rounding::Nearest, NanRule::Payload, false);
+                    let cast = Cast::of(other.dtype, Rounding::Nearest, NanRule::Payload, false);
                     best = Some(found(How::InPlace(cast), false));
                 }
                 None => {}
@@ -191,7 +193,7 @@ impl<'a> Search<'a> {
     fn by_content(&mut self, tensor: &TensorView) -> Result<Option<Computed>> {
         let (shape, len) = (tensor.stored_shape(), tensor.byte_len().unwrap_or(0));
         let elements: u64 = shape.iter().fold(1, |product, dim| product.saturating_mul(*dim));
-        if elements < FEWEST {
+        if elements < FEWEST || self.earlier.is_empty() {
             return Ok(None);
         }
         self.credit = self.credit.saturating_add(2 * len);
@@ -214,17 +216,13 @@ impl<'a> Search<'a> {
                 let of = Earlier::new(earlier, other.segment);
                 for transposed in [false, true] {
                     let fits = if transposed { reversed } else { same };
-                    if fits && self.has_its_signs(tensor, file, other, &of, transposed)? {
-                        if let Some(how) = self.how(tensor, &of, other.dtype, transposed)? {
-                            self.last = file;
-                            return Ok(Some(Computed {
-                                of: vec![of],
-                                from: other.dtype,
-                                to: tensor.dtype,
-                                how,
-                                is_exact: true,
-                            }));
-                        }
+                    if fits
+                        && self.has_its_signs(tensor, file, other, &of, transposed)?
+                        && let Some(how) = self.how(tensor, &of, other.dtype, transposed)?
+                    {
+                        self.last = file;
+                        let of = vec![Input::Earlier(of, other.dtype)];
+                        return Ok(Some(Computed::new(of, tensor.dtype, how, true)));
                     }
                 }
             }

@@ -161,6 +161,16 @@ impl BasePlan {
         self.computed.get(&segment)
     }
 
+    /// How many tensors of the same file a segment has to wait for, one computed from the other.
+    pub(crate) fn level(&self, segment: usize) -> u32 {
+        self.computed(segment).map_or(0, Computed::level)
+    }
+
+    /// The highest level.
+    pub(crate) fn levels(&self) -> u32 {
+        self.computed.values().map(Computed::level).max().unwrap_or(0)
+    }
+
     /// The adapter that may have been merged into a segment.
     pub(crate) fn adapter(&self, segment: usize) -> Option<&Adapter> {
         self.adapters.get(&segment)

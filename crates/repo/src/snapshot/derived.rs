@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use shard_codecs::Base;
+use shard_codecs::derive::Target;
 use shard_core::{BaseRef, Digest};
 use shard_formats::Source;
+use shard_manifest::ManifestSegment;
 
 use super::{Slot, Worker};
-use crate::derive::{DerivedBase, LowRanks, MadeBlocks, Matrix};
+use crate::derive::{Computed, DerivedBase, LowRanks, MadeBlocks, Matrix};
 use crate::error::{RepoError, Result};
 use crate::parent::in_any_order;
 
@@ -19,6 +21,9 @@ pub(super) struct Derivation<'a> {
     /// Where its segments start, in bytes.
     pub(super) starts: &'a [u64],
     pub(super) low_ranks: &'a LowRanks,
+    /// Which tensors may be computed from others of the file, and what is known of these.
+    pub(super) level: u32,
+    pub(super) own: &'a [ManifestSegment],
 }
 
 /// A block that was encoded.
@@ -50,8 +55,8 @@ impl Tried {
 impl Worker<'_> {
     /// What a block is computed from, its inputs in `self.inputs`.
     pub(super) fn computed_base(&mut self, slot: &Slot) -> Result<Option<DerivedBase>> {
-        let computed = self.job.plan.computed(slot.segment);
-        match computed.and_then(|computed| computed.base(slot.offset, slot.data.len())) {
+        let (computed, own) = (self.job.plan.computed(slot.segment), self.job.derivation.own);
+        match computed.and_then(|computed| computed.base(slot.offset, slot.data.len(), own)) {
             Some(found) => self.inputs_of(slot, found),
             None => Ok(None),
         }
@@ -64,10 +69,12 @@ impl Worker<'_> {
         let Some((dtype, [rows, columns @ ..])) = plan.tensor(slot.segment) else { return Ok(None) };
         let columns = columns.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim));
         let (Some(columns), Some(start)) = (columns, job.derivation.starts.get(slot.segment)) else { return Ok(None) };
-        let other = plan.computed(slot.segment).filter(|_| base.is_none());
-        let (from, to) = (other.map_or(dtype, |other| other.from()), dtype);
+        let nearest = |other: &'_ Computed| other.nearest();
+        let other =
+            plan.computed(slot.segment).filter(|_| base.is_none()).and_then(|other| Some((other, nearest(other)?)));
+        let (from, to) = (other.map_or(dtype, |(_, from)| from), dtype);
         let planned = |offset: u64, len: usize| match other {
-            Some(other) => other.in_place(offset, len),
+            Some((other, _)) => other.in_place(offset, len, &[]),
             None => plan.base(slot.segment, offset, len).filter(|base| base.transpose.is_none()),
         };
         let matrix = Matrix {
@@ -107,9 +114,12 @@ impl Worker<'_> {
         Ok(Some(base))
     }
 
-    /// Encodes a block on the base that `self.inputs` give.
-    pub(super) fn encode_derived(&mut self, slot: &mut Slot, base: &DerivedBase) -> Result<Tried> {
-        let offered = Base { reference: &base.reference, derived: Some(base.derived), bytes: &self.inputs };
+    /// Encodes a block on the base that `self.inputs` give; `None` where that is no help.
+    pub(super) fn encode_derived(&mut self, slot: &mut Slot, base: &DerivedBase) -> Result<Option<Tried>> {
+        let Some(dtype) = self.job.block(slot, None).dtype else { return Ok(None) };
+        let target = Target { dtype, len: slot.data.len() };
+        let Some(derived) = base.formula.of(target, &self.inputs, &slot.data) else { return Ok(None) };
+        let offered = Base { reference: &base.reference, derived: Some(derived), bytes: &self.inputs };
         let mut stored = Vec::new();
         let encoded = self
             .encoder
@@ -117,6 +127,6 @@ impl Worker<'_> {
             .map_err(|source| RepoError::Encode { path: self.job.path.to_owned(), source })?;
         let is_used = encoded.used_base;
         let bases = if is_used { base.reference.blocks() } else { Vec::new() };
-        Ok(Tried { stored, bases, made: base.made.clone().filter(|_| is_used) })
+        Ok(Some(Tried { stored, bases, made: base.made.clone().filter(|_| is_used) }))
     }
 }

@@ -11,7 +11,7 @@ use shard_formats::cut::Cutter;
 use shard_manifest::ContentManifest;
 
 use super::file_hash::{FileHash, cannot_read, repeatable};
-use super::{Builder, Encoded, Slot};
+use super::{Builder, Slot};
 use crate::error::Result;
 use crate::numeric::{Summary, TensorSums};
 
@@ -115,7 +115,7 @@ fn look(
         let (hashed, (ids, read)) = rayon::join(hash_file, || rayon::join(|| batch.ids(), rest));
         hashed?;
         for (slot, id) in batch.blocks().iter().zip(ids) {
-            builder.take(slot, Encoded { id, new: None, made: None })?;
+            builder.add(slot, id);
             progress.advance(slot.data.len() as u64);
         }
         read?;
