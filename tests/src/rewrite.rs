@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView, serialize};
+pub use safetensors::tensor::Dtype;
+use safetensors::tensor::{TensorView, serialize};
 use shard_formats::compress::Expanded;
 use shard_formats::{FileSource, Source, parse_file};
 

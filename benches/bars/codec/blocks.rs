@@ -51,6 +51,11 @@ impl Tensors {
         Ok(found)
     }
 
+    /// The bytes of all tensors of a file.
+    pub(crate) fn bytes_of(file: &Path) -> Result<u64, Failure> {
+        Ok(Model::read(file)?.tensors.iter().filter_map(TensorView::byte_len).sum())
+    }
+
     /// The tensors of more than `above` bytes of files, each by itself.
     pub(crate) fn standalone<'a>(files: impl Iterator<Item = &'a Path>, above: usize) -> Result<Self, Failure> {
         let mut found = Self::default();
