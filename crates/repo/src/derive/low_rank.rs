@@ -21,6 +21,8 @@ const SAMPLE: usize = 8 << 20;
 
 /// Fewest rows and columns of a matrix whose change is looked at.
 const FEWEST: u64 = 32;
+/// Rows by which it is told whether a change may have a low rank.
+const GLANCED: usize = 192;
 /// Words by which it is told whether an adapter was merged.
 const COMPARED: u64 = 64 << 10;
 /// And fewest words.
@@ -38,6 +40,8 @@ pub(crate) struct Matrix<'a> {
     pub(crate) base_type: DType,
     /// The base of so many bytes of words from there on, both in bytes of the matrix.
     pub(crate) base: &'a dyn Fn(u64, usize) -> Option<BaseRef>,
+    /// The first block and its base, where they are at hand.
+    pub(crate) first: Option<(&'a [u8], &'a [u8])>,
     /// The adapter that may have been merged into it.
     pub(crate) adapter: Option<&'a Adapter>,
 }
@@ -134,8 +138,8 @@ struct Rows<'a, 'b> {
 }
 
 impl Rows<'_, '_> {
-    /// Adds the change of rows `first..first + count`; false where they have no base.
-    fn read(&mut self, first: u64, count: u64, change: &mut Change) -> Result<bool> {
+    /// Reads rows `first..first + count`; false where they have no base.
+    fn read(&mut self, first: u64, count: u64) -> Result<bool> {
         let matrix = self.matrix;
         let row = matrix.columns * matrix.bytes();
         let (offset, len) = (first * row, (count * row) as usize);
@@ -144,9 +148,33 @@ impl Rows<'_, '_> {
         self.reader.base_bytes(&reference, base_len, &mut self.base)?;
         self.words.resize(len, 0);
         read_part(self.source, matrix.start + offset, &mut self.words, self.path)?;
-        let read = change.extend(self.isa, (matrix.base_type, &self.base), (matrix.dtype, &self.words));
-        Ok(read.is_ok())
+        Ok(true)
     }
+
+    /// Reads rows, and adds their change; false where they have no base.
+    fn add(&mut self, first: u64, count: u64, change: &mut Change) -> Result<bool> {
+        let matrix = self.matrix;
+        let is_read = self.read(first, count)?;
+        let (base, words) = ((matrix.base_type, &self.base[..]), (matrix.dtype, &self.words[..]));
+        Ok(is_read && change.extend(self.isa, base, words).is_ok())
+    }
+}
+
+/// A few of the whole rows that are at hand.
+fn some_rows(matrix: &Matrix<'_>, isa: Isa, (words, base): (&[u8], &[u8])) -> Change {
+    let columns = matrix.columns as usize;
+    let (row, base_row) = (columns * matrix.dtype.word_bytes(), columns * matrix.base_type.word_bytes());
+    let rows = (words.len() / row).min(base.len() / base_row);
+    let mut change = Change::new(columns);
+    let taken = rows.min(GLANCED);
+    for index in 0..taken {
+        let at = index * rows / taken;
+        let (before, after) = (&base[at * base_row..(at + 1) * base_row], &words[at * row..(at + 1) * row]);
+        if change.extend(isa, (matrix.base_type, before), (matrix.dtype, after)).is_err() {
+            break;
+        }
+    }
+    change
 }
 
 /// The factors of a matrix' change, if it has a low rank.
@@ -161,23 +189,28 @@ fn search(
     // As many rows as a block has.
     let group = (MAX_BLOCK as u64 / (matrix.columns * matrix.bytes())).max(1);
     let mut rows = Rows { matrix, source, path, reader, words: Vec::new(), base: Vec::new(), isa };
-    let mut change = Change::new(columns);
-    if !rows.read(0, group.min(matrix.rows), &mut change)? {
+    let row = (matrix.columns * matrix.bytes()) as usize;
+    let at_hand = matrix.first.filter(|first| first.0.len() >= row);
+    if at_hand.is_none() && !rows.read(0, group.min(matrix.rows))? {
         return Ok(None);
     }
+    let (words, base) = at_hand.unwrap_or((&rows.words, &rows.base));
+    let whole = words.len() / row;
+    let (words, base) = (&words[..whole * row], &base[..whole * columns * matrix.base_type.word_bytes()]);
     if let Some(adapter) = matrix.adapter
-        && let Some(product) = adapted(adapter, &mut rows, group.min(matrix.rows))?
+        && let Some(product) = adapted(adapter, matrix, (words, base), rows.reader)?
     {
         return Ok(Some(product));
     }
-    let Some(rank) = change.glance() else { return Ok(None) };
+    let Some(rank) = some_rows(matrix, isa, (words, base)).glance() else { return Ok(None) };
     // Groups all over the matrix.
+    let mut change = Change::new(columns);
     let groups = matrix.rows.div_ceil(group);
     let most = (SAMPLE as u64 / (group * matrix.columns)).max(1);
     let step = groups.div_ceil(most);
-    for index in (step..groups).step_by(step as usize) {
+    for index in (0..groups).step_by(step as usize) {
         let first = index * group;
-        if !rows.read(first, group.min(matrix.rows - first), &mut change)? {
+        if !rows.add(first, group.min(matrix.rows - first), &mut change)? {
             return Ok(None);
         }
     }
@@ -186,7 +219,7 @@ fn search(
     for index in 0..groups {
         let first = index * group;
         let mut change = Change::new(columns);
-        if !rows.read(first, group.min(matrix.rows - first), &mut change)? {
+        if !rows.add(first, group.min(matrix.rows - first), &mut change)? {
             return Ok(None);
         }
         let Some(codes) = change.left(isa, &factors) else { return Ok(None) };
@@ -195,26 +228,30 @@ fn search(
     make(matrix, &factors, &left, path).map(Some)
 }
 
-/// The product of an adapter's factors, if that was merged into the first few rows, which `rows` has read.
-fn adapted(adapter: &Adapter, rows: &mut Rows<'_, '_>, count: u64) -> Result<Option<Product>> {
-    let matrix = rows.matrix;
+/// The product of an adapter's factors, if that was merged into the first few rows.
+fn adapted(
+    adapter: &Adapter,
+    matrix: &Matrix<'_>,
+    (words, base): (&[u8], &[u8]),
+    reader: &mut BlockReader<'_>,
+) -> Result<Option<Product>> {
     let (mut left, mut right) = (Vec::new(), Vec::new());
     for (half, bytes) in [(&adapter.left, &mut left), (&adapter.right, &mut right)] {
         let mut ranges = Vec::new();
         half.put_ranges(0, half.len(), &mut ranges);
-        rows.reader.base_bytes(&BaseRef { ranges, transpose: None }, half.len() as usize, bytes)?;
+        reader.base_bytes(&BaseRef { ranges, transpose: None }, half.len() as usize, bytes)?;
     }
-    let words = (count.min(COMPARED / matrix.columns + 1) * matrix.columns) as usize;
-    let part = |bytes: &'_ [u8], dtype: DType| bytes.len().min(words * dtype.word_bytes());
+    let compared = ((COMPARED / matrix.columns + 1) * matrix.columns) as usize;
+    let part = |bytes: &'_ [u8], dtype: DType| bytes.len().min(compared * dtype.word_bytes());
     let merged = Merged {
-        words: (matrix.dtype, &rows.words[..part(&rows.words, matrix.dtype)]),
-        base: (matrix.base_type, &rows.base[..part(&rows.base, matrix.base_type)]),
+        words: (matrix.dtype, &words[..part(words, matrix.dtype)]),
+        base: (matrix.base_type, &base[..part(base, matrix.base_type)]),
         columns: matrix.columns,
         rows: matrix.rows,
         left: &left,
         right: &right,
     };
-    Ok(adapter.merge(rows.isa, &merged).map(|merge| Product {
+    Ok(adapter.merge(Isa::best(), &merged).map(|merge| Product {
         merge,
         left: adapter.left.blocks().to_vec(),
         right: adapter.right.blocks().to_vec(),

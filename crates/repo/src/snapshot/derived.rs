@@ -64,7 +64,7 @@ impl Worker<'_> {
 
     /// The product of low rank that a block's change is, its inputs in `self.inputs`. `base` is what the block leans on otherwise.
     pub(super) fn low_rank_base(&mut self, slot: &Slot, base: Option<&BaseRef>) -> Result<Option<DerivedBase>> {
-        let Self { job, reader, .. } = self;
+        let Self { job, reader, base: base_bytes, .. } = self;
         let plan = job.plan;
         let Some((dtype, [rows, columns @ ..])) = plan.tensor(slot.segment) else { return Ok(None) };
         let columns = columns.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim));
@@ -77,6 +77,10 @@ impl Worker<'_> {
             Some((other, _)) => other.in_place(offset, len, &[]),
             None => plan.base(slot.segment, offset, len).filter(|base| base.transpose.is_none()),
         };
+        // What was read last is the planned base, unless that was too deep.
+        let len = slot.data.len();
+        let is_planned = base.is_some_and(|base| planned(slot.offset, len).is_some_and(|planned| base.first(len) == planned));
+        let at_hand = (slot.offset == 0 && is_planned).then(|| (&slot.data[..], &base_bytes[..len]));
         let matrix = Matrix {
             segment: slot.segment,
             dtype: to,
@@ -85,6 +89,7 @@ impl Worker<'_> {
             start: *start,
             base_type: from,
             base: &planned,
+            first: at_hand,
             adapter: plan.adapter(slot.segment),
         };
         let is_known = dtype.float().is_some() && matrix.is_large() && in_any_order(job.layout, slot.segment);
