@@ -86,6 +86,15 @@ pub struct Stream {
 }
 
 impl BlockHeader {
+    /// The chain by its name, after that of what its base is derived by: `cast>parent+ulp+planes[rans,rans]`.
+    #[must_use]
+    pub fn chain_name(&self) -> String {
+        match &self.derived {
+            Some(derived) => format!("{}>{}", derived.name(), self.chain),
+            None => self.chain.to_string(),
+        }
+    }
+
     /// The words of the block.
     pub(crate) fn word(&self) -> Word {
         Word::of(self.dtype)

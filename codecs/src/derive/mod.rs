@@ -160,6 +160,11 @@ impl Derived {
         self.stage.name()
     }
 
+    /// The numbers, each with its form, in the order of the header.
+    pub fn numbers(&self) -> impl Iterator<Item = (Number, u64)> {
+        self.stage.numbers().iter().copied().zip(self.numbers)
+    }
+
     /// See [`Derivation::is_unsigned`].
     #[must_use]
     pub fn is_unsigned(&self) -> bool {

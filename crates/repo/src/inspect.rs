@@ -4,9 +4,12 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
+use shard_codecs::Derived;
+use shard_codecs::derive::Number;
 use shard_core::{DType, Digest, Progress};
 use shard_formats::FileSource;
-use shard_manifest::{BlockStorage, ContentManifest, PlacedBlock, StorageManifest};
+use shard_manifest::{BlockStorage, ContentManifest, Fields, PlacedBlock, StorageManifest};
 use shard_store::{EntryKey, EntryKind, EntrySource, PackId};
 
 use crate::blocks::{BlockReader, block_key, read_in_order};
@@ -180,16 +183,31 @@ pub(crate) fn storage_manifest(
             PackId::Pending(_) | PackId::Archive => None,
         };
         let stored = BlockStorage {
-            chain: header.chain.to_string(),
+            chain: header.chain_name(),
             raw: location.raw_len,
             stored: location.stored_len,
             depth: location.depth,
             base: header.base,
             pack,
-            params: Default::default(),
+            params: header.derived.as_ref().map(numbers).unwrap_or_default(),
             extra: Default::default(),
         };
         storage.blocks.insert(block.span.id, stored);
     }
     Ok(storage)
+}
+
+/// The numbers of a derivation, as a storage manifest has them.
+fn numbers(derived: &Derived) -> Fields {
+    let value = |(form, number): (Number, u64)| match form {
+        Number::Factor => Value::from(f64::from_bits(number)),
+        Number::DType => {
+            let dtype = u8::try_from(number).ok().and_then(DType::from_wire_id);
+            dtype.map_or(Value::Null, |dtype| dtype.name().into())
+        }
+        Number::UpTo(_) => number.into(),
+    };
+    let mut fields = Fields::new();
+    fields.insert(derived.name().to_owned(), derived.numbers().map(value).collect());
+    fields
 }

@@ -132,6 +132,7 @@ fn block_json(block: &BlockStorage) -> Value {
         "stored": block.stored,
         "depth": block.depth,
         "base": block.base.as_ref().map(base_value),
+        "params": block.params,
         "pack": block.pack.map(|pack| pack.to_hex()),
     })
 }
