@@ -585,6 +585,8 @@ fn weights_of_a_sum_are_found() {
     assert!(Linear::find(isa, DType::F32, &bytes(&other), &offered).is_none_or(|found| found.left > 0.9));
     assert!(Linear::find(isa, DType::F32, &bytes(&mean), &offered[..1]).is_none());
     assert!(Linear::find(isa, DType::F32, &bytes(&mean), &[&tensors[0], &tensors[0]]).is_none());
+    // One of them alone is no sum.
+    assert!(Linear::find(isa, DType::F32, &tensors[0], &[&tensors[0], &tensors[1]]).is_none());
 }
 
 #[test]

@@ -253,7 +253,7 @@ fn byte_len(dtype: DType, elements: usize) -> Result<usize, CodecError> {
 /// The solution of a system of equations with a symmetric, positive definite matrix (Gauss's elimination); `None` where there is none.
 fn solve(matrix: &[f64], along: &[f64]) -> Option<Vec<f64>> {
     let size = along.len();
-    let rows = matrix.chunks_exact(size).zip(along);
+    let rows = matrix.chunks_exact(size.max(1)).zip(along);
     let mut rows: Vec<Vec<f64>> = rows.map(|(row, along)| row.iter().copied().chain([*along]).collect()).collect();
     for pivot in 0..size {
         let value = rows[pivot][pivot];

@@ -79,7 +79,8 @@ impl Worker<'_> {
         };
         // What was read last is the planned base, unless that was too deep.
         let len = slot.data.len();
-        let is_planned = base.is_some_and(|base| planned(slot.offset, len).is_some_and(|planned| base.first(len) == planned));
+        let is_planned =
+            base.is_some_and(|base| planned(slot.offset, len).is_some_and(|planned| base.first(len) == planned));
         let at_hand = (slot.offset == 0 && is_planned).then(|| (&slot.data[..], &base_bytes[..len]));
         let matrix = Matrix {
             segment: slot.segment,
