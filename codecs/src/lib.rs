@@ -3,7 +3,7 @@
 //! A block goes through a chain that is data, recorded in its header ([`block`]):
 //!
 //! 1. a *predictor* says what the words should be: zero, or the parent's words at the same place, or these scaled, or going on
-//!    as they went from the version before that. What stands in for the parent may be *derived* from other tensors ([`derive`]);
+//!    as they went from the version before that. What stands in for the parent may be *derived* from other tensors ([`mod@derive`]);
 //! 2. a *residual* is what is left of each word: itself, the XOR, or the difference in units in the last place;
 //! 3. either the [`context`] coder stores the residuals, with what it knows from the predictions, or a *filter* takes
 //!    them apart into streams of bytes: none, byte planes, float split, escape, sparse;
