@@ -146,6 +146,8 @@ fn run(options: &Options) -> Result<Vec<table::Row>, Failure> {
     if asked(Part::Series) {
         let dir = folder("bars-series-")?;
         rows.extend(series::measure(dir.path(), options.series_size, options.checkpoints, options.restores)?);
+        #[cfg(feature = "demo")]
+        rows.extend(series::measure_trained(dir.path(), options.checkpoints, options.restores)?);
     }
     Ok(rows)
 }

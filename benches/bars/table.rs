@@ -109,6 +109,16 @@ impl Row {
         }
     }
 
+    /// shard must store at most `most` times the bytes of the yardstick.
+    #[cfg(feature = "demo")]
+    pub(crate) fn at_most(bar: &str, yardstick: u64, ours: u64, most: f64) -> Self {
+        Self {
+            limit: format!("<= {most}x"),
+            passed: Some(ours as f64 <= yardstick as f64 * most),
+            ..Self::size(bar, yardstick, ours)
+        }
+    }
+
     /// shard must store less than `most` percent of the raw bytes.
     pub(crate) fn share(bar: &str, raw: u64, ours: u64, most: f64) -> Self {
         let percent = ours as f64 / raw as f64 * 100.0;

@@ -78,7 +78,7 @@ impl Sizes {
             rest = after;
         }
         let to = Float::of(target.dtype).ok()?;
-        let scales = Scales::new(isa, &parts, &inputs);
+        let scales = Logarithms::new(isa, &parts, &inputs);
         let count = words.len() / to.bytes();
         let tiles = count.div_ceil(TILE);
         let step = tiles.div_ceil(FITTED / TILE).max(1);
@@ -130,25 +130,44 @@ impl Sizes {
 }
 
 /// The scales of a matrix' rows and columns: the mean magnitudes, as `BF16` words.
-#[must_use]
-pub fn scales(isa: Isa, dtype: DType, words: &[u8], columns: usize) -> Option<[Vec<u8>; 2]> {
-    let float = Float::of(dtype).ok()?;
-    let mut row_values = vec![0.0; columns];
-    let (mut rows, mut of_columns) = (Vec::new(), vec![0.0; columns]);
-    for row in words.chunks_exact(columns * float.bytes()) {
-        values(isa, float, row, &mut row_values);
-        rows.push(row_values.iter().map(|value| value.abs()).sum::<f64>() / columns as f64);
-        of_columns.iter_mut().zip(&row_values).for_each(|(sum, value)| *sum += value.abs());
+pub struct Scales {
+    float: Float,
+    /// The sum of each column so far.
+    columns: Vec<f64>,
+    rows: Vec<f64>,
+    row: Vec<f64>,
+}
+
+impl Scales {
+    /// Of a matrix of that type with so many columns; `None` where it has no floats that can be computed with.
+    #[must_use]
+    pub fn new(dtype: DType, columns: usize) -> Option<Self> {
+        let float = Float::of(dtype).ok()?;
+        Some(Self { float, columns: vec![0.0; columns], rows: Vec::new(), row: vec![0.0; columns] })
     }
-    let count = rows.len() as f64;
-    of_columns.iter_mut().for_each(|sum| *sum /= count);
-    let short = Float::of(DType::BF16).ok()?;
-    let words = |values: &[f64]| {
-        let mut out = vec![0; 2 * values.len()];
-        store(isa, short, values, &mut out);
-        out
-    };
-    Some([words(&rows), words(&of_columns)])
+
+    /// Adds the next rows, whole.
+    pub fn update(&mut self, isa: Isa, rows: &[u8]) {
+        for words in rows.chunks_exact((self.columns.len() * self.float.bytes()).max(1)) {
+            values(isa, self.float, words, &mut self.row);
+            let sum: f64 = self.row.iter().map(|value| value.abs()).sum();
+            self.rows.push(sum / self.columns.len() as f64);
+            self.columns.iter_mut().zip(&self.row).for_each(|(sum, value)| *sum += value.abs());
+        }
+    }
+
+    /// The scales of the rows, and of the columns.
+    #[must_use]
+    pub fn finish(mut self, isa: Isa) -> Option<[Vec<u8>; 2]> {
+        let short = Float::of(DType::BF16).ok()?;
+        let count = self.rows.len() as f64;
+        self.columns.iter_mut().for_each(|sum| *sum /= count);
+        Some([&self.rows, &self.columns].map(|values| {
+            let mut words = vec![0; 2 * values.len()];
+            store(isa, short, values, &mut words);
+            words
+        }))
+    }
 }
 
 /// The logarithm of a value.
@@ -172,12 +191,12 @@ struct Parts {
 
 /// The logarithms of the scales of the rows and of the columns.
 #[derive(Default)]
-struct Scales {
+struct Logarithms {
     rows: Vec<f64>,
     columns: Vec<f64>,
 }
 
-impl Scales {
+impl Logarithms {
     fn new(isa: Isa, parts: &Parts, inputs: &[&[u8]]) -> Self {
         let (Some(float), [.., rows, columns]) = (parts.scales, inputs) else { return Self::default() };
         let logs = |words: &[u8]| {
@@ -216,7 +235,7 @@ impl Parts {
         &self,
         isa: Isa,
         inputs: &[&[u8]],
-        scales: &Scales,
+        scales: &Logarithms,
         range: std::ops::Range<usize>,
         features: &mut [[f64; TILE]; MOST + 1],
     ) {
@@ -283,7 +302,7 @@ impl Derivation for Magnitude {
         out: &mut [u8],
     ) -> Result<(), CodecError> {
         let (parts, to) = (Parts::new(target, numbers)?, Float::of(target.dtype)?);
-        let scales = Scales::new(isa, &parts, inputs);
+        let scales = Logarithms::new(isa, &parts, inputs);
         let mut features = [[0.0; TILE]; MOST + 1];
         let mut made = [0.0; TILE];
         for (index, out) in out.chunks_mut(TILE * to.bytes()).enumerate() {

@@ -22,7 +22,7 @@ pub use cast::{Cast, NanRule, Rounding};
 pub use ggml::Ggml;
 pub use linear::{Linear, Sum, Summing};
 pub use low_rank::{Arithmetic, Change, Factors, LowRank, Merge, words};
-pub use magnitude::{Magnitude, Sizes, scales};
+pub use magnitude::{Magnitude, Scales, Sizes};
 pub use moments::{Moments, Step};
 pub use quantise::{Channels, Codes, Quantise};
 

@@ -464,12 +464,15 @@ impl<'a> Builder<'a> {
         if let (Some(bases), Some(sink)) = (&encoded.new, self.sink)
             && sink.locate(&block_key(encoded.id))?.is_none()
         {
-            for made in encoded.made.iter().flat_map(|made| &made.0) {
-                let key = block_key(made.span.id);
-                if sink.locate(&key)?.is_none() {
-                    self.cost.new_bytes += made.stored.len() as u64;
-                    sink.put(&key, &made.stored, made.span.len.into(), &[])?;
-                }
+            if let Some(made) = &encoded.made {
+                made.store(|made| {
+                    let key = block_key(made.span.id);
+                    if sink.locate(&key)?.is_none() {
+                        self.cost.new_bytes += made.stored.len() as u64;
+                        sink.put(&key, &made.stored, made.span.len.into(), &[])?;
+                    }
+                    Ok(())
+                })?;
             }
             self.cost.new_blocks += 1;
             self.cost.new_bytes += slot.stored.len() as u64;

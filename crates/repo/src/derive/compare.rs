@@ -1,7 +1,6 @@
 //! Whether a tensor is computed from another one, and how: by its first words.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use shard_codecs::derive::quantise::{Sample, fit};
 use shard_codecs::derive::{Cast, Channels, Codes, Ggml, NanRule, Rounding};
@@ -10,8 +9,8 @@ use shard_core::{DType, TensorView};
 use shard_formats::Source;
 
 use super::computed::{How, Quantised};
-use super::make_blocks;
 use super::search::Small;
+use super::{MadeBlocks, make_blocks};
 use crate::error::Result;
 use crate::parent::read_part;
 
@@ -137,14 +136,14 @@ impl New<'_> {
             },
             false => found.codes,
         };
-        let mut all = super::MadeBlocks::default();
+        let mut all = Vec::new();
         let mut given = [Vec::new(), Vec::new()];
         for (place, index) in given.iter_mut().zip(found.given) {
             if let Some(small) = index.and_then(|index| self.small.get(index)) {
                 *place = make_blocks(small.dtype, &small.bytes, self.path, &mut all)?;
             }
         }
-        Ok(Some(How::Codes(Quantised { codes, given, made: Arc::new(all) })))
+        Ok(Some(How::Codes(Quantised { codes, given, made: MadeBlocks::new(all) })))
     }
 
     fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {

@@ -261,7 +261,7 @@ fn adapted(
 
 /// The blocks that hold both factors.
 fn make(matrix: &Matrix<'_>, factors: &Factors, left: &[i32], path: &Path) -> Result<Product> {
-    let mut made = MadeBlocks::default();
+    let mut made = Vec::new();
     let mut sides = Vec::new();
     for numbers in [left, &factors.right] {
         let (dtype, bytes) = words(numbers);
@@ -278,5 +278,5 @@ fn make(matrix: &Matrix<'_>, factors: &Factors, left: &[i32], path: &Path) -> Re
         transposed_rows: None,
         factor: factors.step * factors.step,
     };
-    Ok(Product { merge, left, right, made: Arc::new(made) })
+    Ok(Product { merge, left, right, made: MadeBlocks::new(made) })
 }

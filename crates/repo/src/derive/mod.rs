@@ -13,7 +13,7 @@ mod moments;
 mod search;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shard_codecs::derive::{Moments, Sizes, Target};
 use shard_codecs::kernel::Isa;
@@ -65,19 +65,35 @@ pub(crate) struct MadeBlock {
     pub(crate) stored: Vec<u8>,
 }
 
-/// Blocks that were made for one tensor.
+/// Blocks that were made for one tensor, until they are stored.
 #[derive(Default)]
-pub(crate) struct MadeBlocks(pub(crate) Vec<MadeBlock>);
+pub(crate) struct MadeBlocks(Mutex<Vec<MadeBlock>>);
 
 impl MadeBlocks {
-    /// The bytes of a block, if it is one of these.
+    fn new(blocks: Vec<MadeBlock>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(blocks)))
+    }
+
+    fn blocks(&self) -> MutexGuard<'_, Vec<MadeBlock>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bytes of a block, if it is one of these and not stored yet.
     pub(crate) fn bytes(&self, id: &Digest) -> Option<Vec<u8>> {
-        self.0.iter().find(|block| block.span.id == *id).map(|block| block.bytes.clone())
+        self.blocks().iter().find(|block| block.span.id == *id).map(|block| block.bytes.clone())
+    }
+
+    /// Stores all, and lets go of them: a large file has more of them than memory should hold.
+    pub(crate) fn store(&self, mut store: impl FnMut(&MadeBlock) -> Result<()>) -> Result<()> {
+        let mut blocks = self.blocks();
+        blocks.iter().try_for_each(&mut store)?;
+        *blocks = Vec::new();
+        Ok(())
     }
 }
 
 /// Makes blocks of words, which are encoded each by itself.
-fn make_blocks(dtype: DType, words: &[u8], path: &Path, made: &mut MadeBlocks) -> Result<Vec<BlockSpan>> {
+fn make_blocks(dtype: DType, words: &[u8], path: &Path, made: &mut Vec<MadeBlock>) -> Result<Vec<BlockSpan>> {
     let mut encoder = Encoder::new(Level::Default);
     let mut spans = Vec::new();
     for data in words.chunks(MAX_BLOCK) {
@@ -87,7 +103,7 @@ fn make_blocks(dtype: DType, words: &[u8], path: &Path, made: &mut MadeBlocks) -
             .map_err(|source| RepoError::Encode { path: path.to_owned(), source })?;
         let span = BlockSpan { id: sha256(data), len: data.len() as u32 };
         spans.push(span);
-        made.0.push(MadeBlock { span, bytes: data.to_vec(), stored });
+        made.push(MadeBlock { span, bytes: data.to_vec(), stored });
     }
     Ok(spans)
 }

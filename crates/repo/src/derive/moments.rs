@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use shard_codecs::derive::{Moments, Sizes, scales};
+use shard_codecs::derive::{Moments, Scales, Sizes};
 use shard_codecs::kernel::Isa;
+use shard_core::limits::MAX_BLOCK;
 use shard_core::{DType, Layout, TensorView};
 use shard_formats::Source;
 use shard_history::natural_cmp;
@@ -27,8 +28,8 @@ const MOMENTUM: &str = "momentum_buffer";
 /// Fewest elements of a moment, and of a row of one that has scales of its own.
 const FEWEST: u64 = 4 << 10;
 const FEWEST_COLUMNS: u64 = 64;
-/// The longest moment, in bytes, whose rows and columns are looked at.
-const MOST: u64 = 1 << 30;
+/// The longest row of one.
+const MOST_COLUMNS: u64 = 1 << 20;
 
 /// The tensors of one parameter.
 struct Parameter<'a> {
@@ -168,15 +169,22 @@ fn rows_and_columns(
     let columns = columns(tensor);
     let len = tensor.byte_len().unwrap_or(0);
     let rows = len / tensor.dtype.word_bytes() as u64 / columns;
-    if columns < FEWEST_COLUMNS || rows < FEWEST_COLUMNS || len > MOST {
+    if !(FEWEST_COLUMNS..=MOST_COLUMNS).contains(&columns) || rows < FEWEST_COLUMNS {
         return Ok(None);
     }
     let start = layout.segment_offsets().get(tensor.segment).copied().unwrap_or(u64::MAX);
-    let mut words = vec![0; len as usize];
-    read_part(source, start, &mut words, path)?;
-    let Some([rows, columns]) = scales(Isa::best(), tensor.dtype, &words, columns as usize) else { return Ok(None) };
-    let mut made = MadeBlocks::default();
+    let Some(mut scales) = Scales::new(tensor.dtype, columns as usize) else { return Ok(None) };
+    let row = columns * tensor.dtype.word_bytes() as u64;
+    let some = (MAX_BLOCK as u64 / row).max(1) * row;
+    let mut words = Vec::new();
+    for at in (0..len).step_by(some as usize) {
+        words.resize(some.min(len - at) as usize, 0);
+        read_part(source, start.saturating_add(at), &mut words, path)?;
+        scales.update(Isa::best(), &words);
+    }
+    let Some([rows, columns]) = scales.finish(Isa::best()) else { return Ok(None) };
+    let mut made = Vec::new();
     let blocks =
         [make_blocks(DType::BF16, &rows, path, &mut made)?, make_blocks(DType::BF16, &columns, path, &mut made)?];
-    Ok(Some(RowsAndColumns { dtype: DType::BF16, blocks, made: Arc::new(made) }))
+    Ok(Some(RowsAndColumns { dtype: DType::BF16, blocks, made: MadeBlocks::new(made) }))
 }

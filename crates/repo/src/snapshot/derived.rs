@@ -107,6 +107,7 @@ impl Worker<'_> {
 
     /// Reads what a base is computed from into `self.inputs`; `None` where that would be too deep.
     fn inputs_of(&mut self, slot: &Slot, base: DerivedBase) -> Result<Option<DerivedBase>> {
+        // What is no longer at hand is stored.
         let is_made = |id: &Digest| base.made.as_ref().is_some_and(|made| made.bytes(id).is_some());
         let mut stored = base.reference.clone();
         stored.ranges.retain(|range| range.block.is_none_or(|id| !is_made(&id)));
