@@ -203,9 +203,15 @@ impl Parts {
 
 /// Values of a float type as binary32.
 fn singles(isa: Isa, float: Float, words: &[u8]) -> Vec<f32> {
-    let mut wide = vec![0.0; words.len() / float.bytes()];
-    values(isa, float, words, &mut wide);
-    wide.into_iter().map(|value| value as f32).collect()
+    const TILE: usize = 1024;
+    let mut out = Vec::with_capacity(words.len() / float.bytes());
+    let mut wide = [0.0; TILE];
+    for words in words.chunks(TILE * float.bytes()) {
+        let wide = &mut wide[..words.len() / float.bytes()];
+        values(isa, float, words, wide);
+        out.extend(wide.iter().map(|value| *value as f32));
+    }
+    out
 }
 
 /// The codes of a run of floats that share a scale, or have one each.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use shard_codecs::Base;
-use shard_codecs::derive::Target;
+use shard_codecs::derive::{MAX_INPUT, Target};
 use shard_core::{BaseRef, Digest};
 use shard_formats::Source;
 use shard_manifest::ManifestSegment;
@@ -57,7 +57,7 @@ impl Worker<'_> {
     pub(super) fn computed_base(&mut self, slot: &Slot) -> Result<Option<DerivedBase>> {
         let (computed, own) = (self.job.plan.computed(slot.segment), self.job.derivation.own);
         match computed.and_then(|computed| computed.base(slot.offset, slot.data.len(), own)) {
-            Some(found) => self.inputs_of(slot, found),
+            Some(found) => self.inputs_of(found),
             None => Ok(None),
         }
     }
@@ -100,13 +100,13 @@ impl Worker<'_> {
         let place = (slot.offset, slot.data.len());
         let found = job.derivation.low_ranks.base(&matrix, place, job.derivation.source, job.path, reader)?;
         match found {
-            Some(found) => self.inputs_of(slot, found),
+            Some(found) => self.inputs_of(found),
             None => Ok(None),
         }
     }
 
     /// Reads what a base is computed from into `self.inputs`; `None` where that would be too deep.
-    fn inputs_of(&mut self, slot: &Slot, base: DerivedBase) -> Result<Option<DerivedBase>> {
+    fn inputs_of(&mut self, base: DerivedBase) -> Result<Option<DerivedBase>> {
         // What is no longer at hand is stored.
         let is_made = |id: &Digest| base.made.as_ref().is_some_and(|made| made.bytes(id).is_some());
         let mut stored = base.reference.clone();
@@ -114,10 +114,12 @@ impl Worker<'_> {
         if self.depth_of(&stored)? >= self.job.options.chains.depth() {
             return Ok(None);
         }
-        let len = base.reference.ranges.iter().map(|range| range.len as usize).sum();
+        let len: usize = base.reference.ranges.iter().map(|range| range.len as usize).sum();
+        if len > MAX_INPUT {
+            return Ok(None);
+        }
         let at_hand = |id: &Digest| base.made.as_ref().and_then(|made| made.bytes(id));
         self.reader.input_bytes(&base.reference, len, at_hand, &mut self.inputs)?;
-        debug_assert!(!slot.data.is_empty());
         Ok(Some(base))
     }
 
@@ -126,6 +128,10 @@ impl Worker<'_> {
         let Some(dtype) = self.job.block(slot, None).dtype else { return Ok(None) };
         let target = Target { dtype, len: slot.data.len() };
         let Some(derived) = base.formula.of(target, &self.inputs, &slot.data) else { return Ok(None) };
+        // What an earlier file's manifest says of its tensors may not fit together: then there is no such base.
+        if derived.input_lens(target).map_or(0, |lens| lens.total()) != self.inputs.len() {
+            return Ok(None);
+        }
         let offered = Base { reference: &base.reference, derived: Some(derived), bytes: &self.inputs };
         let mut stored = Vec::new();
         let encoded = self
