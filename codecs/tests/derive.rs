@@ -623,3 +623,33 @@ fn factors_of_moments_are_found() {
     assert!(sizes.fit(isa, target, &bytes(&squares), &bytes(&sized)).is_some());
     assert!(sizes.fit(isa, target, &bytes(&squares), &bytes(&weights)).is_none());
 }
+
+#[test]
+fn quantised_blocks_are_those_of_ggml_itself() {
+    // Twelve super-blocks of floats, and what the library of that name makes of them, type by type: weights, zeros, equal values,
+    // zeros among others, one sign only, tiny and far values, few values, repeats, halves.
+    let fixture = include_bytes!("fixtures/ggml.bin");
+    let (floats, mut rest) = fixture.split_at(12 * 256 * 4);
+    for dtype in [
+        DType::Q4_0,
+        DType::Q4_1,
+        DType::Q5_0,
+        DType::Q5_1,
+        DType::Q8_0,
+        DType::Q2_K,
+        DType::Q3_K,
+        DType::Q4_K,
+        DType::Q5_K,
+        DType::Q6_K,
+    ] {
+        let (wanted, after) = rest.split_at(dtype.byte_len(12 * 256).unwrap() as usize);
+        rest = after;
+        for isa in Isa::available() {
+            let mut made = vec![0; wanted.len()];
+            let target = Target { dtype, len: wanted.len() };
+            Ggml::of(DType::F32, false).derive(isa, target, floats, &mut made).unwrap();
+            assert!(made == wanted, "{dtype} {isa:?}");
+        }
+    }
+    assert!(rest.is_empty());
+}

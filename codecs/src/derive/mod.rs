@@ -115,6 +115,10 @@ pub trait Derivation: Sync {
     fn is_unsigned(&self) -> bool {
         false
     }
+    /// Whether such words take much longer to derive than to decode.
+    fn is_slow(&self, _dtype: DType) -> bool {
+        false
+    }
     /// The forms of its numbers, in the order of the header.
     fn numbers(&self) -> &'static [Number];
     /// The lengths of its inputs.
@@ -169,6 +173,12 @@ impl Derived {
     #[must_use]
     pub fn is_unsigned(&self) -> bool {
         self.stage.is_unsigned()
+    }
+
+    /// See [`Derivation::is_slow`].
+    #[must_use]
+    pub fn is_slow(&self, dtype: DType) -> bool {
+        self.stage.is_slow(dtype)
     }
 
     /// The lengths of the inputs for such a block.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use shard_codecs::Base;
 use shard_codecs::derive::{MAX_INPUT, Target};
+use shard_codecs::{Base, Level};
 use shard_core::{BaseRef, Digest};
 use shard_formats::Source;
 use shard_manifest::ManifestSegment;
@@ -128,6 +128,10 @@ impl Worker<'_> {
         let Some(dtype) = self.job.block(slot, None).dtype else { return Ok(None) };
         let target = Target { dtype, len: slot.data.len() };
         let Some(derived) = base.formula.of(target, &self.inputs, &slot.data) else { return Ok(None) };
+        // As slow as the slowest codec, and at the same level.
+        if derived.is_slow(dtype) && self.job.options.level != Level::Max {
+            return Ok(None);
+        }
         // What an earlier file's manifest says of its tensors may not fit together: then there is no such base.
         if derived.input_lens(target).map_or(0, |lens| lens.total()) != self.inputs.len() {
             return Ok(None);

@@ -1,3 +1,5 @@
+mod super_blocks;
+
 use shard_core::DType;
 
 use super::values::{Float, Store, values};
@@ -21,21 +23,19 @@ impl Ggml {
     /// The types that it makes.
     #[must_use]
     pub fn makes(dtype: DType) -> bool {
-        quantiser(dtype).is_some()
-    }
-}
-
-/// Makes a block of elements.
-type Quantiser = fn(&Arithmetic, &[f32], &mut [u8]);
-
-fn quantiser(dtype: DType) -> Option<Quantiser> {
-    match dtype {
-        DType::Q4_0 => Some(symmetric::<8>),
-        DType::Q5_0 => Some(symmetric::<16>),
-        DType::Q4_1 => Some(affine::<15>),
-        DType::Q5_1 => Some(affine::<31>),
-        DType::Q8_0 => Some(bytes),
-        _ => None,
+        matches!(
+            dtype,
+            DType::Q4_0
+                | DType::Q4_1
+                | DType::Q5_0
+                | DType::Q5_1
+                | DType::Q8_0
+                | DType::Q2_K
+                | DType::Q3_K
+                | DType::Q4_K
+                | DType::Q5_K
+                | DType::Q6_K
+        )
     }
 }
 
@@ -57,9 +57,9 @@ impl Arithmetic {
         }
     }
 
-    /// Puts a binary16.
+    /// Puts a binary16, and gives its value.
     #[inline(always)]
-    fn put_half(&self, value: f32, out: &mut [u8]) {
+    fn put_half(&self, value: f32, out: &mut [u8]) -> f32 {
         let finite = if value.is_finite() { value } else { 0.0 };
         let store = Store {
             float: self.half,
@@ -69,6 +69,9 @@ impl Arithmetic {
             words: out,
         };
         store.run();
+        let mut read = [0.0];
+        values(Isa::SCALAR, self.half, out, &mut read);
+        read[0] as f32
     }
 }
 
@@ -149,10 +152,8 @@ fn bytes(with: &Arithmetic, x: &[f32], out: &mut [u8]) {
 
 /// All blocks of a run.
 struct Run<'a> {
-    quantiser: Quantiser,
+    dtype: DType,
     with: Arithmetic,
-    elements: usize,
-    bytes: usize,
     floats: &'a [f32],
     out: &'a mut [u8],
 }
@@ -160,9 +161,30 @@ struct Run<'a> {
 impl Work for Run<'_> {
     #[inline(always)]
     fn run(self) {
-        let Self { quantiser, with, elements, bytes, floats, out } = self;
-        for (floats, out) in floats.chunks_exact(elements).zip(out.chunks_exact_mut(bytes)) {
-            quantiser(&with, floats, out);
+        // Each by itself, and not by a pointer: only what is inlined is compiled again.
+        match self.dtype {
+            DType::Q4_0 => self.each(symmetric::<8>),
+            DType::Q5_0 => self.each(symmetric::<16>),
+            DType::Q4_1 => self.each(affine::<15>),
+            DType::Q5_1 => self.each(affine::<31>),
+            DType::Q8_0 => self.each(bytes),
+            DType::Q2_K => self.each(super_blocks::q2),
+            DType::Q3_K => self.each(super_blocks::q3),
+            DType::Q4_K => self.each(super_blocks::q4_or_q5::<4>),
+            DType::Q5_K => self.each(super_blocks::q4_or_q5::<5>),
+            DType::Q6_K => self.each(super_blocks::q6),
+            _ => {}
+        }
+    }
+}
+
+impl Run<'_> {
+    #[inline(always)]
+    fn each(self, quantise: impl Fn(&Arithmetic, &[f32], &mut [u8])) {
+        let (elements, bytes) = self.dtype.storage_unit();
+        let blocks = self.out.chunks_exact_mut(bytes as usize);
+        for (floats, out) in self.floats.chunks_exact(elements as usize).zip(blocks) {
+            quantise(&self.with, floats, out);
         }
     }
 }
@@ -174,11 +196,17 @@ impl Derivation for Ggml {
     fn name(&self) -> &'static str {
         "ggml"
     }
+    fn is_slow(&self, dtype: DType) -> bool {
+        // Sub-blocks search for their scales: 10 to 50 MB/s.
+        dtype.storage_unit().0 == 256
+    }
     fn numbers(&self) -> &'static [Number] {
         &[Number::DType, Number::UpTo(1)]
     }
     fn input_lens(&self, target: Target, numbers: &Numbers) -> Result<InputLens, CodecError> {
-        quantiser(target.dtype).ok_or(CodecError::Chain("the block is not of a type that is made of floats"))?;
+        if !Self::makes(target.dtype) {
+            return Err(CodecError::Chain("the block is not of a type that is made of floats"));
+        }
         Ok(InputLens::of(&[byte_len(Float::of(dtype(numbers[0])?)?.dtype, target.elements()?)?]))
     }
     fn derive(
@@ -190,7 +218,6 @@ impl Derivation for Ggml {
         out: &mut [u8],
     ) -> Result<(), CodecError> {
         let from = Float::of(dtype(numbers[0])?)?;
-        let quantiser = quantiser(target.dtype).ok_or(CodecError::BaseMissing)?;
         let (elements, bytes) = target.dtype.storage_unit();
         let (elements, bytes) = (elements as usize, bytes as usize);
         let source = inputs.first().copied().unwrap_or_default();
@@ -203,7 +230,7 @@ impl Derivation for Ggml {
             values(isa, from, words, &mut wide[..count]);
             floats.iter_mut().zip(&wide[..count]).for_each(|(float, value)| *float = *value as f32);
             let with = Arithmetic { fused: numbers[1] == 1, half };
-            compiled_for(isa, Run { quantiser, with, elements, bytes, floats: &floats[..count], out });
+            compiled_for(isa, Run { dtype: target.dtype, with, floats: &floats[..count], out });
         }
         Ok(())
     }
