@@ -36,14 +36,24 @@ impl Summing {
 /// Weights that make most of a tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sum {
-    /// The derivation.
-    pub derived: Derived,
+    /// How it is summed up.
+    pub summing: Summing,
+    /// The weights, of those that are used.
+    pub weights: Vec<f64>,
     /// Which of the tensors offered it has, in its order.
     pub used: Vec<usize>,
     /// The share of words that it makes.
     pub equal: f64,
     /// The mean square of what is left, over that of the difference to the nearest tensor.
     pub left: f64,
+}
+
+impl Sum {
+    /// The sum of tensors of that type.
+    #[must_use]
+    pub fn derived(&self, from: DType) -> Derived {
+        Linear::of(from, self.summing, &self.weights)
+    }
 }
 
 impl Linear {
@@ -92,7 +102,7 @@ impl Linear {
         let nearest = all.iter().map(|values| energy(&|at| values[at])).fold(f64::INFINITY, f64::min);
         let left = energy(&sum) / nearest;
         let mut out = vec![0; words.len()];
-        let mut best: Option<(usize, Derived, Vec<usize>)> = None;
+        let mut best: Option<Sum> = None;
         let each = 1.0 / used.len() as f64;
         let is_mean = weights.iter().all(|weight| (weight - each).abs() < 0.03);
         let round = |parts: f64| weights.iter().map(|weight| (weight * parts).round() / parts).collect::<Vec<f64>>();
@@ -111,17 +121,18 @@ impl Linear {
                     derived.derive(isa, Target { dtype, len: words.len() }, &input, &mut out).ok()?;
                     let pairs = out.chunks_exact(float.bytes()).zip(words.chunks_exact(float.bytes()));
                     let equal = pairs.filter(|(made, word)| made == word).count();
-                    if best.as_ref().is_none_or(|(most, ..)| equal > *most) {
-                        best = Some((equal, derived, order.iter().map(|place| used[*place]).collect()));
+                    let equal = equal as f64 / target.len().max(1) as f64;
+                    if best.as_ref().is_none_or(|best| equal > best.equal) {
+                        let used = order.iter().map(|place| used[*place]).collect();
+                        best = Some(Sum { summing: *summing, weights: weights.clone(), used, equal, left });
                     }
-                    if equal == target.len() {
+                    if equal == 1.0 {
                         break;
                     }
                 }
             }
         }
-        let (equal, derived, used) = best?;
-        Some(Sum { derived, used, equal: equal as f64 / target.len().max(1) as f64, left })
+        best
     }
 }
 

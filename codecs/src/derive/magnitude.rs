@@ -271,7 +271,7 @@ impl Derivation for Magnitude {
             Number::UpTo(MOST as u64),
             Number::DType,
             Number::UpTo(255),
-            Number::UpTo(1 << 24),
+            Number::UpTo(1 << 48),
             Number::UpTo(1 << 48),
             Number::Factor,
             Number::Factor,

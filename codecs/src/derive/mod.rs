@@ -186,6 +186,14 @@ impl Derived {
     /// # Errors
     /// [`CodecError::Chain`] where there is no such block, or its inputs were more than [`MAX_INPUT`].
     pub fn input_lens(&self, target: Target) -> Result<InputLens, CodecError> {
+        let is_in_form = |(form, number): (Number, u64)| match form {
+            Number::Factor => true,
+            Number::DType => dtype(number).is_ok(),
+            Number::UpTo(most) => number <= most,
+        };
+        if !self.numbers().all(is_in_form) {
+            return Err(CodecError::Chain("a number of a derivation is beyond its bound"));
+        }
         let lens = self.stage.input_lens(target, &self.numbers)?;
         if lens.total() > MAX_INPUT {
             return Err(CodecError::Chain("the inputs of a derivation are too long"));

@@ -183,7 +183,6 @@ impl Change {
         if kept.is_empty() {
             return None;
         }
-        // What is left without them must not be worth much more: such a change is of a higher rank.
         let (mut u, mut v) = (vec![0.0; self.rows() * kept.len()], vec![0.0; kept.len() * columns]);
         for (index, k) in kept.iter().enumerate() {
             let vector = &vectors[k * directions..(k + 1) * directions];
@@ -327,7 +326,7 @@ fn whole(value: f32, step: f64) -> i32 {
     (f64::from(value) / step).round().clamp(-MOST, MOST) as i32
 }
 
-/// The sum of products, in eight lanes.
+/// The sum of products, in sixteen lanes.
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0f32; 16];

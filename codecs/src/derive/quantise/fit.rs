@@ -123,8 +123,11 @@ pub fn fit(isa: Isa, sample: &Sample<'_>, tensors: &[(DType, &[u8])]) -> Option<
         };
         let holds = |index: &usize, near: &dyn Fn(f32, Estimate) -> bool| {
             let (dtype, bytes) = tensors[*index];
+            if bytes.len() != count * dtype.word_bytes() {
+                return false;
+            }
             let values = numbers(isa, dtype, bytes);
-            values.len() == count && most(&|channel, estimate| near(values[channel], estimate))
+            most(&|channel, estimate| near(values[channel], estimate))
         };
         let has_zeros = !most(&|_, estimate| estimate.zero.abs() < NEAR_ZERO);
         let of_scale = |index: &usize| {

@@ -157,8 +157,10 @@ impl Parts {
         let touched = (before + words as u64).div_ceil(columns);
         let channels = *Channels::ALL.get(channels as usize).ok_or_else(fault)?;
         let scale = if scale == 0 { None } else { Some(Float::of(dtype(scale)?)?) };
-        let zero =
-            if zero == 0 { None } else { Some(dtype(zero)?).filter(|zero| matches!(zero, DType::I8 | DType::U8)) };
+        let zero = if zero == 0 { None } else { Some(dtype(zero)?) };
+        if zero.is_some_and(|zero| !matches!(zero, DType::I8 | DType::U8)) {
+            return Err(fault());
+        }
         // The largest magnitude of a channel is known where all of its floats are.
         let is_known = scale.is_some() || matches!((channels, rows), (Channels::Row, 0) | (Channels::Column, 1..));
         let all = rows.checked_mul(columns).ok_or_else(fault)?;

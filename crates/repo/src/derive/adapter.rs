@@ -10,6 +10,10 @@ use shard_manifest::ContentManifest;
 
 use crate::parent::{Earlier, earlier_tensors, whole_tensors};
 
+/// The highest rank, and the most words of a factor, that products are computed of.
+const MOST_RANK: u64 = 1024;
+const MOST_WORDS: u64 = 1 << 22;
+
 /// The two halves' names: of the one that is applied first, and of the other.
 const HALVES: [(&str, &str); 2] = [(".lora_A", ".lora_B"), (".lora_down", ".lora_up")];
 
@@ -80,6 +84,8 @@ impl Pair<'_> {
         };
         let [down, up] = [self.down, self.up].map(|half| (Earlier::new(self.manifest, half.segment), half.dtype));
         let (left, right) = if transposed { (down, up) } else { (up, down) };
+        let is_small = rank <= MOST_RANK && rank * rows.max(columns) <= MOST_WORDS;
+        is_small.then_some(())?;
         Some(Adapter {
             left: left.0,
             right: right.0,

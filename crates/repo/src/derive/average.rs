@@ -74,7 +74,8 @@ pub(super) fn find_average(
         let input = |file: &usize| same(*file, tensor).map(|other| Input::Earlier(other, tensor.dtype));
         let of: Option<Vec<Input>> = files.iter().map(input).collect();
         if let Some(of) = of {
-            found.insert(tensor.segment, Computed::new(of, tensor.dtype, How::InPlace(sum.derived), true));
+            found
+                .insert(tensor.segment, Computed::new(of, tensor.dtype, How::InPlace(sum.derived(tensor.dtype)), true));
         }
     }
     Ok(found)

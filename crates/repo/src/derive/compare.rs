@@ -138,12 +138,14 @@ impl New<'_> {
         };
         let mut all = Vec::new();
         let mut given = [Vec::new(), Vec::new()];
+        let mut segments = Vec::new();
         for (place, index) in given.iter_mut().zip(found.given) {
             if let Some(small) = index.and_then(|index| self.small.get(index)) {
                 *place = make_blocks(small.dtype, &small.bytes, self.path, &mut all)?;
+                segments.push(small.segment);
             }
         }
-        Ok(Some(How::Codes(Quantised { codes, given, made: MadeBlocks::new(all) })))
+        Ok(Some(How::Codes(Quantised { codes, given, made: MadeBlocks::new(all), segments })))
     }
 
     fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {

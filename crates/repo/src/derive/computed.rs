@@ -32,6 +32,8 @@ pub(super) struct Quantised {
     /// The blocks of the scales and of the zero points, where they are given, as many as channels.
     pub(super) given: [Vec<BlockSpan>; 2],
     pub(super) made: Arc<MadeBlocks>,
+    /// The segments that these blocks are.
+    pub(super) segments: Vec<usize>,
 }
 
 /// The scales of a matrix' rows and columns.
@@ -77,12 +79,19 @@ pub(crate) struct Computed {
     pub(super) is_exact: bool,
     /// How many tensors of the same file have to come before it, one computed from the other.
     pub(super) level: u32,
+    /// Segments of the same file that are among the blocks made for it: they must not lean on others themselves.
+    pub(super) alone: Vec<usize>,
 }
 
 impl Computed {
     /// That, of earlier tensors.
     pub(super) fn new(of: Vec<Input>, to: DType, how: How, is_exact: bool) -> Self {
-        Self { of, to, how, is_exact, level: 0 }
+        Self { of, to, how, is_exact, level: 0, alone: Vec::new() }
+    }
+
+    /// See the field.
+    pub(crate) fn alone(&self) -> &[usize] {
+        &self.alone
     }
 
     /// See the field.

@@ -47,9 +47,11 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
-    /// Whether it is large enough to be looked at.
+    /// Whether it is large enough to be looked at, and its rows are no longer than blocks.
     pub(crate) fn is_large(&self) -> bool {
-        self.rows >= FEWEST && self.columns >= FEWEST && self.rows.saturating_mul(self.columns) >= FEWEST_WORDS
+        let row = self.columns.saturating_mul(self.bytes());
+        let is_matrix = self.rows >= FEWEST && self.columns >= FEWEST && row <= MAX_BLOCK as u64;
+        is_matrix && self.rows.saturating_mul(self.columns) >= FEWEST_WORDS
     }
 
     fn bytes(&self) -> u64 {
@@ -92,7 +94,15 @@ impl LowRanks {
         if place.get().is_none() {
             let found = {
                 let _one = self.searching.lock().unwrap_or_else(PoisonError::into_inner);
-                if place.get().is_some() { None } else { Some(search(matrix, source, path, reader)?) }
+                if place.get().is_some() {
+                    None
+                } else {
+                    match search(matrix, source, path, reader) {
+                        // What is damaged is not tried again with each block.
+                        Err(error) if error.is_damage() => Some(None),
+                        found => Some(found?),
+                    }
+                }
             };
             if let Some(found) = found {
                 // Another may have been faster; what it found is the same.

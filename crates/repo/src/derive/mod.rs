@@ -78,6 +78,11 @@ impl MadeBlocks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a block is one of these and not stored yet.
+    pub(crate) fn has(&self, id: &Digest) -> bool {
+        self.blocks().iter().any(|block| block.span.id == *id)
+    }
+
     /// The bytes of a block, if it is one of these and not stored yet.
     pub(crate) fn bytes(&self, id: &Digest) -> Option<Vec<u8>> {
         self.blocks().iter().find(|block| block.span.id == *id).map(|block| block.bytes.clone())

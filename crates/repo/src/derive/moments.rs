@@ -103,6 +103,7 @@ fn parameters(layout: &Layout) -> Vec<Parameter<'_>> {
     let all: Vec<&TensorView> =
         whole_tensors(layout).filter(|tensor| is_float(tensor.dtype) && in_any_order(layout, tensor.segment)).collect();
     let by_name: HashMap<&str, &TensorView> = all.iter().map(|tensor| (tensor.name.as_str(), *tensor)).collect();
+    let is_long = |tensor: &TensorView| tensor.byte_len().unwrap_or(0) / tensor.dtype.word_bytes() as u64 >= FEWEST;
     let mut firsts: Vec<(&TensorView, Option<&TensorView>)> = all
         .iter()
         .filter(|tensor| is_moment(&tensor.name) && !tensor.name.contains(SECOND))
@@ -129,10 +130,10 @@ fn parameters(layout: &Layout) -> Vec<Parameter<'_>> {
                 let before = tensor.name.strip_suffix(parameter);
                 !is_moment(&tensor.name) && before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
             };
-            by_name.get(parameter).copied().or_else(|| all.iter().find(ends).copied()).filter(suits)
+            let known = by_name.get(parameter).copied().filter(|tensor| !is_moment(&tensor.name));
+            known.or_else(|| all.iter().filter(|_| is_long(first)).find(ends).copied()).filter(suits)
         };
-        let is_long = first.byte_len().unwrap_or(0) / first.dtype.word_bytes() as u64 >= FEWEST;
-        if is_long {
+        if is_long(first) {
             found.push(Parameter { weights, first, second });
         }
     }

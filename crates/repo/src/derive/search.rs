@@ -46,6 +46,7 @@ pub(crate) type AllComputed = HashMap<usize, Computed>;
 pub(super) struct Small<'a> {
     pub(super) dtype: DType,
     pub(super) bytes: Vec<u8>,
+    pub(super) segment: usize,
     name: &'a str,
 }
 
@@ -99,6 +100,11 @@ pub(crate) fn find_computed(
         }
         if let Some(computed) = best.filter(|computed| computed.is_exact || !has_base) {
             found.insert(tensor.segment, computed);
+        }
+    }
+    for computed in found.values_mut() {
+        if let How::Codes(quantised) = &computed.how {
+            computed.alone = quantised.segments.clone();
         }
     }
     for (segment, moment) in find_moments(layout, earlier, source, path)? {
@@ -311,7 +317,7 @@ impl<'a> Search<'a> {
             let mut bytes = vec![0; len as usize];
             let start = self.starts.get(tensor.segment).copied().unwrap_or(u64::MAX);
             read_part(self.source, start, &mut bytes, self.path)?;
-            small.push(Small { dtype: tensor.dtype, bytes, name: &tensor.name });
+            small.push(Small { dtype: tensor.dtype, bytes, segment: tensor.segment, name: &tensor.name });
         }
         // Names that scales have come first.
         small.sort_by_key(|small| !["scale", "zero", "_s", "_zp"].iter().any(|part| small.name.contains(part)));

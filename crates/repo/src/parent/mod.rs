@@ -147,6 +147,11 @@ impl BasePlan {
         let has_base = |segment: usize| plan.segments.get(segment).is_some_and(Option::is_some);
         plan.computed = find_computed(layout, &named.earlier, has_base, source, path, store)?;
         plan.adapters = find_adapters(layout, &named.earlier);
+        let alone: Vec<usize> = plan.computed.values().flat_map(|computed| computed.alone().to_vec()).collect();
+        for segment in alone {
+            plan.segments[segment] = None;
+            plan.computed.remove(&segment);
+        }
         Ok(plan)
     }
 

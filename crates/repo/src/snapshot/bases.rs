@@ -117,7 +117,7 @@ impl Worker<'_> {
     }
 
     /// How many blocks have to be decoded for a base, or a number above `most`.
-    fn work(&mut self, reference: &BaseRef, most: u32) -> Result<u32> {
+    pub(super) fn work(&mut self, reference: &BaseRef, most: u32) -> Result<u32> {
         let mut work = 0;
         for id in reference.ranges.iter().filter_map(|range| range.block) {
             work += 1 + self.work_below(id, most.saturating_sub(work))?;

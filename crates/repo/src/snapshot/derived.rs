@@ -9,9 +9,13 @@ use shard_formats::Source;
 use shard_manifest::ManifestSegment;
 
 use super::{Slot, Worker};
+use crate::blocks::block_key;
 use crate::derive::{Computed, DerivedBase, LowRanks, MadeBlocks, Matrix};
-use crate::error::{RepoError, Result};
+use crate::error::Result;
 use crate::parent::in_any_order;
+
+/// Most blocks that are decoded to derive one, with all that is below them.
+const MOST_WORK: u32 = 40;
 
 /// What derivations are looked for in.
 #[derive(Clone, Copy)]
@@ -108,10 +112,17 @@ impl Worker<'_> {
     /// Reads what a base is computed from into `self.inputs`; `None` where that would be too deep.
     fn inputs_of(&mut self, base: DerivedBase) -> Result<Option<DerivedBase>> {
         // What is no longer at hand is stored.
-        let is_made = |id: &Digest| base.made.as_ref().is_some_and(|made| made.bytes(id).is_some());
         let mut stored = base.reference.clone();
-        stored.ranges.retain(|range| range.block.is_none_or(|id| !is_made(&id)));
-        if self.depth_of(&stored)? >= self.job.options.chains.depth() {
+        for range in std::mem::take(&mut stored.ranges) {
+            let is_made = |id: &Digest| base.made.as_ref().is_some_and(|made| made.has(id));
+            let Some(id) = range.block else { continue };
+            // The same block may be in an earlier file, as a delta.
+            if !is_made(&id) || self.job.sink.locate(&block_key(id))?.is_some() {
+                stored.ranges.push(range);
+            }
+        }
+        // Readers decode all inputs with what is below them, again for each block.
+        if self.depth_of(&stored)? >= self.job.options.chains.depth() || self.work(&stored, MOST_WORK)? > MOST_WORK {
             return Ok(None);
         }
         let len: usize = base.reference.ranges.iter().map(|range| range.len as usize).sum();
@@ -133,15 +144,15 @@ impl Worker<'_> {
             return Ok(None);
         }
         // What an earlier file's manifest says of its tensors may not fit together: then there is no such base.
-        if derived.input_lens(target).map_or(0, |lens| lens.total()) != self.inputs.len() {
+        if derived.input_lens(target).map_or(None, |lens| Some(lens.total())) != Some(self.inputs.len()) {
             return Ok(None);
         }
         let offered = Base { reference: &base.reference, derived: Some(derived), bytes: &self.inputs };
         let mut stored = Vec::new();
-        let encoded = self
-            .encoder
-            .encode(&self.job.block(slot, Some(offered)), &mut stored)
-            .map_err(|source| RepoError::Encode { path: self.job.path.to_owned(), source })?;
+        // An offer that comes to nothing keeps nobody from storing the block another way.
+        let Ok(encoded) = self.encoder.encode(&self.job.block(slot, Some(offered)), &mut stored) else {
+            return Ok(None);
+        };
         let is_used = encoded.used_base;
         let bases = if is_used { base.reference.blocks() } else { Vec::new() };
         Ok(Some(Tried { stored, bases, made: base.made.clone().filter(|_| is_used) }))
