@@ -70,15 +70,10 @@ impl Sizes {
         let numbers = self.derived(&[]).numbers;
         let parts = Parts::new(target, &numbers).ok()?;
         let lens = Magnitude.input_lens(target, &numbers).ok()?;
-        let mut inputs = Vec::new();
-        let mut rest = input;
-        for len in lens.as_slice() {
-            let (input, after) = rest.split_at_checked(*len)?;
-            inputs.push(input);
-            rest = after;
-        }
+        let (inputs, count) = lens.split(input)?;
+        let inputs = &inputs[..count];
         let to = Float::of(target.dtype).ok()?;
-        let scales = Logarithms::new(isa, &parts, &inputs);
+        let scales = Logarithms::new(isa, &parts, inputs);
         let count = words.len() / to.bytes();
         let tiles = count.div_ceil(TILE);
         let step = tiles.div_ceil(FITTED / TILE).max(1);
@@ -90,7 +85,7 @@ impl Sizes {
         let mut own = [0.0; TILE];
         for index in (0..tiles).step_by(step) {
             let range = index * TILE..((index + 1) * TILE).min(count);
-            parts.read(isa, &inputs, &scales, range.clone(), &mut features);
+            parts.read(isa, inputs, &scales, range.clone(), &mut features);
             let own = &mut own[..range.len()];
             values(isa, to, &words[range.start * to.bytes()..range.end * to.bytes()], own);
             for (at, value) in own.iter().enumerate() {

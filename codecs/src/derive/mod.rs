@@ -98,6 +98,15 @@ impl InputLens {
         &self.lens[..self.count]
     }
 
+    /// The inputs, which lie one after the other; `None` where there are fewer bytes.
+    fn split<'a>(&self, mut input: &'a [u8]) -> Option<([&'a [u8]; MAX_INPUTS], usize)> {
+        let mut inputs = [&[][..]; MAX_INPUTS];
+        for (place, len) in inputs.iter_mut().zip(self.as_slice()) {
+            (*place, input) = input.split_at_checked(*len)?;
+        }
+        Some((inputs, self.count))
+    }
+
     /// The sum of all.
     #[must_use]
     pub fn total(&self) -> usize {
@@ -211,12 +220,8 @@ impl Derived {
         if let Some((what, got, wanted)) = lengths.into_iter().find(|(_, got, wanted)| got != wanted) {
             return Err(CodecError::Length { what, got, wanted });
         }
-        let mut inputs = [&[][..]; MAX_INPUTS];
-        let mut rest = input;
-        for (place, len) in inputs.iter_mut().zip(lens.as_slice()) {
-            (*place, rest) = rest.split_at(*len);
-        }
-        self.stage.derive(isa, target, &self.numbers, &inputs[..lens.as_slice().len()], out)
+        let (inputs, count) = lens.split(input).ok_or(CodecError::BaseMissing)?;
+        self.stage.derive(isa, target, &self.numbers, &inputs[..count], out)
     }
 
     /// Appends the wire form: the wire id, then the numbers.

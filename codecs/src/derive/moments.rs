@@ -56,13 +56,8 @@ impl Moments {
     pub fn fit(self, isa: Isa, target: Target, input: &[u8], words: &[u8]) -> Option<Derived> {
         let parts = Parts::new(target, &self.derived(&[]).numbers).ok()?;
         let lens = Step.input_lens(target, &self.derived(&[]).numbers).ok()?;
-        let mut inputs = Vec::new();
-        let mut rest = input;
-        for len in lens.as_slice() {
-            let (input, after) = rest.split_at_checked(*len)?;
-            inputs.push(input);
-            rest = after;
-        }
+        let (inputs, count) = lens.split(input)?;
+        let inputs = &inputs[..count];
         let to = Float::of(target.dtype).ok()?;
         let count = words.len() / to.bytes();
         let tiles = count.div_ceil(TILE);
@@ -74,7 +69,7 @@ impl Moments {
         let mut after = [0.0; TILE];
         for index in (0..tiles).step_by(step) {
             let range = index * TILE..((index + 1) * TILE).min(count);
-            tile.read(isa, &parts, &inputs, range.clone());
+            tile.read(isa, &parts, inputs, range.clone());
             let after = &mut after[..range.len()];
             values(isa, to, &words[range.start * to.bytes()..range.end * to.bytes()], after);
             for (at, after) in after.iter().enumerate() {
