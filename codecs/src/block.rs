@@ -26,7 +26,7 @@
 //! | 1 | parent | xor | planes | constant |
 //! | 2 | affine | ulp | split | rans |
 //! | 3 | pair | step | escape | zstd |
-//! | 4 | | | sparse | |
+//! | 4 | | turn | sparse | |
 //! | 5 | | | context | |
 //! | 6 | | | mixing | |
 

@@ -182,23 +182,29 @@ fn snapshot(
     for level in 1..=plan.levels() {
         let own = builder.segments.clone();
         let job = BlockJob { derivation: Derivation { level, own: &own, ..derivation }, ..job };
-        let mut left = own.iter().enumerate().filter(|(segment, _)| plan.level(*segment) == level).flat_map(
-            |(segment, manifest)| {
-                manifest.blocks.iter().scan(0, move |at, block| {
-                    let offset = *at;
-                    *at += u64::from(block.len);
-                    Some((segment, offset, *block))
-                })
-            },
-        );
+        let placed = |(segment, manifest): (usize, &ManifestSegment)| {
+            let mut at = 0;
+            let place = |block: &BlockSpan| {
+                at += u64::from(block.len);
+                (segment, at - u64::from(block.len), *block)
+            };
+            manifest.blocks.iter().map(place).collect::<Vec<_>>()
+        };
+        let segments = own.iter().enumerate().filter(|(segment, _)| plan.level(*segment) == level);
+        let blocks: Vec<(usize, u64, BlockSpan)> = segments.flat_map(placed).collect();
+        let (mut left, mut known) = (blocks.iter(), blocks.iter());
         let next = |slot: &mut Slot| {
             let Some((segment, offset, block)) = left.next() else { return Ok(false) };
-            (slot.segment, slot.offset) = (segment, offset);
+            (slot.segment, slot.offset) = (*segment, *offset);
             slot.data.resize(block.len as usize, 0);
-            read_part(source, starts.get(segment).copied().unwrap_or(u64::MAX) + offset, &mut slot.data, path)?;
-            if sha256(&slot.data) == block.id { Ok(true) } else { Err(RepoError::Changed(path.to_owned())) }
+            read_part(source, starts.get(*segment).copied().unwrap_or(u64::MAX) + offset, &mut slot.data, path)?;
+            Ok(true)
         };
-        encode_all(&job, threads, next, |slot, encoded| builder.put(slot, &encoded))?;
+        let take = |slot: &Slot, encoded: Encoded| {
+            let is_same = known.next().is_some_and(|(_, _, block)| block.id == encoded.id);
+            if is_same { builder.put(slot, &encoded) } else { Err(RepoError::Changed(path.to_owned())) }
+        };
+        encode_all(&job, threads, next, take)?;
     }
     Ok(builder.finish(file_hash.finish()))
 }

@@ -79,19 +79,17 @@ pub(crate) struct Computed {
     pub(super) is_exact: bool,
     /// How many tensors of the same file have to come before it, one computed from the other.
     pub(super) level: u32,
-    /// Segments of the same file that are among the blocks made for it: they must not lean on others themselves.
-    pub(super) alone: Vec<usize>,
 }
 
 impl Computed {
     /// That, of earlier tensors.
     pub(super) fn new(of: Vec<Input>, to: DType, how: How, is_exact: bool) -> Self {
-        Self { of, to, how, is_exact, level: 0, alone: Vec::new() }
+        Self { of, to, how, is_exact, level: 0 }
     }
 
-    /// See the field.
+    /// Segments of the same file that are among the blocks made for it: they must not lean on others themselves.
     pub(crate) fn alone(&self) -> &[usize] {
-        &self.alone
+        if let How::Codes(quantised) = &self.how { &quantised.segments } else { &[] }
     }
 
     /// See the field.

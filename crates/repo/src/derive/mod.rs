@@ -48,6 +48,11 @@ pub(crate) enum Formula {
 }
 
 impl Formula {
+    /// Whether such words take much longer to compute than to decode.
+    pub(crate) fn is_slow(&self, dtype: DType) -> bool {
+        matches!(self, Self::Known(derived) if derived.is_slow(dtype))
+    }
+
     /// The derivation for a block, if it helps.
     pub(crate) fn of(&self, target: Target, input: &[u8], words: &[u8]) -> Option<Derived> {
         match self {

@@ -102,11 +102,6 @@ pub(crate) fn find_computed(
             found.insert(tensor.segment, computed);
         }
     }
-    for computed in found.values_mut() {
-        if let How::Codes(quantised) = &computed.how {
-            computed.alone = quantised.segments.clone();
-        }
-    }
     for (segment, moment) in find_moments(layout, earlier, source, path)? {
         found.insert(segment, moment);
     }

@@ -10,7 +10,7 @@ use shard_manifest::ManifestSegment;
 
 use super::{Slot, Worker};
 use crate::blocks::block_key;
-use crate::derive::{Computed, DerivedBase, LowRanks, MadeBlocks, Matrix};
+use crate::derive::{DerivedBase, LowRanks, MadeBlocks, Matrix};
 use crate::error::Result;
 use crate::parent::in_any_order;
 
@@ -60,10 +60,13 @@ impl Worker<'_> {
     /// What a block is computed from, its inputs in `self.inputs`.
     pub(super) fn computed_base(&mut self, slot: &Slot) -> Result<Option<DerivedBase>> {
         let (computed, own) = (self.job.plan.computed(slot.segment), self.job.derivation.own);
-        match computed.and_then(|computed| computed.base(slot.offset, slot.data.len(), own)) {
-            Some(found) => self.inputs_of(found),
-            None => Ok(None),
+        let found = computed.and_then(|computed| computed.base(slot.offset, slot.data.len(), own));
+        let (Some(found), Some(dtype)) = (found, self.job.block(slot, None).dtype) else { return Ok(None) };
+        // As slow as the slowest codec, and at the same level.
+        if found.formula.is_slow(dtype) && self.job.options.level != Level::Max {
+            return Ok(None);
         }
+        self.inputs_of(found)
     }
 
     /// The product of low rank that a block's change is, its inputs in `self.inputs`. `base` is what the block leans on otherwise.
@@ -73,36 +76,33 @@ impl Worker<'_> {
         let Some((dtype, [rows, columns @ ..])) = plan.tensor(slot.segment) else { return Ok(None) };
         let columns = columns.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim));
         let (Some(columns), Some(start)) = (columns, job.derivation.starts.get(slot.segment)) else { return Ok(None) };
-        let nearest = |other: &'_ Computed| other.nearest();
-        let other =
-            plan.computed(slot.segment).filter(|_| base.is_none()).and_then(|other| Some((other, nearest(other)?)));
-        let (from, to) = (other.map_or(dtype, |(_, from)| from), dtype);
+        let other = plan.computed(slot.segment).filter(|_| base.is_none());
+        let other = other.and_then(|other| Some((other, other.nearest()?)));
         let planned = |offset: u64, len: usize| match other {
             Some((other, _)) => other.in_place(offset, len, &[]),
             None => plan.base(slot.segment, offset, len).filter(|base| base.transpose.is_none()),
         };
         // What was read last is the planned base, unless that was too deep.
         let len = slot.data.len();
-        let is_planned =
-            base.is_some_and(|base| planned(slot.offset, len).is_some_and(|planned| base.first(len) == planned));
-        let at_hand = (slot.offset == 0 && is_planned).then(|| (&slot.data[..], &base_bytes[..len]));
+        let is_planned = |base: &BaseRef| planned(0, len).is_some_and(|planned| base.first(len) == planned);
+        let is_at_hand = slot.offset == 0 && base.is_some_and(is_planned);
         let matrix = Matrix {
             segment: slot.segment,
-            dtype: to,
+            dtype,
             rows: *rows,
             columns,
             start: *start,
-            base_type: from,
+            base_type: other.map_or(dtype, |(_, from)| from),
             base: &planned,
-            first: at_hand,
+            first: is_at_hand.then(|| (&slot.data[..], &base_bytes[..len])),
             adapter: plan.adapter(slot.segment),
         };
         let is_known = dtype.float().is_some() && matrix.is_large() && in_any_order(job.layout, slot.segment);
         if !is_known || (base.is_none() && other.is_none()) {
             return Ok(None);
         }
-        let place = (slot.offset, slot.data.len());
-        let found = job.derivation.low_ranks.base(&matrix, place, job.derivation.source, job.path, reader)?;
+        let found =
+            job.derivation.low_ranks.base(&matrix, (slot.offset, len), job.derivation.source, job.path, reader)?;
         match found {
             Some(found) => self.inputs_of(found),
             None => Ok(None),
@@ -139,10 +139,6 @@ impl Worker<'_> {
         let Some(dtype) = self.job.block(slot, None).dtype else { return Ok(None) };
         let target = Target { dtype, len: slot.data.len() };
         let Some(derived) = base.formula.of(target, &self.inputs, &slot.data) else { return Ok(None) };
-        // As slow as the slowest codec, and at the same level.
-        if derived.is_slow(dtype) && self.job.options.level != Level::Max {
-            return Ok(None);
-        }
         // What an earlier file's manifest says of its tensors may not fit together: then there is no such base.
         if derived.input_lens(target).map_or(None, |lens| Some(lens.total())) != Some(self.inputs.len()) {
             return Ok(None);
