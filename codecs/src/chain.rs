@@ -8,7 +8,7 @@ use crate::entropy::EntropyCoder;
 use crate::filter::{self, Filter, StreamLengths};
 use crate::predict::Predictor;
 use crate::residual::Residual;
-use crate::{CODECS, CodecError, residual};
+use crate::{CODECS, CodecError, layers, residual};
 
 /// Most streams that a filter makes of a block.
 pub const MAX_STREAMS: usize = 9;
@@ -48,12 +48,15 @@ pub enum Coding {
     Context,
     /// By context mixing.
     Mixing,
+    /// By the context coder, in two layers: coarse to fine.
+    Layers,
 }
 
 impl Coding {
     /// The place of those that see the prediction among the wire ids of filters.
     const CONTEXT: u8 = 5;
     const MIXING: u8 = 6;
+    const LAYERS: u8 = 7;
 
     /// The stable number in block headers.
     #[must_use]
@@ -62,6 +65,7 @@ impl Coding {
             Self::Filtered(filter) => filter.id(),
             Self::Context => Self::CONTEXT,
             Self::Mixing => Self::MIXING,
+            Self::Layers => Self::LAYERS,
         }
     }
 
@@ -72,6 +76,7 @@ impl Coding {
             Self::Filtered(filter) => filter.name(),
             Self::Context => "context",
             Self::Mixing => "mixing",
+            Self::Layers => "layers",
         }
     }
 
@@ -83,13 +88,14 @@ impl Coding {
         match id {
             Self::CONTEXT => Ok(Self::Context),
             Self::MIXING => Ok(Self::Mixing),
+            Self::LAYERS => Ok(Self::Layers),
             _ => <dyn Filter>::from_wire_id(id).map(Self::Filtered),
         }
     }
 
     /// Every coding, in the order of wire ids.
     pub fn all() -> impl Iterator<Item = Self> {
-        CODECS.filters.iter().map(|filter| Self::Filtered(*filter)).chain([Self::Context, Self::Mixing])
+        CODECS.filters.iter().map(|filter| Self::Filtered(*filter)).chain([Self::Context, Self::Mixing, Self::Layers])
     }
 
     /// Whether it takes residuals apart into streams that are stored each on its own.
@@ -102,7 +108,7 @@ impl Coding {
     pub(crate) fn most_exceptions(self, words: usize) -> Option<usize> {
         match self {
             Self::Filtered(filter) => filter.most_exceptions(words),
-            Self::Context | Self::Mixing => None,
+            Self::Context | Self::Mixing | Self::Layers => None,
         }
     }
 
@@ -110,7 +116,7 @@ impl Coding {
     pub(crate) fn lengths(self, word_bytes: usize, words: usize, exceptions: usize) -> StreamLengths {
         match self {
             Self::Filtered(filter) => filter.lengths(word_bytes, words, exceptions),
-            Self::Context | Self::Mixing => StreamLengths::NONE,
+            Self::Context | Self::Mixing | Self::Layers => StreamLengths::NONE,
         }
     }
 }
@@ -148,6 +154,9 @@ impl Shape {
         }
         match self.coding {
             Coding::Mixing if !is_step => Err(CodecError::Chain("mixing is for the step residual")),
+            Coding::Layers if !is_step || !layers::fits(word) => {
+                Err(CodecError::Chain("layers are for the step residual, and floats"))
+            }
             Coding::Context if self.residual.needs_prediction() && !is_step && !is_turn => {
                 Err(CodecError::Chain("the context coder and the residual do not go together"))
             }

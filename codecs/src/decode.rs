@@ -10,7 +10,7 @@ use crate::entropy::Workspace;
 use crate::kernel::Isa;
 use crate::predict::MAX_BASES;
 use crate::transform::{self, Piece, Streams, Transform};
-use crate::{Base, Block, CodecError, Level, mixing, residual};
+use crate::{Base, Block, CodecError, Deviation, Level, layers, mixing, residual};
 
 /// Decodes blocks. Keeps its tables and buffers (up to about two blocks, of hostile ones a few more) for the next one.
 pub struct Decoder {
@@ -146,6 +146,49 @@ impl Decoder {
         self.decode_words(header, body, bases, out)
     }
 
+    /// Decodes of a block in layers ([`Coding::Layers`]) the first, as [`Self::decode_on`] does all of it: `out` is then about what the
+    /// block is, and how far it is off is returned. The body may end after [`BlockHeader::first_layer_len`].
+    ///
+    /// # Errors
+    /// As [`Self::decode`]; [`CodecError::Chain`] where the block has no layers.
+    pub fn decode_first_layer(
+        &mut self,
+        header: &BlockHeader,
+        body: &[u8],
+        bases: &[&[u8]],
+        out: &mut [u8],
+    ) -> Result<Deviation, CodecError> {
+        let derived = if header.derived.is_some() { Some(self.derive(header, bases)?) } else { None };
+        let on = derived.as_deref();
+        let result = self.decode_coarse(header, body, if on.is_some() { on.as_slice() } else { bases }, out);
+        self.derived = derived.unwrap_or_else(|| std::mem::take(&mut self.derived));
+        result
+    }
+
+    fn decode_coarse(
+        &mut self,
+        header: &BlockHeader,
+        body: &[u8],
+        bases: &[&[u8]],
+        out: &mut [u8],
+    ) -> Result<Deviation, CodecError> {
+        let (word, shape, isa) = (header.word(), header.chain.shape(), self.workspace.isa());
+        if shape.coding != Coding::Layers {
+            return Err(CodecError::Chain("the block has no layers"));
+        }
+        check_length("the output", out.len(), header.raw_len as usize)?;
+        check_bases(header, bases)?;
+        let (words, tail) = out.split_at_mut(header.raw_len as usize / word.bytes * word.bytes);
+        // What is no whole word has no layers.
+        tail.copy_from_slice(&bases[0][words.len()..]);
+        let mut whole = [&[][..]; MAX_BASES];
+        whole.iter_mut().zip(bases).for_each(|(whole, base)| *whole = &base[..words.len()]);
+        let bases = &whole[..shape.predictor.bases()];
+        let prediction = shape.predictor.predict(isa, word, &header.factors, bases, &mut self.predicted);
+        let prediction = prediction.ok_or(CodecError::BaseMissing)?;
+        layers::decode_first(&mut self.workspace, &mut self.context, word, prediction, body, words)
+    }
+
     /// Computes a block's base. The buffer is to be given back.
     fn derive(&mut self, header: &BlockHeader, input: &[&[u8]]) -> Result<Vec<u8>, CodecError> {
         let &[input] = input else { return Err(CodecError::BaseMissing) };
@@ -194,6 +237,10 @@ impl Decoder {
                 let prediction = prediction.ok_or(CodecError::BaseMissing)?;
                 return mixing::decode(isa, word, prediction, stored, words);
             }
+            if shape.coding == Coding::Layers {
+                let prediction = prediction.ok_or(CodecError::BaseMissing)?;
+                return layers::decode(&mut self.workspace, &mut self.context, word, prediction, stored, words);
+            }
             let words = context::Words::Wanted(words);
             let turned = shape.residual.id() == residual::TURN;
             return context::decode(&mut self.context, isa, word, prediction, turned, stored, words);
@@ -233,6 +280,10 @@ fn check_length(what: &'static str, got: usize, wanted: usize) -> Result<(), Cod
 /// Checks the lengths of what a block is decoded from.
 fn check_input(header: &BlockHeader, body: &[u8], bases: &[&[u8]]) -> Result<(), CodecError> {
     check_length("the body", body.len(), header.body_len())?;
+    check_bases(header, bases)
+}
+
+fn check_bases(header: &BlockHeader, bases: &[&[u8]]) -> Result<(), CodecError> {
     let needed = bases.get(..header.chain.predictor().bases()).ok_or(CodecError::BaseMissing)?;
     needed.iter().try_for_each(|base| check_length("the base", base.len(), header.raw_len as usize))
 }

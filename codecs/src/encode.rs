@@ -12,11 +12,17 @@ use crate::kernel::Isa;
 use crate::predict::{Factors, MAX_BASES};
 use crate::select::{self, Candidate, Selector, find_factors, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
-use crate::{Base, Block, CodecError, Decoder, Level, mixing, residual};
+use crate::{Base, Block, CodecError, Decoder, Level, layers, mixing, residual};
 
 /// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
 /// whole: that costs little, and the sample holds too little of them.
 const MIN_SMALL: usize = 512;
+
+/// The bits of a first layer of which nobody said how many it has.
+const USUAL_BITS: u32 = 4;
+
+/// What two layers may take more than one, as its inverse.
+const LAYERS_COST: usize = 33;
 
 /// Encodes blocks. Keeps its tables and buffers (up to about six blocks, and zstd's contexts) for the next one.
 pub struct Encoder {
@@ -28,6 +34,8 @@ pub struct Encoder {
     /// A base that had to be computed.
     derived: Vec<u8>,
     verifier: Decoder,
+    /// The bits of the first of two layers, where these are asked for.
+    layers: Option<u32>,
 }
 
 /// What became of a block.
@@ -66,7 +74,15 @@ impl Encoder {
             room: 0,
             derived: Vec::new(),
             verifier: Decoder::with_isa(isa),
+            layers: None,
         }
+    }
+
+    /// Stores what leans on a base in two layers, the first with so many bits (1 to 8) of each residual, wherever that takes hardly
+    /// more room (see [`Coding::Layers`]): at most a thirty-third of what one layer takes.
+    #[must_use]
+    pub fn with_layers(self, bits: Option<u32>) -> Self {
+        Self { layers: bits.map(|bits| bits.clamp(1, layers::MAX_BITS)), ..self }
     }
 
     /// Appends the stored form of `block` to `out`: the smallest found, with or without its base, never larger than the raw
@@ -189,6 +205,9 @@ impl Encoder {
                 }
             }
         }
+        if self.layers.is_some() {
+            self.put_layers(block, out, start)?;
+        }
         // An estimate is not a promise: nothing is stored larger than raw.
         let raw = BlockHeader::raw(block).map(|header| {
             self.header.clear();
@@ -198,6 +217,23 @@ impl Encoder {
             out.truncate(start);
             out.extend_from_slice(&self.header);
             out.extend_from_slice(block.data);
+        }
+        Ok(())
+    }
+
+    /// Puts a block in layers in the place of its stored form from `start` on, which is of one, if that is hardly longer.
+    fn put_layers(&mut self, block: &Block<'_>, out: &mut Vec<u8>, start: usize) -> Result<(), CodecError> {
+        let middle = out.len();
+        let Ok((one, _)) = BlockHeader::read(&out[start..]) else { return Ok(()) };
+        let shape = Shape { coding: Coding::Layers, ..one.chain.shape() };
+        if one.chain.coding() != Coding::Context || shape.check(one.word()).is_err() {
+            return Ok(());
+        }
+        let done = self.put(shape, &[false; MAX_STREAMS], &one.factors, block, out)?;
+        if done && (out.len() - middle) * LAYERS_COST <= (middle - start) * (LAYERS_COST + 1) {
+            out.drain(start..middle);
+        } else {
+            out.truncate(middle);
         }
         Ok(())
     }
@@ -235,6 +271,7 @@ impl Encoder {
             Ok::<(), CodecError>(())
         };
         let (isa, level) = (workspace.isa(), workspace.level());
+        let bits = self.layers.unwrap_or(USUAL_BITS);
         match Transform::of(isa, shape, word) {
             _ if shape.is_identity() => put_stream(workspace, words, out)?,
             Some(transform) => {
@@ -258,6 +295,10 @@ impl Encoder {
                 let prediction = shape.predictor.predict(isa, word, factors, bases, predicted);
                 let done = match (shape.coding, prediction) {
                     (Coding::Mixing, Some(prediction)) => mixing::encode(isa, word, words, prediction, rows, out),
+                    (Coding::Layers, _) => {
+                        let input = context::Input { word, words, prediction, turned: false, rows };
+                        layers::encode(workspace, context, bits, input, out)?
+                    }
                     _ => {
                         let turned = shape.residual.id() == residual::TURN;
                         let input = context::Input { word, words, prediction, turned, rows };

@@ -23,6 +23,7 @@ pub mod entropy;
 mod error;
 pub mod filter;
 pub mod kernel;
+mod layers;
 mod mixing;
 pub mod predict;
 pub mod residual;
@@ -38,6 +39,7 @@ pub use decode::Decoder;
 pub use derive::Derived;
 pub use encode::{Encoded, Encoder};
 pub use error::CodecError;
+pub use layers::Deviation;
 pub use select::Candidate;
 
 /// Every stage that a chain may name.

@@ -86,8 +86,11 @@ pub(crate) fn find_factors(shape: Shape, isa: Isa, block: &Block<'_>, whole: usi
 /// Whether a shape is worth estimating for a block of `words` such words. Those left out are never, or hardly ever, the
 /// smallest.
 fn sensible(shape: Shape, word: Word, words: usize, level: Level) -> bool {
-    if shape.coding == Coding::Mixing {
-        return level == Level::Max;
+    match shape.coding {
+        Coding::Mixing => return level == Level::Max,
+        // Of one block only what is asked for is in layers.
+        Coding::Layers => return false,
+        _ => {}
     }
     if shape.predictor.factors() > 0 && level != Level::Max {
         // What decay tells is less than half a unit in the last place of a shorter word.

@@ -92,6 +92,15 @@ fn cases() -> Vec<(Option<DType>, &'static str, usize, Shape)> {
     ] {
         cases.push((Some(dtype), name, len, of(dtype, "parent+step+context")));
     }
+    // Both layers, with scales of rows and contexts of several cells.
+    for (dtype, name, len) in [
+        (DType::F16, "rows", 4_001),
+        (DType::BF16, "rows", 4_001),
+        (DType::F32, "mantissas", 6_003),
+        (DType::F64, "rows", 6_003),
+    ] {
+        cases.push((Some(dtype), name, len, of(dtype, "parent+step+layers")));
+    }
     cases.push((None, "text", 400, Shape::legal(Word::of(None)).next().unwrap()));
     cases
 }

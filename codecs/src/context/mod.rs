@@ -64,7 +64,7 @@ impl Rows {
     }
 
     /// The number of rows that a block of `words` words touches.
-    fn count(self, words: usize) -> usize {
+    pub(crate) fn count(self, words: usize) -> usize {
         (words + self.phase as usize).div_ceil(self.len as usize)
     }
 

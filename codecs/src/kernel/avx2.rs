@@ -96,6 +96,10 @@ macro_rules! compile_words {
             linear::combine(float, factors, bases, out);
         }
         #[target_feature(enable = $features)]
+        pub(super) fn shift(float: FloatFormat, distances: &[f64], words: &[u8], out: &mut [u8]) {
+            linear::shift(float, distances, words, out);
+        }
+        #[target_feature(enable = $features)]
         pub(super) fn load(float: FloatFormat, words: &[u8], values: &mut [f64]) {
             linear::load(float, words, values);
         }

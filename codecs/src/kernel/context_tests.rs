@@ -358,6 +358,34 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn floats_are_shifted(
+        dtype in prop::sample::select(vec![DType::F16, DType::BF16, DType::F32, DType::F64]),
+        words in bytes(1200),
+        distances in vec(prop_oneof![any::<f64>(), -1.0f64..1.0, Just(-0.0)], 1200),
+    ) {
+        let word = Word::of(Some(dtype));
+        let float = word.float.unwrap();
+        let words = &words[..words.len() / word.bytes * word.bytes];
+        let distances = &distances[..words.len() / word.bytes];
+        let mut expected: Option<Vec<u8>> = None;
+        for isa in Isa::available() {
+            let mut out = vec![0xee; words.len()];
+            shift(isa, float, distances, words, &mut out);
+            prop_assert_eq!(&*expected.get_or_insert_with(|| out.clone()), &out, "{:?}", isa);
+        }
+        let shifted = expected.unwrap_or_default();
+        for (index, distance) in distances.iter().enumerate() {
+            let (from, to) = (get(words, word.bytes, index), get(&shifted, word.bytes, index));
+            prop_assert!(distance.to_bits() != (-0.0f64).to_bits() || to == from, "{from:x} {to:x}");
+            let sum = value_of(float, from).unwrap_or(f64::NAN) + distance;
+            let sum = if float.mantissa == 52 { sum } else { f64::from(sum as f32) };
+            prop_assert!(is_nearest(float, sum, to) || (to == from && !fits(float, sum)), "{from:x} {to:x}");
+        }
+    }
+}
+
 /// The value of a float by its definition; `None` where it is not finite.
 fn value_of(float: FloatFormat, bits: u64) -> Option<f64> {
     let (exponent, mantissa) = (float.exponent, float.mantissa);

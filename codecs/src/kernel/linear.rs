@@ -126,6 +126,34 @@ pub(super) fn combine(float: FloatFormat, factors: [f64; 2], bases: [&[u8]; 2], 
 }
 
 #[inline(always)]
+fn shift_as<const N: usize, W: Words<N>>(distances: &[f64], words: &[u8], out: &mut [u8]) {
+    let words = words.as_chunks::<N>().0;
+    for (out, (word, distance)) in out.as_chunks_mut::<N>().0.iter_mut().zip(words.iter().zip(distances)) {
+        let (value, finite) = W::load(*word);
+        let (sum, fits) = W::store(value + distance);
+        *out = if finite & fits { sum } else { *word };
+    }
+}
+
+/// Each word plus a distance; the word itself where that or the sum is not finite.
+#[inline(always)]
+pub(super) fn shift(float: FloatFormat, distances: &[f64], words: &[u8], out: &mut [u8]) {
+    match (float.exponent, float.mantissa) {
+        (5, _) => shift_as::<2, Half>(distances, words, out),
+        (8, 7) => shift_as::<2, BFloat>(distances, words, out),
+        (8, _) => shift_as::<4, Single>(distances, words, out),
+        _ => shift_as::<8, Double>(distances, words, out),
+    }
+}
+
+/// Whether a word is finite.
+pub(crate) fn is_finite(float: FloatFormat, word: &[u8]) -> bool {
+    let bits = word.iter().rev().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let mask = (1 << float.exponent) - 1;
+    bits >> float.mantissa & mask != mask
+}
+
+#[inline(always)]
 fn load_as<const N: usize, W: Words<N>>(words: &[u8], values: &mut [f64]) {
     for (value, word) in values.iter_mut().zip(words.as_chunks::<N>().0) {
         let (loaded, finite) = W::load(*word);

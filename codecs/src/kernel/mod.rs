@@ -271,6 +271,11 @@ pub(crate) fn combine(isa: Isa, float: FloatFormat, factors: [f64; 2], bases: [&
     dispatch!(isa, linear, combine(float, factors, bases, out));
 }
 
+/// Each word plus a distance; the word itself where that or the sum is not finite.
+pub(crate) fn shift(isa: Isa, float: FloatFormat, distances: &[f64], words: &[u8], out: &mut [u8]) {
+    dispatch!(isa, linear, shift(float, distances, words, out));
+}
+
 /// The values of floats; 0 for those that are not finite.
 pub(crate) fn load(isa: Isa, float: FloatFormat, words: &[u8], values: &mut [f64]) {
     dispatch!(isa, linear, load(float, words, values));

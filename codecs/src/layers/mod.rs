@@ -1,0 +1,419 @@
+//! Coarse to fine: words in two layers, of which the first by itself gives them about as they are.
+//!
+//! The first layer has a few bits of how far each word is from its prediction: its *cell*, the number of steps, nearest to it, that it
+//! moved. A step is as wide for a whole row of the tensor, in the value of words, so the first layer is what is known as a quantised
+//! delta with a scale a row. With one bit it is the sign alone, and the step is how far the words of the row moved in the mean (Liu et
+//! al., "BitDelta", arXiv:2402.10193); words that did not move are cell 0 in any case. The second layer has the units in the last place
+//! from there to the word. Both are coded by [`crate::context`]: the cells by the exponents of predictions, and what is left by how many
+//! such units a step is, and by the cell. So both together take hardly more than one layer does.
+//!
+//! With `p` the value of the prediction (a binary64), `c` the cell and `t` the step, the first layer stands for `p + c * t`, rounded as
+//! [`crate::predict`] rounds sums; for `p` itself where `c` is 0, or where that or `p` is not finite. The second layer has the residual
+//! ([`crate::residual::Step`]) of the word to that, negated where `c` is not 0 and its sign is not that of what the first layer stands for.
+//!
+//! Stored form:
+//!
+//! 1. the length of the first layer, from there on (varint);
+//! 2. bits of a cell (byte, 1 to 8): it is from `-2^(bits - 1)` to `2^(bits - 1)`;
+//! 3. words of a row and words of the first row that lie before the block (varints; 0 and 0 where all are one row);
+//! 4. the highest scale (varint, at most 4093); the differences to it of the rows' scales, a byte each, as a stream: the entropy coder
+//!    (byte), the stored length (varint) and the stored form. A scale is twice the exponent field of a binary64, of which the step is the
+//!    power of two, and 1 more where the step is that times the root of 2;
+//! 5. how far the words of the first layer are off: the largest error (binary32, rounded up) and the sum of the squares of all (binary64),
+//!    in the unit of the words, little-endian; infinite where a word that is not finite is not told by the first layer;
+//! 6. the cells, as the stored form of [`crate::context`] for the words that have them as residuals. This ends the first layer;
+//! 7. what the second layer has, as the stored form of [`crate::context`] for the words that have it as residuals, on predictions of
+//!    mantissa 0 whose exponent field is the context: 1, and the *kind*, and `kinds` for each *width*. A width is `s / 2 - e`, for a step of
+//!    `s` / 2 octaves over a unit in the last place of exponent field 0 (rounded towards zero), and `e` the exponent field of what the first
+//!    layer stands for (at least 1), and 4 more; at least 0, and no more than leaves room below the exponent field of infinities. The
+//!    kind of cell 0 is 0, of the outermost `kinds` - 1, of 1 and -1 next to it 1, of others `kinds` / 2. There are 2 kinds for types of 5
+//!    exponent bits, for others 4.
+
+mod cells;
+
+use std::ops::Range;
+
+use shard_core::WireReader;
+use shard_core::limits::MAX_BLOCK;
+use shard_core::wire::put_varint;
+
+use crate::CodecError;
+use crate::chain::Word;
+use crate::context::{self, Rows};
+use crate::entropy::{self, EntropyCoder, Workspace};
+use crate::kernel::{self, Isa, linear};
+pub(crate) use cells::MAX_BITS;
+use cells::{Cells, Contexts, Finder, MAX_SCALE};
+
+/// Words that are worked on at a time.
+const TILE: usize = 2048;
+/// The longest row whose scale is not stored by itself is one word shorter.
+const LEAST_ROW: u32 = 16;
+
+/// How far the words of the first layer are from the exact ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Deviation {
+    /// The largest error, in the unit of the words.
+    pub max: f32,
+    /// The sum of the squares of all errors.
+    pub squares: f64,
+}
+
+impl Deviation {
+    /// Takes in that of other words.
+    pub fn add(&mut self, other: Self) {
+        self.max = self.max.max(other.max);
+        self.squares += other.squares;
+    }
+}
+
+/// Whether words of that kind can have layers.
+pub(crate) fn fits(word: Word) -> bool {
+    word.float.is_some_and(linear::is_known)
+}
+
+/// The words of a block, row by row and no more than a tile at a time: the row, and where they are.
+fn tiles(word: Word, rows: Option<Rows>, count: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let rows = rows.unwrap_or(Rows { len: u32::MAX, phase: 0 });
+    rows.spans(0..count).flat_map(move |(row, span)| {
+        span.clone().step_by(TILE).map(move |from| (row, from * word.bytes..(from + TILE).min(span.end) * word.bytes))
+    })
+}
+
+/// Room for the words of a tile.
+struct Wide {
+    words: [i64; TILE],
+    cells: [i64; TILE],
+}
+
+impl Wide {
+    fn new() -> Self {
+        Self { words: [0; TILE], cells: [0; TILE] }
+    }
+
+    /// The signed words of two buffers at a place.
+    fn load(&mut self, word: Word, words: &[u8], cells: &[u8]) -> impl Iterator<Item = (i64, i64)> {
+        let count = words.len() / word.bytes;
+        kernel::widen(word.bytes, words, &mut self.words[..count]);
+        kernel::widen(word.bytes, cells, &mut self.cells[..count]);
+        self.words[..count].iter().copied().zip(self.cells[..count].iter().copied())
+    }
+}
+
+/// Appends the low bytes of a number.
+fn put(out: &mut Vec<u8>, word: Word, value: i64) {
+    out.extend_from_slice(&value.to_le_bytes()[..word.bytes]);
+}
+
+/// The words that have these residuals.
+fn inverse(isa: Isa, word: Word, residuals: &[u8], prediction: &[u8]) -> Vec<u8> {
+    let mut words = vec![0; residuals.len()];
+    kernel::step_inverse(isa, word, residuals, prediction, &mut words);
+    words
+}
+
+/// Whether a residual to a word that the first layer made is negated: so that it is positive further out than the cell.
+fn is_turned(cell: i64, near: i64) -> bool {
+    cell != 0 && (cell < 0) != (near < 0)
+}
+
+/// Appends the stored form of words in two layers, with so many bits for a cell. Returns false, with nothing appended, where there
+/// is none that is shorter than they are.
+///
+/// # Errors
+/// As entropy coders have.
+pub(crate) fn encode(
+    workspace: &mut Workspace,
+    buffers: &mut context::Buffers,
+    bits: u32,
+    input: context::Input<'_>,
+    out: &mut Vec<u8>,
+) -> Result<bool, CodecError> {
+    let start = out.len();
+    let done = try_encode(workspace, buffers, bits, input, out)? && out.len() - start < input.words.len();
+    if !done {
+        out.truncate(start);
+    }
+    Ok(done)
+}
+
+fn try_encode(
+    workspace: &mut Workspace,
+    buffers: &mut context::Buffers,
+    bits: u32,
+    input: context::Input<'_>,
+    out: &mut Vec<u8>,
+) -> Result<bool, CodecError> {
+    let context::Input { word, words, prediction: Some(prediction), .. } = input else { return Ok(false) };
+    let (Some(float), false) = (word.float, words.is_empty()) else { return Ok(false) };
+    let (isa, level) = (workspace.isa(), workspace.level());
+    let count = words.len() / word.bytes;
+    let rows = input.rows.filter(|rows| rows.len >= LEAST_ROW);
+    let mut cells = Cells { bits: bits.clamp(1, MAX_BITS), rows, scales: Vec::new() };
+    let Some(contexts) = Contexts::new(word, &cells) else { return Ok(false) };
+
+    let mut distances = vec![0.0; count];
+    let mut predicted = [0.0; TILE];
+    for (_, part) in tiles(word, None, count) {
+        let distances = &mut distances[part.start / word.bytes..part.end / word.bytes];
+        let predicted = &mut predicted[..distances.len()];
+        kernel::load(isa, float, &words[part.clone()], distances);
+        kernel::load(isa, float, &prediction[part], predicted);
+        distances.iter_mut().zip(predicted).for_each(|(value, predicted)| *value -= *predicted);
+    }
+    let mut finder = Finder::new(cells.bits);
+    for (row, part) in tiles(word, rows, count) {
+        if row > cells.scales.len() {
+            cells.scales.push(finder.scale());
+        }
+        let distances = &distances[part.start / word.bytes..part.end / word.bytes];
+        distances.iter().for_each(|distance| finder.add(*distance));
+    }
+    cells.scales.push(finder.scale());
+    // What is stored is the difference to the highest, a byte.
+    let least = cells.scales.iter().max().map_or(0, |highest| highest.saturating_sub(255));
+    cells.scales.iter_mut().for_each(|scale| *scale = least.max(*scale));
+
+    let mut first = Vec::with_capacity(words.len());
+    let mut predicted = [0; TILE];
+    for (row, part) in tiles(word, rows, count) {
+        let distances = &distances[part.start / word.bytes..part.end / word.bytes];
+        kernel::widen(word.bytes, &prediction[part], &mut predicted[..distances.len()]);
+        for (distance, predicted) in distances.iter().zip(predicted) {
+            put(&mut first, word, cells.cell(*distance, contexts.step(predicted, cells.scales[row])));
+        }
+    }
+    drop(distances);
+    let mut near = vec![0; words.len()];
+    approximate(isa, word, (&cells, contexts), &first, prediction, &mut near);
+
+    let mut residuals = vec![0; words.len()];
+    kernel::step_forward(isa, word, words, &near, &mut residuals);
+    let (mut second, mut on) = (Vec::with_capacity(words.len()), Vec::with_capacity(words.len()));
+    let (mut wide, mut left) = (Wide::new(), [0; TILE]);
+    for (row, part) in tiles(word, rows, count) {
+        kernel::widen(word.bytes, &residuals[part.clone()], &mut left[..part.len() / word.bytes]);
+        for ((near, cell), left) in wide.load(word, &near[part.clone()], &first[part]).zip(left) {
+            put(&mut second, word, if is_turned(cell, near) { left.wrapping_neg() } else { left });
+            put(&mut on, word, contexts.word(cell, near, cells.scales[row]));
+        }
+    }
+
+    let deviation = deviation(isa, word, words, &near);
+    let mut head = Vec::new();
+    cells.put(workspace, &mut head)?;
+    head.extend_from_slice(&deviation.max.to_le_bytes());
+    head.extend_from_slice(&deviation.squares.to_le_bytes());
+    let cell_words = inverse(isa, word, &first, prediction);
+    let cell_input = context::Input { words: &cell_words, turned: false, rows, ..input };
+    if !context::encode(buffers, isa, level, cell_input, &mut head) {
+        return Ok(false);
+    }
+    put_varint(out, head.len() as u64);
+    out.extend_from_slice(&head);
+    let word = contexts.own();
+    let rest_words = inverse(isa, word, &second, &on);
+    let rest_input = context::Input { word, words: &rest_words, prediction: Some(&on), turned: false, rows: None };
+    Ok(context::encode(buffers, isa, level, rest_input, out))
+}
+
+/// How far words are from others.
+fn deviation(isa: Isa, word: Word, words: &[u8], near: &[u8]) -> Deviation {
+    let Some(float) = word.float else { return Deviation::default() };
+    let (mut max, mut squares) = (0.0f64, 0.0);
+    let (mut exact, mut about) = ([0.0; TILE], [0.0; TILE]);
+    for (words, near) in words.chunks(TILE * word.bytes).zip(near.chunks(TILE * word.bytes)) {
+        let count = words.len() / word.bytes;
+        kernel::load(isa, float, words, &mut exact[..count]);
+        kernel::load(isa, float, near, &mut about[..count]);
+        let pairs = words.chunks(word.bytes).zip(near.chunks(word.bytes));
+        for ((exact, about), (word, near)) in exact.iter().zip(&about).zip(pairs) {
+            let is_finite = [word, near].iter().all(|word| linear::is_finite(float, word));
+            let error = match (is_finite, word == near) {
+                (true, _) => (exact - about).abs(),
+                (false, true) => 0.0,
+                (false, false) => f64::INFINITY,
+            };
+            max = max.max(error);
+            squares += error * error;
+        }
+    }
+    let rounded = max as f32;
+    Deviation { max: if f64::from(rounded) < max { rounded.next_up() } else { rounded }, squares }
+}
+
+/// The words that the first layer stands for by itself: `first` has the cells.
+fn approximate(
+    isa: Isa,
+    word: Word,
+    (cells, contexts): (&Cells, Contexts),
+    first: &[u8],
+    prediction: &[u8],
+    out: &mut [u8],
+) {
+    let Some(float) = word.float else { return };
+    let (mut wide, mut distances) = (Wide::new(), [0.0; TILE]);
+    for (row, part) in tiles(word, cells.rows, out.len() / word.bytes) {
+        let (scale, count) = (cells.scales.get(row).copied().unwrap_or(0), part.len() / word.bytes);
+        let pairs = wide.load(word, &prediction[part.clone()], &first[part.clone()]);
+        for (distance, (predicted, cell)) in distances.iter_mut().zip(pairs) {
+            *distance = Cells::distance(cell, contexts.step(predicted, scale));
+        }
+        kernel::shift(isa, float, &distances[..count], &prediction[part.clone()], &mut out[part]);
+    }
+}
+
+/// The first layer of a block, as it was read.
+struct FirstLayer {
+    cells: Cells,
+    contexts: Contexts,
+    deviation: Deviation,
+    /// The cells of words, as residuals.
+    first: Vec<u8>,
+}
+
+/// The bytes that the first layer takes at the start of a stored form, its length included.
+///
+/// # Errors
+/// [`CodecError::Header`] where the length is none.
+pub(crate) fn first_len(stored: &[u8]) -> Result<usize, CodecError> {
+    let mut reader = WireReader::new(stored);
+    let len = reader.varint_up_to(MAX_BLOCK as u64, "length of the first layer")?;
+    Ok(reader.position() + len as usize)
+}
+
+/// Fills `words` from their stored form.
+///
+/// # Errors
+/// [`CodecError::Body`] or [`CodecError::Header`] where `stored` is not the stored form of so many words.
+pub(crate) fn decode(
+    workspace: &mut Workspace,
+    buffers: &mut context::Buffers,
+    word: Word,
+    prediction: &[u8],
+    stored: &[u8],
+    words: &mut [u8],
+) -> Result<(), CodecError> {
+    let isa = workspace.isa();
+    let (layer, rest) = read_first(workspace, buffers, word, prediction, stored)?;
+    let mut near = vec![0; words.len()];
+    approximate(isa, word, (&layer.cells, layer.contexts), &layer.first, prediction, &mut near);
+    let scale = |row: usize| layer.cells.scales.get(row).copied().unwrap_or(0);
+    let mut on = Vec::with_capacity(words.len());
+    let mut wide = Wide::new();
+    let parts = || tiles(word, layer.cells.rows, near.len() / word.bytes);
+    for (row, part) in parts() {
+        let scale = scale(row);
+        for (near, cell) in wide.load(word, &near[part.clone()], &layer.first[part]) {
+            put(&mut on, word, layer.contexts.word(cell, near, scale));
+        }
+    }
+    // The output has room for what the second layer stands for, until it is known what the words are.
+    let own = layer.contexts.own();
+    context::decode(buffers, isa, own, Some(&on), false, rest, context::Words::Wanted(words))?;
+    let mut residuals = vec![0; words.len()];
+    kernel::step_forward(isa, own, words, &on, &mut residuals);
+    let mut turned = on;
+    turned.clear();
+    let mut left = [0; TILE];
+    for (_, part) in parts() {
+        kernel::widen(word.bytes, &residuals[part.clone()], &mut left[..part.len() / word.bytes]);
+        for ((near, cell), left) in wide.load(word, &near[part.clone()], &layer.first[part]).zip(left) {
+            put(&mut turned, word, if is_turned(cell, near) { left.wrapping_neg() } else { left });
+        }
+    }
+    kernel::step_inverse(isa, word, &turned, &near, words);
+    Ok(())
+}
+
+/// Fills `words` with what the first layer says they are about, and gives how far that is off. `stored` may end where it does.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_first(
+    workspace: &mut Workspace,
+    buffers: &mut context::Buffers,
+    word: Word,
+    prediction: &[u8],
+    stored: &[u8],
+    words: &mut [u8],
+) -> Result<Deviation, CodecError> {
+    let (layer, _) = read_first(workspace, buffers, word, prediction, stored)?;
+    approximate(workspace.isa(), word, (&layer.cells, layer.contexts), &layer.first, prediction, words);
+    Ok(layer.deviation)
+}
+
+/// Reads the first layer; returns what follows it too.
+fn read_first<'a>(
+    workspace: &mut Workspace,
+    buffers: &mut context::Buffers,
+    word: Word,
+    prediction: &[u8],
+    stored: &'a [u8],
+) -> Result<(FirstLayer, &'a [u8]), CodecError> {
+    let len = first_len(stored)?;
+    let (layer, rest) = stored.split_at_checked(len).ok_or(CodecError::Body("the first layer is cut off"))?;
+    let mut reader = WireReader::new(layer);
+    reader.varint()?;
+    let cells = Cells::read(&mut reader, prediction.len() / word.bytes, workspace)?;
+    let contexts = Contexts::new(word, &cells).ok_or(CodecError::Chain("layers are for floats"))?;
+    let deviation =
+        Deviation { max: f32::from_le_bytes(take(&mut reader)?), squares: f64::from_le_bytes(take(&mut reader)?) };
+    let coded = layer.get(reader.position()..).unwrap_or_default();
+    let mut cell_words = vec![0; prediction.len()];
+    let isa = workspace.isa();
+    context::decode(buffers, isa, word, Some(prediction), false, coded, context::Words::Wanted(&mut cell_words))?;
+    let mut first = vec![0; prediction.len()];
+    kernel::step_forward(isa, word, &cell_words, prediction, &mut first);
+    Ok((FirstLayer { cells, contexts, deviation, first }, rest))
+}
+
+fn take<const N: usize>(reader: &mut WireReader<'_>) -> Result<[u8; N], CodecError> {
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(reader.bytes(N)?);
+    Ok(bytes)
+}
+
+impl Cells {
+    fn put(&self, workspace: &mut Workspace, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        out.push(self.bits as u8);
+        let (len, phase) = self.rows.map_or((0, 0), |rows| (rows.len, rows.phase));
+        put_varint(out, u64::from(len));
+        put_varint(out, u64::from(phase));
+        let highest = self.scales.iter().max().copied().unwrap_or(0);
+        put_varint(out, u64::from(highest));
+        let below: Vec<u8> = self.scales.iter().map(|scale| (highest - scale).min(255) as u8).collect();
+        let mut stream = Vec::new();
+        let coder = entropy::encode_stream(workspace, &below, false, &mut stream)?;
+        out.push(coder.id());
+        put_varint(out, stream.len() as u64);
+        out.extend_from_slice(&stream);
+        Ok(())
+    }
+
+    fn read(reader: &mut WireReader<'_>, words: usize, workspace: &mut Workspace) -> Result<Self, CodecError> {
+        let bits = u32::from(reader.u8()?);
+        if !(1..=MAX_BITS).contains(&bits) {
+            return Err(CodecError::Body("a cell has an impossible number of bits"));
+        }
+        let len = reader.varint_up_to(u64::from(u32::MAX), "words of a row")? as u32;
+        let phase = reader.varint_up_to(u64::from(u32::MAX), "words before the block")? as u32;
+        let rows = match (len, phase) {
+            (0, 0) => None,
+            (LEAST_ROW.., phase) if phase < len => Some(Rows { len, phase }),
+            _ => return Err(CodecError::Body("layers have impossible rows")),
+        };
+        let highest = reader.varint_up_to(u64::from(MAX_SCALE), "scale of a row")? as u16;
+        let coder = <dyn EntropyCoder>::from_wire_id(reader.u8()?)?;
+        let count = rows.map_or(1, |rows| rows.count(words));
+        let stored_len = reader.varint_up_to(count as u64, "stored length of scales")? as usize;
+        let stored = reader.bytes(stored_len)?;
+        if coder.fixed_len(count).is_some_and(|len| len != stored_len) {
+            return Err(CodecError::Body("scales have another length"));
+        }
+        let mut below = vec![0; count];
+        coder.decode(workspace, stored, &mut below)?;
+        let scales = below.iter().map(|below| highest.saturating_sub(u16::from(*below))).collect();
+        Ok(Self { bits, rows, scales })
+    }
+}
