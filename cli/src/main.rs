@@ -58,6 +58,9 @@ struct Global {
     /// How hard to look for a smaller encoding: max is the smallest and slowest
     #[arg(long, global = true, value_enum, default_value_t)]
     level: LevelChoice,
+    /// Store deltas in two layers, the first with BITS (1 to 8) of each word: enough for `checkout --approx`. Both together are exact
+    #[arg(long, value_name = "BITS", global = true, value_parser = clap::value_parser!(u8).range(1..=8))]
+    coarse: Option<u8>,
     /// No progress and no informational output; results are still printed
     #[arg(short, long, global = true)]
     quiet: bool,
@@ -168,7 +171,7 @@ fn main() -> ExitCode {
     };
     let context = Context {
         ui: Ui::new(global.json, global.quiet, global.color),
-        settings: Settings { threads: usize::from(global.threads), level },
+        settings: Settings { threads: usize::from(global.threads), level, coarse: global.coarse },
         store: RefCell::default(),
     };
     let outcome = enter(global.working_folder.as_deref()).and_then(|()| run(&command, &context));

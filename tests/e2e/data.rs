@@ -365,3 +365,43 @@ fn a_tensor_is_stored_once_whatever_the_format() {
     assert_eq!(basis["equal"], true, "{basis}");
     assert!(names.iter().filter(|name| name["equal"] == false).count() > 4, "expected similar tensors too: {names:?}");
 }
+
+/// Deltas coarse to fine: both layers give every byte, and take at most 3% more than one.
+#[test]
+fn two_layers_take_hardly_more_than_one() {
+    for (before, file) in [
+        ("gpt-fp32/step0385", "gpt-fp32/step0420"),
+        ("gpt-bf16/step0385", "gpt-bf16/step0420"),
+        ("gpt-fp16/step0385", "gpt-fp16/step0420"),
+        ("gpt-opt/step0385", "gpt-opt/step0420"),
+        ("cnn/epoch4", "cnn/epoch5"),
+        ("base-minilm/fp32", "finetune/fp32/step0150"),
+        ("base-minilm/bf16", "finetune/bf16/step0150"),
+        ("base-minilm/fp16", "finetune/fp16/step0150"),
+        ("finetune/bf16/step0100", "finetune/bf16/step0150"),
+        ("base-minilm/bf16", "finetune-purebf16/bf16/step0075"),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let shard = Shard::new(SHARD, folder.path());
+        fs::create_dir(folder.path().join("in")).unwrap();
+        for (name, to) in [(before, "in/0.safetensors"), (file, "in/1.safetensors")] {
+            fs::copy(data().join("small").join(format!("{name}.safetensors")), folder.path().join(to)).unwrap();
+        }
+        let growth = |coarse: &[&str], archive: &str| {
+            let args = [&["pack", "in/0.safetensors", "in/1.safetensors", "-o", archive], coarse].concat();
+            let report = shard.json(&args);
+            let out = format!("{archive}.out");
+            shard.ok(&["unpack", archive, "-o", &out]);
+            assert_eq!(digests(&folder.path().join(out).join("in")), digests(&folder.path().join("in")), "{file}");
+            report["files"][1]["growth"].as_u64().unwrap()
+        };
+        let one = growth(&[], "one.shard");
+        let mut all = Vec::new();
+        for bits in ["1", "2", "3", "4", "6", "8"] {
+            let two = growth(&["--coarse", bits], &format!("{bits}.shard"));
+            assert!(two * 100 <= one * 103, "{file}, {bits} bits: {two} in two layers, {one} in one");
+            all.push(format!("{bits}: {:+.1}%", two as f64 * 100.0 / one as f64 - 100.0));
+        }
+        println!("{file} after {before}: {one} bytes in one layer; in two with so many bits {}", all.join(", "));
+    }
+}

@@ -1,9 +1,9 @@
 //! `shard checkout`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use shard_repo::{CheckoutOptions, CheckoutReport, RepoError};
+use shard_repo::{APPROX_MARK, ApproxReport, ApproxTensor, CheckoutOptions, CheckoutReport, RepoError, Repository};
 
 use crate::Context;
 use crate::error::{Failure, code};
@@ -26,6 +26,10 @@ pub(crate) struct Args {
     /// Write the files below DIR and touch nothing else
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Write files about as they are, from the first layers of what was added with --coarse. Each that is not exact has a
+    /// FILE.approx.json beside it, which says so, and how far its tensors are off
+    #[arg(long, requires = "output")]
+    approx: bool,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
@@ -33,27 +37,81 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let options = CheckoutOptions { force: args.force };
     let progress = context.ui.progress();
     let progress = progress.as_ref();
+    if let Some(folder) = args.output.as_ref().filter(|_| args.approx) {
+        let paths = tracked(args, &repository)?;
+        let report = repository.export_approx(&args.revision, &paths, folder, options, progress);
+        let report = report.map_err(|error| explain(error, args))?;
+        if context.ui.json {
+            context.ui.print_json(&approx_json(&report, folder))?;
+        } else {
+            context.ui.inform(&approx_text(&report, folder, context))?;
+        }
+        return Ok(code::DONE);
+    }
     let outcome = match &args.output {
         Some(folder) => {
-            let paths: Vec<String> =
-                args.paths.iter().map(|path| repository.tracked_path(path)).collect::<Result<_, _>>()?;
+            let paths = tracked(args, &repository)?;
             repository.export(&args.revision, &paths, folder, options, progress)
         }
         None if args.paths.is_empty() => repository.checkout(&args.revision, options, progress),
         None => repository.checkout_paths(&args.revision, &args.paths, progress),
     };
-    let report = outcome.map_err(|error| match error {
-        RepoError::WouldOverwrite { .. } if args.output.is_some() => {
-            Failure::from(error).next("choose an empty folder, or --force to overwrite them")
-        }
-        other => other.into(),
-    })?;
+    let report = outcome.map_err(|error| explain(error, args))?;
     if context.ui.json {
         context.ui.print_json(&to_json(&report, args))?;
     } else {
         context.ui.inform(&to_text(&report, args, context))?;
     }
     Ok(code::DONE)
+}
+
+fn tracked(args: &Args, repository: &Repository) -> Result<Vec<String>, Failure> {
+    Ok(args.paths.iter().map(|path| repository.tracked_path(path)).collect::<Result<_, _>>()?)
+}
+
+fn explain(error: RepoError, args: &Args) -> Failure {
+    match error {
+        RepoError::WouldOverwrite { .. } if args.output.is_some() => {
+            Failure::from(error).next("choose an empty folder, or --force to overwrite them")
+        }
+        other => other.into(),
+    }
+}
+
+fn approx_text(report: &ApproxReport, folder: &Path, context: &Context) -> String {
+    let id = context.ui.paint(&report.commit.short(), Style::Cyan);
+    let files = count(report.files.len() as u64, "file");
+    let mut text = format!("From {id} into {}: {files} written\n", visible(&folder.display().to_string()));
+    for file in &report.files {
+        let path = visible(&file.path);
+        if file.is_exact() {
+            text += &format!("  {path}: exact; it has no first layers\n");
+            continue;
+        }
+        let worst = file.tensors.iter().max_by(|a, b| a.max_error.total_cmp(&b.max_error));
+        let (needed, stored) = (human(file.needed), human(file.stored));
+        text += &format!("  {path}: APPROXIMATE, from {needed} of {stored} stored; see {path}{APPROX_MARK}\n");
+        if let Some(ApproxTensor { name, max_error, rms_error }) = worst {
+            let name = visible(name);
+            text += &format!("    at most {max_error:.2e} off, in {name}, whose mean is {rms_error:.2e} (RMS)\n");
+        }
+    }
+    text
+}
+
+fn approx_json(report: &ApproxReport, folder: &Path) -> Value {
+    let files = report.files.iter().map(|file| {
+        let mut entry = file.mark(report.commit);
+        entry["exact"] = file.is_exact().into();
+        entry["needed_bytes"] = file.needed.into();
+        entry["stored_bytes"] = file.stored.into();
+        entry
+    });
+    json!({
+        "commit": report.commit.to_hex(),
+        "output": folder.display().to_string(),
+        "written": files.collect::<Vec<_>>(),
+    })
 }
 
 fn to_text(report: &CheckoutReport, args: &Args, context: &Context) -> String {

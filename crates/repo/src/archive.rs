@@ -97,7 +97,13 @@ pub fn pack(
     let total = inputs.iter().filter_map(|(_, place)| fs::metadata(place).ok()).map(|metadata| metadata.len()).sum();
     progress.begin("packing", Some(total));
     let writer = ArchiveWriter::create(out)?;
-    let options = SnapshotOptions { cut: Cut::V1, level: settings.level, threads: settings.workers(), chains };
+    let options = SnapshotOptions {
+        cut: Cut::V1,
+        level: settings.level,
+        coarse: settings.coarse,
+        threads: settings.workers(),
+        chains,
+    };
     let mut root = ArchiveRoot::default();
     let mut report = Vec::new();
     let mut series: Vec<Arc<ContentManifest>> = Vec::new();

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 use shard_codecs::kernel::sha256_pair;
-use shard_codecs::{BlockHeader, Decoder};
+use shard_codecs::{BlockHeader, Decoder, Deviation};
 use shard_core::base::BaseError;
 use shard_core::limits::{MAX_BLOCK, MAX_DEPTH, MAX_METADATA};
 use shard_core::{BaseRange, BaseRef, Digest, sha256};
@@ -46,6 +46,16 @@ struct Fetched {
 /// An entry that was fetched, and its stored bytes.
 type Kept = (Fetched, Vec<u8>);
 
+/// How [`BlockReader::read_coarse`] read a block.
+pub(crate) struct Coarse {
+    /// How far it is off; `None` where it is exact.
+    pub(crate) deviation: Option<Deviation>,
+    /// Bytes of the entry that it takes.
+    pub(crate) needed: u64,
+    /// Bytes of the entry.
+    pub(crate) stored: u64,
+}
+
 impl<'a> BlockReader<'a> {
     pub(crate) fn new(source: &'a dyn EntrySource) -> Self {
         Self {
@@ -69,6 +79,31 @@ impl<'a> BlockReader<'a> {
     pub(crate) fn look_at(&mut self, key: &EntryKey, out: &mut Vec<u8>) -> Result<()> {
         self.begin();
         self.read_within(key, out, MAX_DEPTH, None)
+    }
+
+    /// A block about as it is, from the first of its two layers alone, with what that leans on proven; exact, and proven itself,
+    /// where it has one.
+    pub(crate) fn read_coarse(&mut self, key: &EntryKey, out: &mut Vec<u8>) -> Result<Coarse> {
+        self.begin();
+        let mut stored = self.buffer();
+        let Fetched { header, len, location } = self.fetch(key, &mut stored)?;
+        let damaged = |source| RepoError::Decode { key: *key, pack: location.pack, source };
+        let all = stored.len() as u64;
+        let body = stored.get(len..).unwrap_or_default();
+        let (Some(first), Some(reference)) = (header.first_layer_len(body).map_err(damaged)?, &header.base) else {
+            self.spare.push(stored);
+            self.read(key, out)?;
+            return Ok(Coarse { deviation: None, needed: all, stored: all });
+        };
+        let mut base = self.buffer();
+        self.input_bytes(reference, header.base_len(), |_| None, &mut base)?;
+        let whole = if header.derived.is_some() { base.len() } else { header.raw_len as usize };
+        let bases: Vec<&[u8]> = base.chunks(whole.max(1)).collect();
+        out.resize(header.raw_len as usize, 0);
+        let first_layer = body.get(..first).unwrap_or(body);
+        let deviation = self.decoder.decode_first_layer(&header, first_layer, &bases, out).map_err(damaged)?;
+        self.spare.extend([stored, base]);
+        Ok(Coarse { deviation: Some(deviation), needed: (len + first) as u64, stored: all })
     }
 
     fn begin(&mut self) {

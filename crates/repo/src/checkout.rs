@@ -141,11 +141,7 @@ impl Repository {
         let tree = self.files_of(commit)?;
         let chosen = if paths.is_empty() { tree.files().clone() } else { choose(text, tree, paths)? };
         fs::create_dir_all(folder).map_err(RepoError::io("cannot create", folder))?;
-        let taken = chosen.keys().filter(|path| fs::symlink_metadata(folder.join(path)).is_ok());
-        let taken: Vec<String> = taken.take(NAMED).cloned().collect();
-        if !options.force && !taken.is_empty() {
-            return Err(RepoError::WouldOverwrite { what: "files would be overwritten", paths: taken });
-        }
+        refuse_taken(chosen.keys(), folder, options)?;
         let wanted: BTreeMap<&String, &FileEntry> = chosen.iter().collect();
         let temporary = (folder, UNFINISHED.0);
         let ready = prepare_all(&self.store, &wanted, folder, temporary, self.settings.workers(), progress)?;
@@ -224,8 +220,22 @@ impl Repository {
     }
 }
 
+/// Refuses where files are in a folder already, unless they may be overwritten.
+pub(crate) fn refuse_taken<'a>(
+    paths: impl Iterator<Item = &'a String>,
+    folder: &Path,
+    options: CheckoutOptions,
+) -> Result<()> {
+    let taken = paths.filter(|path| fs::symlink_metadata(folder.join(path)).is_ok());
+    let paths: Vec<String> = taken.take(NAMED).cloned().collect();
+    if options.force || paths.is_empty() {
+        return Ok(());
+    }
+    Err(RepoError::WouldOverwrite { what: "files would be overwritten", paths })
+}
+
 /// The files at or below `paths`.
-fn choose(text: &str, tree: FileTree, paths: &[String]) -> Result<BTreeMap<String, FileEntry>> {
+pub(crate) fn choose(text: &str, tree: FileTree, paths: &[String]) -> Result<BTreeMap<String, FileEntry>> {
     let mut chosen = BTreeMap::new();
     for path in paths {
         let before = chosen.len();
@@ -243,6 +253,12 @@ pub(crate) struct Ready {
     path: String,
     size: u64,
     content: Content,
+}
+
+impl Ready {
+    pub(crate) fn file(path: &str, size: u64, file: TempPath) -> Self {
+        Self { path: path.to_owned(), size, content: Content::File(file) }
+    }
 }
 
 enum Content {

@@ -1,6 +1,7 @@
 //! shard's engine: repositories, archives and comparisons, made of formats, codecs, store, manifests and history.
 #![forbid(unsafe_code)]
 
+mod approx;
 mod archive;
 mod base_chain;
 mod blocks;
@@ -23,6 +24,7 @@ mod status;
 mod verify;
 mod worktree;
 
+pub use approx::{APPROX_MARK, ApproxFile, ApproxReport, ApproxTensor};
 pub use archive::{Archive, PackOptions, PackReport, Packed, pack};
 pub use checkout::{CheckoutOptions, CheckoutReport};
 pub use commit::{CommitOptions, CommitReport};

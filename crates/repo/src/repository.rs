@@ -44,11 +44,13 @@ pub struct Settings {
     pub threads: usize,
     /// How hard encoders try.
     pub level: Level,
+    /// The bits of the first of two layers that deltas are stored in, 1 to 8; `None` for one layer.
+    pub coarse: Option<u8>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { threads: 0, level: Level::Default }
+        Self { threads: 0, level: Level::Default, coarse: None }
     }
 }
 
@@ -163,6 +165,7 @@ impl Repository {
         SnapshotOptions {
             cut: self.cut(),
             level: self.settings.level,
+            coarse: self.settings.coarse,
             threads: self.settings.workers(),
             chains: ChainLimits::of_level(self.settings.level),
         }

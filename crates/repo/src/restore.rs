@@ -126,7 +126,7 @@ pub(crate) fn restore_bytes(manifest: &ContentManifest, source: &dyn EntrySource
     Ok(bytes)
 }
 
-fn temporary_file(folder: &Path, prefix: &str) -> io::Result<NamedTempFile> {
+pub(crate) fn temporary_file(folder: &Path, prefix: &str) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).suffix(UNFINISHED.1);
     #[cfg(unix)]

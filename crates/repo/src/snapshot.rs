@@ -45,6 +45,7 @@ const INLINE: u64 = 1 << 20;
 pub(crate) struct SnapshotOptions {
     pub(crate) cut: Cut,
     pub(crate) level: Level,
+    pub(crate) coarse: Option<u8>,
     pub(crate) threads: usize,
     pub(crate) chains: ChainLimits,
 }
@@ -322,7 +323,7 @@ impl<'a> BlockJob<'a> {
     fn worker(&'a self) -> Worker<'a> {
         Worker {
             job: self,
-            encoder: Encoder::new(self.options.level),
+            encoder: Encoder::new(self.options.level).with_layers(self.options.coarse.map(u32::from)),
             reader: BlockReader::new(self.sink),
             base: Vec::new(),
             inputs: Vec::new(),

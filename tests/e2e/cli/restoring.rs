@@ -2,9 +2,11 @@
 
 use std::fs;
 
+use half::bf16;
 use serde_json::Value;
 use shard_datasets::cases::every_change;
 use shard_datasets::synth::{Walk, WalkOptions};
+use shard_tests::rewrite::{Dtype, Tensor, read};
 
 use crate::place::{Place, hex};
 
@@ -197,5 +199,73 @@ fn the_demo_proves_that_everything_comes_back() {
     let out = place.ok(&["demo", "--quick"]);
     for text in ["million weights", "zstd -3", "BitX", "equals the original", "6 files restored", "tensors: "] {
         assert!(out.contains(text), "{text}: {out}");
+    }
+}
+
+/// The values of a tensor of bf16 or F32, exactly.
+fn values(tensor: &Tensor) -> Vec<f64> {
+    match tensor.dtype {
+        Dtype::BF16 => tensor.bytes.as_chunks().0.iter().map(|word| bf16::from_le_bytes(*word).to_f64()).collect(),
+        Dtype::F32 => tensor.bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word).into()).collect(),
+        other => unreachable!("{other:?}"),
+    }
+}
+
+#[test]
+fn first_layers_give_a_file_about_and_say_how_far_it_is_off() {
+    let (plain, names) = series();
+    let place = Place::new();
+    for place in [&place, &plain] {
+        place.ok(&["init"]);
+        place.write("model.safetensors", &plain.read(&names[0]));
+        place.ok(&["add", "model.safetensors"]);
+        place.ok(&["commit", "-m", "first"]);
+        place.write("model.safetensors", &plain.read(&names[1]));
+    }
+    let stored = |report: &Value| numbers(report, "new_bytes").into_iter().max().unwrap();
+    let one = stored(&plain.json(&["add", "model.safetensors"]));
+    let two = stored(&place.json(&["add", "model.safetensors", "--coarse", "3"]));
+    assert!(two * 100 <= one * 103 && two != one, "{two} in two layers, {one} in one");
+    place.ok(&["commit", "-m", "second"]);
+
+    place.ok(&["checkout", "HEAD", "-o", "exact"]);
+    let exact = place.read("exact/model.safetensors");
+    assert_eq!(exact, plain.read(&names[1]), "both layers give every byte");
+    assert_eq!(place.json(&["verify", "--full"])["ok"], true);
+
+    let out = place.ok(&["checkout", "HEAD", "--approx", "-o", "near"]);
+    assert!(out.contains("APPROXIMATE") && out.contains("model.safetensors.approx.json"), "{out}");
+    let near = place.read("near/model.safetensors");
+    let mark: Value = serde_json::from_slice(&place.read("near/model.safetensors.approx.json")).unwrap();
+    assert_eq!((&mark["sha256"], &mark["approximation_of"]), (&hex(&near).into(), &hex(&exact).into()));
+    assert_ne!(near, exact);
+    let mut off = 0;
+    for (near, exact) in read(&near).iter().zip(&read(&exact)) {
+        let errors: Vec<f64> = values(near).iter().zip(values(exact)).map(|(a, b)| (a - b).abs()).collect();
+        let max = errors.iter().copied().fold(0.0, f64::max);
+        let said = &mark["tensors"][&exact.name];
+        if max == 0.0 {
+            assert!(said.is_null(), "{}: {said}", exact.name);
+            continue;
+        }
+        off += 1;
+        let rms = (errors.iter().map(|error| error * error).sum::<f64>() / errors.len() as f64).sqrt();
+        let is_said = |name: &str, found: f64| (said[name].as_f64().unwrap() / found - 1.0).abs() < 1e-6;
+        assert!(is_said("max_error", max) && is_said("rms_error", rms), "{}: {max}, {rms}, {said}", exact.name);
+    }
+    assert!(off > 3 && mark["tensors"].as_object().unwrap().len() == off, "{off} tensors are off: {mark}");
+
+    // What was added without layers is exact, and has no mark.
+    let json = place.json(&["checkout", "HEAD~1", "model.safetensors", "--approx", "-o", "first"]);
+    assert_eq!(json["written"][0]["exact"], true, "{json}");
+    assert_eq!(place.read("first/model.safetensors"), plain.read(&names[0]));
+    assert!(!place.path().join("first/model.safetensors.approx.json").exists());
+    let json = place.json(&["checkout", "HEAD", "--approx", "-o", "near", "--force"]);
+    let file = &json["written"][0];
+    assert!(file["needed_bytes"].as_u64().unwrap() * 10 < file["stored_bytes"].as_u64().unwrap() * 9, "{json}");
+
+    place.fails(&["checkout", "HEAD", "--approx", "-o", "near"], 4, &["model.safetensors.approx.json", "--force"]);
+    for wrong in [&["checkout", "HEAD", "--approx"][..], &["add", "model.safetensors", "--coarse", "9"]] {
+        assert_eq!(place.run(wrong).code, 2, "{wrong:?}");
     }
 }
