@@ -24,7 +24,7 @@ pub(super) struct Cells {
 }
 
 /// The step of a scale.
-fn step(scale: u16) -> f64 {
+pub(super) fn step(scale: u16) -> f64 {
     let power = f64::from_bits(u64::from((scale / OCTAVE).clamp(1, 2046)) << 52);
     if scale.is_multiple_of(OCTAVE) { power } else { power * std::f64::consts::SQRT_2 }
 }
@@ -38,90 +38,47 @@ fn scale_of(value: f64) -> u16 {
 
 impl Cells {
     /// The largest cell.
-    fn outermost(&self) -> i64 {
+    fn outermost(&self) -> i32 {
         1 << (self.bits - 1)
     }
-
-    /// The cell of a word that is so far from its prediction: the nearest, or of a single bit, the sign.
-    pub(super) fn cell(&self, distance: f64, step: f64) -> i64 {
-        let most = self.outermost();
-        if self.bits == 1 {
-            return i64::from(distance > 0.0) - i64::from(distance < 0.0);
-        }
-        let steps = distance / step;
-        // What is no number is 0.
-        (steps + f64::copysign(0.5, steps)).clamp(-(most as f64), most as f64) as i64
-    }
-
-    /// How far a cell moves a word. Nothing is added to the word of cell 0, be it a zero of either sign.
-    pub(super) fn distance(cell: i64, step: f64) -> f64 {
-        if cell == 0 { -0.0 } else { cell as f64 * step }
-    }
-}
-
-/// What the exponents of words say: how wide a step has to be at least, and how the second layer is coded.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Contexts {
-    shift: u32,
-    mask: u64,
-    /// A scale that makes a step as wide as a unit in the last place has this much less than twice the exponent field.
-    unit: i64,
-    outermost: u64,
-    /// The words whose exponent fields are the contexts.
-    own: Word,
-    own_shift: u32,
 }
 
 /// Kinds of cells that are told apart.
-const KINDS: u64 = 4;
+pub(super) const KINDS: i32 = 4;
 /// The geometry of words whose exponent fields are contexts, for types of fewer exponents.
 const ROOMY: FloatFormat = FloatFormat { exponent: 8, mantissa: 7, signed: true };
+
+/// What the exponents of words say: how wide a step has to be at least, and how the second layer is coded. Its context is how many units
+/// in the last place a step of the row is, of what the first layer makes of a word, and how far out its cell is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Contexts {
+    pub(super) bytes: usize,
+    pub(super) exponent_bits: u32,
+    pub(super) mask: i32,
+    /// The exponent field, as a binary64, of a unit in the last place of words of exponent field 0.
+    pub(super) unit: i32,
+    pub(super) outermost: i32,
+    pub(super) own_shift: u32,
+    /// The words whose exponent fields are the contexts.
+    pub(super) own: Word,
+}
 
 impl Contexts {
     /// `None` for words that are no signed floats.
     pub(super) fn new(word: Word, cells: &Cells) -> Option<Self> {
-        let float = word.float.filter(|float| float.signed)?;
-        let mask = (1u64 << float.exponent) - 1;
-        let bias = (mask >> 1) as i64;
-        let unit = i64::from(OCTAVE) * (1023 - bias - i64::from(float.mantissa));
+        let float = word.float.filter(|float| float.signed && word.bytes > 1)?;
+        let mask = (1i32 << float.exponent) - 1;
+        let unit = 1023 - (mask >> 1) - float.mantissa as i32;
         let own = if float.exponent < ROOMY.exponent { ROOMY } else { float };
-        let (outermost, own_shift) = (cells.outermost() as u64, own.mantissa);
-        let own = Word { float: Some(own), ..word };
-        Some(Self { shift: float.mantissa, mask, unit, outermost, own, own_shift })
-    }
-
-    /// What the words of [`Self::word`] are.
-    pub(super) fn own(self) -> Word {
-        self.own
-    }
-
-    /// A step of a row at a word that is predicted to be this one: no less than a unit in the last place.
-    pub(super) fn step(self, prediction: i64, scale: u16) -> f64 {
-        let least = self.exponent(prediction) * i64::from(OCTAVE) + self.unit;
-        step(scale.max(least.clamp(0, MAX_SCALE.into()) as u16))
-    }
-
-    fn exponent(self, word: i64) -> i64 {
-        (word as u64 >> self.shift & self.mask).max(1) as i64
-    }
-
-    /// A word whose exponent field is the context of what the second layer has of a word: how many units in the last place of `near`,
-    /// which the first layer makes of it, a step of its row is, and how far out its cell is.
-    pub(super) fn word(self, cell: i64, near: i64, scale: u16) -> i64 {
-        /// So many octaves less than a unit are told apart.
-        const BELOW: i64 = 2;
-        /// And so many in all.
-        const MOST: u64 = 60;
-        let cell = cell.unsigned_abs();
-        let kind = match (cell, cell >= self.outermost) {
-            (0, _) => 0,
-            (_, true) => 3,
-            (1, _) => 1,
-            _ => 2,
-        };
-        let width = (i64::from(scale) - self.unit) / i64::from(OCTAVE) - self.exponent(near);
-        let width = ((width + BELOW).max(0) as u64).min(MOST);
-        ((1 + KINDS * width + kind) << self.own_shift) as i64
+        Some(Self {
+            bytes: word.bytes,
+            exponent_bits: float.exponent,
+            mask,
+            unit,
+            outermost: cells.outermost(),
+            own_shift: own.mantissa,
+            own: Word { float: Some(own), ..word },
+        })
     }
 }
 

@@ -7,7 +7,7 @@
 //! from there to the word. Both are coded by [`crate::context`]: the cells by the exponents of predictions, and what is left by how many
 //! such units a step is, and by the cell. So both together take hardly more than one layer does.
 //!
-//! With `p` the value of the prediction (a binary64), `c` the cell and `t` the step, the first layer stands for `p + c * t`, rounded as
+//! With `p` the value of the prediction (a binary64), `c` the cell and `t` the step, which is at least a unit in the last place of `p`, the first layer stands for `p + c * t`, rounded as
 //! [`crate::predict`] rounds sums; for `p` itself where `c` is 0, or where that or `p` is not finite. The second layer has the residual
 //! ([`crate::residual::Step`]) of the word to that, negated where `c` is not 0 and its sign is not that of what the first layer stands for.
 //!
@@ -22,14 +22,14 @@
 //! 5. how far the words of the first layer are off: the largest error (binary32, rounded up) and the sum of the squares of all (binary64),
 //!    in the unit of the words, little-endian; infinite where a word that is not finite is not told by the first layer;
 //! 6. the cells, as the stored form of [`crate::context`] for the words that have them as residuals. This ends the first layer;
-//! 7. what the second layer has, as the stored form of [`crate::context`] for the words that have it as residuals, on predictions of
-//!    mantissa 0 whose exponent field is the context: 1, and the *kind*, and `kinds` for each *width*. A width is `s / 2 - e`, for a step of
-//!    `s` / 2 octaves over a unit in the last place of exponent field 0 (rounded towards zero), and `e` the exponent field of what the first
-//!    layer stands for (at least 1), and 4 more; at least 0, and no more than leaves room below the exponent field of infinities. The
-//!    kind of cell 0 is 0, of the outermost `kinds` - 1, of 1 and -1 next to it 1, of others `kinds` / 2. There are 2 kinds for types of 5
-//!    exponent bits, for others 4.
+//! 7. what the second layer has, as the stored form of [`crate::context`] for the words that have it as residuals, on predictions whose
+//!    exponent field is the context, with mantissa 0; for types of 5 exponent bits, words of `BF16` take their place. The context is 1,
+//!    and 4 for each octave of the *width*, and the *kind*. The width is how many octaves a step (of an odd scale, the power of two) is over
+//!    a unit in the last place of what the first layer stands for, and 2 more; limited to 0 to 60. The kind is 0 for cell 0, of others 1, 1
+//!    more where they are not 1 or -1, and 1 more where they are outermost.
 
 mod cells;
+mod lanes;
 
 use std::ops::Range;
 
@@ -43,7 +43,8 @@ use crate::context::{self, Rows};
 use crate::entropy::{self, EntropyCoder, Workspace};
 use crate::kernel::{self, Isa, linear};
 pub(crate) use cells::MAX_BITS;
-use cells::{Cells, Contexts, Finder, MAX_SCALE};
+use cells::{Cells, Contexts, Finder, MAX_SCALE, step};
+use lanes::{Distances, Find, Tell, Turn};
 
 /// Words that are worked on at a time.
 const TILE: usize = 2048;
@@ -80,41 +81,11 @@ fn tiles(word: Word, rows: Option<Rows>, count: usize) -> impl Iterator<Item = (
     })
 }
 
-/// Room for the words of a tile.
-struct Wide {
-    words: [i64; TILE],
-    cells: [i64; TILE],
-}
-
-impl Wide {
-    fn new() -> Self {
-        Self { words: [0; TILE], cells: [0; TILE] }
-    }
-
-    /// The signed words of two buffers at a place.
-    fn load(&mut self, word: Word, words: &[u8], cells: &[u8]) -> impl Iterator<Item = (i64, i64)> {
-        let count = words.len() / word.bytes;
-        kernel::widen(word.bytes, words, &mut self.words[..count]);
-        kernel::widen(word.bytes, cells, &mut self.cells[..count]);
-        self.words[..count].iter().copied().zip(self.cells[..count].iter().copied())
-    }
-}
-
-/// Appends the low bytes of a number.
-fn put(out: &mut Vec<u8>, word: Word, value: i64) {
-    out.extend_from_slice(&value.to_le_bytes()[..word.bytes]);
-}
-
 /// The words that have these residuals.
 fn inverse(isa: Isa, word: Word, residuals: &[u8], prediction: &[u8]) -> Vec<u8> {
     let mut words = vec![0; residuals.len()];
     kernel::step_inverse(isa, word, residuals, prediction, &mut words);
     words
-}
-
-/// Whether a residual to a word that the first layer made is negated: so that it is positive further out than the cell.
-fn is_turned(cell: i64, near: i64) -> bool {
-    cell != 0 && (cell < 0) != (near < 0)
 }
 
 /// Appends the stored form of words in two layers, with so many bits for a cell. Returns false, with nothing appended, where there
@@ -174,31 +145,21 @@ fn try_encode(
     let least = cells.scales.iter().max().map_or(0, |highest| highest.saturating_sub(255));
     cells.scales.iter_mut().for_each(|scale| *scale = least.max(*scale));
 
-    let mut first = Vec::with_capacity(words.len());
-    let mut predicted = [0; TILE];
+    let mut first = vec![0; words.len()];
     for (row, part) in tiles(word, rows, count) {
         let distances = &distances[part.start / word.bytes..part.end / word.bytes];
-        kernel::widen(word.bytes, &prediction[part], &mut predicted[..distances.len()]);
-        for (distance, predicted) in distances.iter().zip(predicted) {
-            put(&mut first, word, cells.cell(*distance, contexts.step(predicted, cells.scales[row])));
-        }
+        let (contexts, row_step) = (&contexts, step(cells.scales[row]));
+        let (predictions, cells) = (&prediction[part.clone()], &mut first[part]);
+        lanes::run(isa, Find { contexts, row_step, distances, predictions, cells });
     }
     drop(distances);
     let mut near = vec![0; words.len()];
-    approximate(isa, word, (&cells, contexts), &first, prediction, &mut near);
+    approximate(isa, word, (&cells, &contexts), &first, prediction, &mut near);
 
-    let mut residuals = vec![0; words.len()];
-    kernel::step_forward(isa, word, words, &near, &mut residuals);
-    let (mut second, mut on) = (Vec::with_capacity(words.len()), Vec::with_capacity(words.len()));
-    let (mut wide, mut left) = (Wide::new(), [0; TILE]);
-    for (row, part) in tiles(word, rows, count) {
-        kernel::widen(word.bytes, &residuals[part.clone()], &mut left[..part.len() / word.bytes]);
-        for ((near, cell), left) in wide.load(word, &near[part.clone()], &first[part]).zip(left) {
-            put(&mut second, word, if is_turned(cell, near) { left.wrapping_neg() } else { left });
-            put(&mut on, word, contexts.word(cell, near, cells.scales[row]));
-        }
-    }
-
+    let mut second = vec![0; words.len()];
+    kernel::step_forward(isa, word, words, &near, &mut second);
+    lanes::run(isa, Turn { contexts: &contexts, near: &near, cells: &first, residuals: &mut second });
+    let on = tell(isa, word, (&cells, &contexts), &first, &near);
     let deviation = deviation(isa, word, words, &near);
     let mut head = Vec::new();
     cells.put(workspace, &mut head)?;
@@ -211,7 +172,7 @@ fn try_encode(
     }
     put_varint(out, head.len() as u64);
     out.extend_from_slice(&head);
-    let word = contexts.own();
+    let word = contexts.own;
     let rest_words = inverse(isa, word, &second, &on);
     let rest_input = context::Input { word, words: &rest_words, prediction: Some(&on), turned: false, rows: None };
     Ok(context::encode(buffers, isa, level, rest_input, out))
@@ -246,21 +207,31 @@ fn deviation(isa: Isa, word: Word, words: &[u8], near: &[u8]) -> Deviation {
 fn approximate(
     isa: Isa,
     word: Word,
-    (cells, contexts): (&Cells, Contexts),
+    (cells, contexts): (&Cells, &Contexts),
     first: &[u8],
     prediction: &[u8],
     out: &mut [u8],
 ) {
     let Some(float) = word.float else { return };
-    let (mut wide, mut distances) = (Wide::new(), [0.0; TILE]);
+    let mut distances = [0.0; TILE];
     for (row, part) in tiles(word, cells.rows, out.len() / word.bytes) {
-        let (scale, count) = (cells.scales.get(row).copied().unwrap_or(0), part.len() / word.bytes);
-        let pairs = wide.load(word, &prediction[part.clone()], &first[part.clone()]);
-        for (distance, (predicted, cell)) in distances.iter_mut().zip(pairs) {
-            *distance = Cells::distance(cell, contexts.step(predicted, scale));
-        }
-        kernel::shift(isa, float, &distances[..count], &prediction[part.clone()], &mut out[part]);
+        let distances = &mut distances[..part.len() / word.bytes];
+        let row_step = step(cells.scales.get(row).copied().unwrap_or(0));
+        let (predictions, cells) = (&prediction[part.clone()], &first[part.clone()]);
+        lanes::run(isa, Distances { contexts, row_step, predictions, cells, distances });
+        kernel::shift(isa, float, distances, predictions, &mut out[part]);
     }
+}
+
+/// The words that tell the contexts of the second layer; `near` is what the first stands for.
+fn tell(isa: Isa, word: Word, (cells, contexts): (&Cells, &Contexts), first: &[u8], near: &[u8]) -> Vec<u8> {
+    let mut on = vec![0; near.len()];
+    for (row, part) in tiles(word, cells.rows, near.len() / word.bytes) {
+        let scale = cells.scales.get(row).copied().unwrap_or(0);
+        let (near, cells, out) = (&near[part.clone()], &first[part.clone()], &mut on[part]);
+        lanes::run(isa, Tell { contexts, scale, near, cells, out });
+    }
+    on
 }
 
 /// The first layer of a block, as it was read.
@@ -296,33 +267,16 @@ pub(crate) fn decode(
 ) -> Result<(), CodecError> {
     let isa = workspace.isa();
     let (layer, rest) = read_first(workspace, buffers, word, prediction, stored)?;
+    let FirstLayer { cells, contexts, first, .. } = &layer;
     let mut near = vec![0; words.len()];
-    approximate(isa, word, (&layer.cells, layer.contexts), &layer.first, prediction, &mut near);
-    let scale = |row: usize| layer.cells.scales.get(row).copied().unwrap_or(0);
-    let mut on = Vec::with_capacity(words.len());
-    let mut wide = Wide::new();
-    let parts = || tiles(word, layer.cells.rows, near.len() / word.bytes);
-    for (row, part) in parts() {
-        let scale = scale(row);
-        for (near, cell) in wide.load(word, &near[part.clone()], &layer.first[part]) {
-            put(&mut on, word, layer.contexts.word(cell, near, scale));
-        }
-    }
+    approximate(isa, word, (cells, contexts), first, prediction, &mut near);
+    let on = tell(isa, word, (cells, contexts), first, &near);
     // The output has room for what the second layer stands for, until it is known what the words are.
-    let own = layer.contexts.own();
-    context::decode(buffers, isa, own, Some(&on), false, rest, context::Words::Wanted(words))?;
+    context::decode(buffers, isa, contexts.own, Some(&on), false, rest, context::Words::Wanted(words))?;
     let mut residuals = vec![0; words.len()];
-    kernel::step_forward(isa, own, words, &on, &mut residuals);
-    let mut turned = on;
-    turned.clear();
-    let mut left = [0; TILE];
-    for (_, part) in parts() {
-        kernel::widen(word.bytes, &residuals[part.clone()], &mut left[..part.len() / word.bytes]);
-        for ((near, cell), left) in wide.load(word, &near[part.clone()], &layer.first[part]).zip(left) {
-            put(&mut turned, word, if is_turned(cell, near) { left.wrapping_neg() } else { left });
-        }
-    }
-    kernel::step_inverse(isa, word, &turned, &near, words);
+    kernel::step_forward(isa, contexts.own, words, &on, &mut residuals);
+    lanes::run(isa, Turn { contexts, near: &near, cells: first, residuals: &mut residuals });
+    kernel::step_inverse(isa, word, &residuals, &near, words);
     Ok(())
 }
 
@@ -339,7 +293,7 @@ pub(crate) fn decode_first(
     words: &mut [u8],
 ) -> Result<Deviation, CodecError> {
     let (layer, _) = read_first(workspace, buffers, word, prediction, stored)?;
-    approximate(workspace.isa(), word, (&layer.cells, layer.contexts), &layer.first, prediction, words);
+    approximate(workspace.isa(), word, (&layer.cells, &layer.contexts), &layer.first, prediction, words);
     Ok(layer.deviation)
 }
 

@@ -126,8 +126,9 @@ pub(crate) fn work(coding: &str, dtype: Option<DType>, stored: u64, raw: u64) ->
     let word = Word::of(dtype).bytes.max(1) as u32;
     let share = (stored * 100 / raw.max(1)).min(100) as u32;
     match coding {
-        // A step for each word, and what there is to read.
-        "context" => (60 + share * 6 / 5) / word,
+        // A step for each word, and what there is to read. Layers take several times as long, but who asks for them asks for bytes to
+        // fetch, and chains that are as long as without.
+        "context" | "layers" => (60 + share * 6 / 5) / word,
         "planes" => 120 / word,
         "escape" => 38,
         "sparse" => 50,
