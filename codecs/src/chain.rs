@@ -8,6 +8,7 @@ use crate::entropy::EntropyCoder;
 use crate::filter::{self, Filter, StreamLengths};
 use crate::predict::Predictor;
 use crate::residual::Residual;
+use crate::units::Units;
 use crate::{CODECS, CodecError, layers, residual};
 
 /// Most streams that a filter makes of a block.
@@ -20,6 +21,8 @@ pub struct Word {
     pub bytes: usize,
     /// The floating-point geometry; `None` for integers, packed types and opaque bytes.
     pub float: Option<FloatFormat>,
+    /// How codes that share a scale are put together; `None` for other types.
+    pub units: Option<Units>,
 }
 
 impl Word {
@@ -27,8 +30,8 @@ impl Word {
     #[must_use]
     pub fn of(dtype: Option<DType>) -> Self {
         match dtype {
-            Some(dtype) => Self { bytes: dtype.word_bytes(), float: dtype.float() },
-            None => Self { bytes: 1, float: None },
+            Some(dtype) => Self { bytes: dtype.word_bytes(), float: dtype.float(), units: Units::of(dtype) },
+            None => Self { bytes: 1, float: None, units: None },
         }
     }
 
@@ -50,6 +53,8 @@ pub enum Coding {
     Mixing,
     /// By the context coder, in two layers: coarse to fine.
     Layers,
+    /// By the context coder, in units of codes that share a scale.
+    Units,
 }
 
 impl Coding {
@@ -57,6 +62,7 @@ impl Coding {
     const CONTEXT: u8 = 5;
     const MIXING: u8 = 6;
     const LAYERS: u8 = 7;
+    const UNITS: u8 = 8;
 
     /// The stable number in block headers.
     #[must_use]
@@ -66,6 +72,7 @@ impl Coding {
             Self::Context => Self::CONTEXT,
             Self::Mixing => Self::MIXING,
             Self::Layers => Self::LAYERS,
+            Self::Units => Self::UNITS,
         }
     }
 
@@ -77,6 +84,7 @@ impl Coding {
             Self::Context => "context",
             Self::Mixing => "mixing",
             Self::Layers => "layers",
+            Self::Units => "units",
         }
     }
 
@@ -89,13 +97,19 @@ impl Coding {
             Self::CONTEXT => Ok(Self::Context),
             Self::MIXING => Ok(Self::Mixing),
             Self::LAYERS => Ok(Self::Layers),
+            Self::UNITS => Ok(Self::Units),
             _ => <dyn Filter>::from_wire_id(id).map(Self::Filtered),
         }
     }
 
     /// Every coding, in the order of wire ids.
     pub fn all() -> impl Iterator<Item = Self> {
-        CODECS.filters.iter().map(|filter| Self::Filtered(*filter)).chain([Self::Context, Self::Mixing, Self::Layers])
+        CODECS.filters.iter().map(|filter| Self::Filtered(*filter)).chain([
+            Self::Context,
+            Self::Mixing,
+            Self::Layers,
+            Self::Units,
+        ])
     }
 
     /// Whether it takes residuals apart into streams that are stored each on its own.
@@ -108,7 +122,7 @@ impl Coding {
     pub(crate) fn most_exceptions(self, words: usize) -> Option<usize> {
         match self {
             Self::Filtered(filter) => filter.most_exceptions(words),
-            Self::Context | Self::Mixing | Self::Layers => None,
+            Self::Context | Self::Mixing | Self::Layers | Self::Units => None,
         }
     }
 
@@ -116,7 +130,7 @@ impl Coding {
     pub(crate) fn lengths(self, word_bytes: usize, words: usize, exceptions: usize) -> StreamLengths {
         match self {
             Self::Filtered(filter) => filter.lengths(word_bytes, words, exceptions),
-            Self::Context | Self::Mixing | Self::Layers => StreamLengths::NONE,
+            Self::Context | Self::Mixing | Self::Layers | Self::Units => StreamLengths::NONE,
         }
     }
 }
@@ -156,6 +170,9 @@ impl Shape {
             Coding::Mixing if !is_step => Err(CodecError::Chain("mixing is for the step residual")),
             Coding::Layers if !is_step || !layers::fits(word) => {
                 Err(CodecError::Chain("layers are for the step residual, and floats"))
+            }
+            Coding::Units if !is_step || word.units.is_none() => {
+                Err(CodecError::Chain("units are for the step residual, and types that have some"))
             }
             Coding::Context if self.residual.needs_prediction() && !is_step && !is_turn => {
                 Err(CodecError::Chain("the context coder and the residual do not go together"))

@@ -12,7 +12,7 @@ use crate::kernel::Isa;
 use crate::predict::{Factors, MAX_BASES};
 use crate::select::{self, Candidate, Selector, find_factors, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
-use crate::{Base, Block, CodecError, Decoder, Level, layers, mixing, residual};
+use crate::{Base, Block, CodecError, Decoder, Level, layers, mixing, predict, residual, units};
 
 /// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
 /// whole: that costs little, and the sample holds too little of them.
@@ -208,6 +208,17 @@ impl Encoder {
         if self.layers.is_some() {
             self.put_layers(block, out, start)?;
         }
+        if Word::of(block.dtype).units.is_some() && parents(block) > 0 {
+            let middle = out.len();
+            let shape = Shape { predictor: &predict::Parent, residual: &residual::Step, coding: Coding::Units };
+            let done = self.put(shape, &[false; MAX_STREAMS], &Factors::default(), block, out)?;
+            if done && (tried == 0 || out.len() - middle < middle - start) {
+                tried += 1;
+                out.drain(start..middle);
+            } else {
+                out.truncate(middle);
+            }
+        }
         // An estimate is not a promise: nothing is stored larger than raw.
         let raw = BlockHeader::raw(block).map(|header| {
             self.header.clear();
@@ -295,6 +306,11 @@ impl Encoder {
                 let prediction = shape.predictor.predict(isa, word, factors, bases, predicted);
                 let done = match (shape.coding, prediction) {
                     (Coding::Mixing, Some(prediction)) => mixing::encode(isa, word, words, prediction, rows, out),
+                    (Coding::Units, _) => {
+                        let input = context::Input { word, words, prediction, turned: false, rows };
+                        let units = word.units.ok_or(CodecError::Chain("the type has no units"))?;
+                        units::encode(context, isa, level, units, input, out)
+                    }
                     (Coding::Layers, _) => {
                         let input = context::Input { word, words, prediction, turned: false, rows };
                         layers::encode(workspace, context, bits, input, out)?

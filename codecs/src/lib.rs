@@ -29,6 +29,7 @@ pub mod predict;
 pub mod residual;
 mod select;
 mod transform;
+mod units;
 
 use shard_core::{BaseRef, DType};
 
@@ -41,6 +42,7 @@ pub use encode::{Encoded, Encoder};
 pub use error::CodecError;
 pub use layers::Deviation;
 pub use select::Candidate;
+pub use units::Units;
 
 /// Every stage that a chain may name.
 #[derive(Debug, Clone, Copy)]

@@ -101,6 +101,11 @@ fn cases() -> Vec<(Option<DType>, &'static str, usize, Shape)> {
     ] {
         cases.push((Some(dtype), name, len, of(dtype, "parent+step+layers")));
     }
+    for dtype in [DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q8_0] {
+        let unit = dtype.storage_unit().1 as usize;
+        cases.push((Some(dtype), "rare", 90 * unit, of(dtype, "parent+step+units")));
+        cases.push((Some(dtype), "steps", 90 * unit, of(dtype, "parent+step+units")));
+    }
     cases.push((None, "text", 400, Shape::legal(Word::of(None)).next().unwrap()));
     cases
 }

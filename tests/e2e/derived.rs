@@ -88,6 +88,10 @@ fn what_was_computed_from_stored_files_costs_next_to_nothing() {
         // The same, found by content: other names.
         (&["base-minilm/fp16.safetensors"], "quantised/base-q8_0.gguf", 30),
         (&["quantised/base-f16.gguf"], "quantised/base-int8pc.safetensors", 30),
+        // Another version, quantised alike.
+        (&["quantised/base-q4_0.gguf"], "quantised/ft-q4_0.gguf", 52),
+        (&["quantised/base-q8_0.gguf"], "quantised/ft-q8_0.gguf", 87),
+        (&["quantised/base-int8pc.safetensors"], "quantised/ft-int8pc.safetensors", 70),
         // A merged adapter that is stored.
         (
             &["base-minilm/fp32.safetensors", "lora-merged/adapter.safetensors"],

@@ -20,6 +20,7 @@ mod values;
 
 pub use cast::{Cast, NanRule, Rounding};
 pub use ggml::Ggml;
+pub(crate) use ggml::put_codes;
 pub use linear::{Linear, Sum, Summing};
 pub use low_rank::{Arithmetic, Change, Factors, LowRank, Merge, words};
 pub use magnitude::{Magnitude, Scales, Sizes};

@@ -87,7 +87,7 @@ fn whole(value: f32) -> u8 {
 
 /// Puts codes of 4 or 5 bits: the first half of them in low nibbles, fifth bits in a word of their own before that.
 #[inline(always)]
-fn put_codes<const BITS: u32>(codes: &[u8; 32], out: &mut [u8]) {
+pub(crate) fn put_codes<const BITS: u32>(codes: &[u8; 32], out: &mut [u8]) {
     let nibbles = if BITS == 5 {
         let fifth = codes.iter().enumerate().fold(0u32, |bits, (at, code)| bits | u32::from(code >> 4 & 1) << at);
         let (word, nibbles) = out.split_at_mut(4);
