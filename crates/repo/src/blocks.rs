@@ -11,6 +11,10 @@ use shard_store::{EntryKey, EntryKind, EntrySource, Location, StoreError};
 use crate::base_chain::{link_work, versions_work};
 use crate::error::{RepoError, Result};
 
+mod inputs;
+
+use inputs::Inputs;
+
 /// Decodes entries of one source. A reader keeps its buffers, so make one a thread.
 pub(crate) struct BlockReader<'a> {
     source: &'a dyn EntrySource,
@@ -18,6 +22,8 @@ pub(crate) struct BlockReader<'a> {
     spare: Vec<Vec<u8>>,
     /// Where blocks that lean on two are decoded.
     third: Vec<u8>,
+    /// Blocks that derivations lean on more than once.
+    inputs: Inputs,
     /// Entries that may still be fetched for the one that is being read: bases of many ranges could otherwise lead to more than
     /// any reader has time for.
     fetches: u32,
@@ -27,7 +33,7 @@ pub(crate) struct BlockReader<'a> {
 }
 
 /// Most entries that are fetched to read one. A chain takes two for each of its blocks, a base of many ranges one for each.
-const MAX_FETCHES: u32 = 1024;
+pub(crate) const MAX_FETCHES: u32 = 1024;
 
 /// Stored bytes of a chain that are kept on the way down, so that they are not fetched again on the way up.
 const KEPT: usize = 2 * MAX_BLOCK;
@@ -63,6 +69,7 @@ impl<'a> BlockReader<'a> {
             decoder: Decoder::new(),
             spare: Vec::new(),
             third: Vec::new(),
+            inputs: Inputs::default(),
             fetches: MAX_FETCHES,
             work: 0,
             link: 0,
@@ -108,13 +115,13 @@ impl<'a> BlockReader<'a> {
 
     fn begin(&mut self) {
         (self.fetches, self.work, self.link) = (MAX_FETCHES, 0, 0);
+        self.inputs.clear();
     }
 
     fn read_proven(&mut self, key: &EntryKey, out: &mut Vec<u8>) -> Result<()> {
         self.fetches = MAX_FETCHES;
         self.read_within(key, out, MAX_DEPTH, None)?;
-        let found = sha256(out);
-        if found == key.id { Ok(()) } else { Err(RepoError::WrongBytes { key: *key, found }) }
+        prove(key, out)
     }
 
     /// The decoded bytes of two entries, proven by their ids. Where they have one length, that takes half the time to prove.
@@ -204,8 +211,9 @@ impl<'a> BlockReader<'a> {
             None => self.decode(&at, &fetched, &stored, &[], out)?,
             Some(reference) => {
                 let len = fetched.header.raw_len as usize;
-                self.read_base(reference, fetched.header.base_len(), below, left(above.len())?)?;
-                if fetched.header.derived.is_some() {
+                let is_derived = fetched.header.derived.is_some();
+                self.read_base(reference, fetched.header.base_len(), below, left(above.len())?, is_derived)?;
+                if is_derived {
                     self.decode(&at, &fetched, &stored, &[below], out)?;
                 } else {
                     let count = fetched.header.chain.predictor().bases();
@@ -288,10 +296,39 @@ impl<'a> BlockReader<'a> {
     }
 
     /// Puts the `len` bytes that a base reference stands for into `out`.
-    fn read_base(&mut self, reference: &BaseRef, len: usize, out: &mut Vec<u8>, depth_left: u32) -> Result<()> {
+    fn read_base(
+        &mut self,
+        reference: &BaseRef,
+        len: usize,
+        out: &mut Vec<u8>,
+        depth_left: u32,
+        is_derived: bool,
+    ) -> Result<()> {
+        // What the first input leans on in turn is read before there is room for all of them: that room is not taken at every depth.
+        if let Some(first) = reference.ranges.first().and_then(|range| range.block).filter(|_| is_derived)
+            && self.source.locate(&block_key(first))?.is_some_and(|location| location.depth > 0)
+        {
+            self.read_input(&first, out, depth_left)?;
+        }
         out.resize(len, 0);
-        let read = |id: &Digest, buffer: &mut Vec<u8>| self.read_within(&block_key(*id), buffer, depth_left, None);
+        let read = |id: &Digest, buffer: &mut Vec<u8>| match is_derived {
+            true => self.read_input(id, buffer, depth_left),
+            false => self.read_within(&block_key(*id), buffer, depth_left, None),
+        };
         reference.assemble(out, read).map_err(|error| base_error(reference, error))
+    }
+
+    /// The bytes of a block that a derivation leans on, not proven.
+    fn read_input(&mut self, id: &Digest, out: &mut Vec<u8>, depth_left: u32) -> Result<()> {
+        if self.inputs.get(*id, depth_left, out) {
+            return Ok(());
+        }
+        self.read_within(&block_key(*id), out, depth_left, None)?;
+        // A keyframe takes hardly longer to decode than to copy.
+        if self.link > 0 {
+            self.inputs.put(*id, depth_left, out);
+        }
+        Ok(())
     }
 
     /// The bytes that would predict a block of `len` bytes, for an encoder. They are proven by their blocks' ids: a delta made
@@ -325,7 +362,12 @@ impl<'a> BlockReader<'a> {
                 *buffer = bytes;
                 Ok(())
             }
-            None => self.read_proven(&block_key(*id), buffer),
+            None => {
+                let key = block_key(*id);
+                self.fetches = MAX_FETCHES;
+                self.read_input(id, buffer, MAX_DEPTH)?;
+                prove(&key, buffer)
+            }
         };
         reference.assemble(out, read).map_err(|error| base_error(reference, error))
     }
@@ -380,6 +422,11 @@ impl<'a> BlockReader<'a> {
         // Not cleared: who takes it gives it another length or content, and zeros are not written twice.
         self.spare.pop().unwrap_or_default()
     }
+}
+
+fn prove(key: &EntryKey, bytes: &[u8]) -> Result<()> {
+    let found = sha256(bytes);
+    if found == key.id { Ok(()) } else { Err(RepoError::WrongBytes { key: *key, found }) }
 }
 
 /// The key of a block.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -31,11 +32,13 @@ mod bases;
 mod derived;
 mod file_hash;
 mod look;
+mod work;
 
 use derived::{Derivation, Tried};
 pub(crate) use file_hash::cannot_read;
 use file_hash::{FileHash, repeatable};
 pub(crate) use look::{manifest_and_summaries, manifest_of};
+use work::Links;
 
 /// Files up to this size, in bytes, are not worth starting threads for.
 const INLINE: u64 = 1 << 20;
@@ -327,6 +330,7 @@ impl<'a> BlockJob<'a> {
             reader: BlockReader::new(self.sink),
             base: Vec::new(),
             inputs: Vec::new(),
+            links: HashMap::new(),
             works: HashMap::new(),
         }
     }
@@ -345,6 +349,8 @@ struct Worker<'a> {
     base: Vec<u8>,
     /// What a base is computed from.
     inputs: Vec<u8>,
+    /// What earlier blocks lean on, as far as that was looked up.
+    links: HashMap<Digest, Rc<Links>>,
     /// How many blocks have to be decoded before an earlier one, as far as that was looked up.
     works: HashMap<Digest, u32>,
 }

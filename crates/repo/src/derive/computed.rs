@@ -97,6 +97,21 @@ impl Computed {
         self.level
     }
 
+    /// The same from fewer tensors, for where these lean on too much: the second moment from its scales alone, weights from this
+    /// checkpoint's moments without those before.
+    pub(crate) fn on_fewer(&self) -> Option<Self> {
+        let (how, of) = match &self.how {
+            How::Sizes(sizes, Some(scales)) if sizes.tensors > 0 => {
+                (How::Sizes(Sizes { tensors: 0, ..*sizes }, Some(scales.clone())), 0)
+            }
+            How::Step(moments) if moments.pairs > 1 => {
+                (How::Step(Moments { pairs: 1, ..*moments }), 2 + usize::from(moments.second))
+            }
+            _ => return None,
+        };
+        Some(Self { how, of: self.of.get(..of)?.to_vec(), ..self.clone() })
+    }
+
     /// The base of the `len` bytes at `offset`. `own` is what is known of the tensors of the same file.
     pub(crate) fn base(&self, offset: u64, len: usize, own: &[ManifestSegment]) -> Option<DerivedBase> {
         match &self.how {

@@ -6,7 +6,7 @@ use shard_store::EntrySink;
 
 use super::{Slot, Worker};
 use crate::base_chain::{Extra, Height, estimate, expected, versions_work};
-use crate::blocks::{Under, block_key, under, whole_base};
+use crate::blocks::{block_key, whole_base};
 use crate::error::{RepoError, Result};
 use crate::parent::MAX_WORK;
 
@@ -116,46 +116,6 @@ impl Worker<'_> {
         Ok(true)
     }
 
-    /// How many blocks have to be decoded for a base, or a number above `most`.
-    pub(super) fn work(&mut self, reference: &BaseRef, most: u32) -> Result<u32> {
-        let mut work = 0;
-        for id in reference.ranges.iter().filter_map(|range| range.block) {
-            work += 1 + self.work_below(id, most.saturating_sub(work))?;
-            if work > most {
-                break;
-            }
-        }
-        Ok(work)
-    }
-
-    /// How many blocks have to be decoded before this one, or a number above `most`.
-    fn work_below(&mut self, id: Digest, most: u32) -> Result<u32> {
-        if depth(self.job.sink, id)? == 0 {
-            return Ok(0);
-        }
-        if let Some(known) = self.works.get(&id) {
-            return Ok(*known);
-        }
-        let (header, _) = self.reader.header(&block_key(id))?;
-        let Some(base) = &header.base else { return Ok(0) };
-        let work = match under(&header) {
-            // The older version is decoded on the way to the newer one.
-            Some(Under { newer, older: Some(older) }) if self.newer_of(newer)? == Some(older) => {
-                1 + self.work_below(newer, most.saturating_sub(1))?
-            }
-            _ => self.work(base, most)?,
-        };
-        if work <= most {
-            self.works.insert(id, work);
-        }
-        Ok(work)
-    }
-
-    /// The block that another leans on first, where it is whole.
-    fn newer_of(&mut self, id: Digest) -> Result<Option<Digest>> {
-        Ok(under(&self.reader.header(&block_key(id))?.0).map(|under| under.newer))
-    }
-
     /// The depth of the deepest block that a base names.
     pub(super) fn depth_of(&self, reference: &BaseRef) -> Result<u32> {
         let ids = reference.ranges.iter().filter_map(|range| range.block);
@@ -163,7 +123,7 @@ impl Worker<'_> {
     }
 }
 
-fn depth(sink: &dyn EntrySink, id: Digest) -> Result<u32> {
+pub(super) fn depth(sink: &dyn EntrySink, id: Digest) -> Result<u32> {
     let key = block_key(id);
     Ok(sink.locate(&key)?.ok_or(RepoError::Missing { key })?.depth)
 }

@@ -4,18 +4,24 @@ use std::sync::Arc;
 
 use shard_codecs::derive::{MAX_INPUT, Target};
 use shard_codecs::{Base, Level};
+use shard_core::limits::MAX_DEPTH;
 use shard_core::{BaseRef, Digest};
 use shard_formats::Source;
 use shard_manifest::ManifestSegment;
 
 use super::{Slot, Worker};
-use crate::blocks::block_key;
-use crate::derive::{DerivedBase, LowRanks, MadeBlocks, Matrix};
+use crate::blocks::{MAX_FETCHES, block_key};
+use crate::derive::{Computed, DerivedBase, LowRanks, MadeBlocks, Matrix};
 use crate::error::Result;
 use crate::parent::in_any_order;
 
-/// Most blocks that are decoded to derive one, with all that is below them.
-const MOST_WORK: u32 = 40;
+/// The most that is decoded to derive a block, with all that is below its inputs and each only once: so many times the longest of
+/// them. Scales of rows and columns are hardly anything of it.
+const MOST_WORK: u64 = 40;
+
+/// Most blocks below one, those counted again that it leads to in several ways: readers may have to decode them again, take up to two
+/// fetches for each, and follow some more links on top.
+const MOST_BLOCKS: u32 = (MAX_FETCHES - 4 * MAX_DEPTH) / 2;
 
 /// What derivations are looked for in.
 #[derive(Clone, Copy)]
@@ -59,8 +65,15 @@ impl Tried {
 impl Worker<'_> {
     /// What a block is computed from, its inputs in `self.inputs`.
     pub(super) fn computed_base(&mut self, slot: &Slot) -> Result<Option<DerivedBase>> {
-        let (computed, own) = (self.job.plan.computed(slot.segment), self.job.derivation.own);
-        let found = computed.and_then(|computed| computed.base(slot.offset, slot.data.len(), own));
+        let Some(computed) = self.job.plan.computed(slot.segment) else { return Ok(None) };
+        match self.inputs_for(slot, computed)? {
+            Some(found) => Ok(Some(found)),
+            None => computed.on_fewer().map_or(Ok(None), |fewer| self.inputs_for(slot, &fewer)),
+        }
+    }
+
+    fn inputs_for(&mut self, slot: &Slot, computed: &Computed) -> Result<Option<DerivedBase>> {
+        let found = computed.base(slot.offset, slot.data.len(), self.job.derivation.own);
         let (Some(found), Some(dtype)) = (found, self.job.block(slot, None).dtype) else { return Ok(None) };
         // As slow as the slowest codec, and at the same level.
         if found.formula.is_slow(dtype) && self.job.options.level != Level::Max {
@@ -122,7 +135,12 @@ impl Worker<'_> {
             }
         }
         // Readers decode all inputs with what is below them, again for each block.
-        if self.depth_of(&stored)? >= self.job.options.chains.depth() || self.work(&stored, MOST_WORK)? > MOST_WORK {
+        if self.depth_of(&stored)? >= self.job.options.chains.depth() || self.work(&stored, MOST_BLOCKS)? > MOST_BLOCKS
+        {
+            return Ok(None);
+        }
+        let (decoded, longest) = self.decoded(&stored)?;
+        if decoded > longest.saturating_mul(MOST_WORK) {
             return Ok(None);
         }
         let len: usize = base.reference.ranges.iter().map(|range| range.len as usize).sum();
