@@ -7,9 +7,10 @@ use std::fs;
 
 use half::bf16;
 use shard_core::NoProgress;
-use shard_core::limits::Cut;
+use shard_core::limits::{Cut, MAX_DEPTH};
 use shard_datasets::rng::Rng;
-use shard_repo::{CheckoutOptions, CommitOptions, Repository, Settings};
+use shard_history::Revision;
+use shard_repo::{Archive, CheckoutOptions, CommitOptions, PackOptions, Repository, Settings, pack};
 use shard_tests::rewrite::{Dtype, Tensor, write};
 use shard_tests::tree::files_ending;
 use tempfile::TempDir;
@@ -22,6 +23,9 @@ struct Bench {
     folder: TempDir,
     repository: Repository,
 }
+
+/// Chain and depth of each block of a file.
+type Stored = Vec<(String, u32)>;
 
 fn settings() -> Settings {
     Settings { threads: 2, ..Settings::default() }
@@ -41,6 +45,13 @@ impl Bench {
         let options = CommitOptions { message: "next".to_owned(), ..CommitOptions::default() };
         self.repository.commit(&options).unwrap();
         cost.new_bytes
+    }
+
+    /// How the blocks of a file are stored.
+    fn storage(&self, name: &str) -> Stored {
+        let entry = self.repository.file_at(&Revision::parse("HEAD").unwrap(), name).unwrap();
+        let (_, storage) = self.repository.storage(entry.manifest).unwrap();
+        storage.blocks.into_values().map(|block| (block.chain, block.depth)).collect()
     }
 
     /// Everything comes back, also to another process, and every block is what it says.
@@ -193,39 +204,172 @@ fn sums_of_checkpoints() {
     assert_cheap("a mean", &[&first, &second, &third], &mean, 100);
 }
 
-#[test]
-fn moments() {
-    // Two checkpoints of weights that Adam moves, fifteen steps apart, with gradients that have a direction and noise.
-    let mut rng = Rng::new(9);
-    let mut values = weights(10);
-    let direction = normals(&mut rng, values.len(), 1.0);
-    let sizes: Vec<f32> = (0..values.len()).map(|at| 0.2 + (at % COLUMNS) as f32 / 50.0).collect();
-    let (mut first, mut second) = (vec![0f32; values.len()], vec![0f32; values.len()]);
-    let mut steps = |count: usize, rng: &mut Rng| {
+/// Weights that Adam moves, with gradients that have a direction and noise.
+struct Adam {
+    values: Vec<f32>,
+    first: Vec<f32>,
+    second: Vec<f32>,
+    direction: Vec<f32>,
+}
+
+impl Adam {
+    fn new(rng: &mut Rng) -> Self {
+        let values = weights(10);
+        let direction = normals(rng, values.len(), 1.0);
+        Self { first: vec![0f32; values.len()], second: vec![0f32; values.len()], values, direction }
+    }
+
+    /// Weights and both moments after so many more steps.
+    fn steps(&mut self, count: usize, rng: &mut Rng) -> [Vec<f32>; 3] {
+        let Self { values, first, second, direction } = self;
         for _ in 0..count {
             for at in 0..values.len() {
-                let gradient = sizes[at] * (0.7 * direction[at] + rng.normal() as f32);
+                let size = 0.2 + (at % COLUMNS) as f32 / 50.0;
+                let gradient = size * (0.7 * direction[at] + rng.normal() as f32);
                 first[at] = 0.9 * first[at] + 0.1 * gradient;
                 second[at] = 0.95 * second[at] + 0.05 * gradient * gradient;
                 values[at] -= 1e-3 * first[at] / (second[at].sqrt() + 1e-8);
             }
         }
         [values.clone(), first.clone(), second.clone()]
-    };
-    let checkpoints = [steps(30, &mut rng), steps(15, &mut rng)];
-    let file = |[values, first, second]: &[Vec<f32>; 3], names: [&str; 3]| {
-        let tensors = [values, first, second].into_iter().zip(names);
-        tensors.map(|(values, name)| singles(name, &SHAPE, values)).collect::<Vec<_>>()
-    };
+    }
+}
+
+/// As torch names moments.
+const MOMENTS: [&str; 3] = ["layer.weight", "optimizer.exp_avg.layer.weight", "optimizer.exp_avg_sq.layer.weight"];
+
+fn checkpoint(tensors: &[Vec<f32>; 3], names: [&str; 3]) -> Vec<Tensor> {
+    tensors.iter().zip(names).map(|(values, name)| singles(name, &SHAPE, values)).collect()
+}
+
+#[test]
+fn moments() {
+    let mut rng = Rng::new(9);
+    let mut run = Adam::new(&mut rng);
+    let checkpoints = [run.steps(30, &mut rng), run.steps(15, &mut rng)];
     let cost = |names: [&str; 3]| {
         let bench = Bench::new();
-        bench.keep("model.safetensors", &file(&checkpoints[0], names));
-        let cost = bench.keep("model.safetensors", &file(&checkpoints[1], names));
+        bench.keep("model.safetensors", &checkpoint(&checkpoints[0], names));
+        let cost = bench.keep("model.safetensors", &checkpoint(&checkpoints[1], names));
         bench.assert_sound();
         cost
     };
-    let known = cost(["layer.weight", "optimizer.exp_avg.layer.weight", "optimizer.exp_avg_sq.layer.weight"]);
+    let known = cost(MOMENTS);
     let unknown = cost(["layer.weight", "optimizer.a", "optimizer.b"]);
     println!("weights and moments: {known} bytes, {unknown} under names that say nothing");
     assert!(known * 100 < unknown * 97, "expected 3% less than {unknown}, got {known}");
+}
+
+/// Packs files into an archive whose chains are as deep as readers follow, and gives how the last is stored. All of it comes back.
+fn packed_deep(files: &[Vec<Tensor>]) -> Stored {
+    let folder = tempfile::tempdir().unwrap();
+    let name = |index: usize| folder.path().join(format!("{index:02}.safetensors"));
+    let paths: Vec<_> = (0..files.len()).map(name).collect();
+    paths.iter().zip(files).for_each(|(path, tensors)| fs::write(path, write(tensors)).unwrap());
+    let out = folder.path().join("all.shard");
+    let options = PackOptions { force: false, depth: Some(MAX_DEPTH) };
+    pack(&paths, &out, &options, settings(), &NoProgress).unwrap();
+    let archive = Archive::open(&out).unwrap();
+    assert_eq!(archive.verify(&NoProgress).unwrap().problems, Vec::<String>::new());
+    let restored = tempfile::tempdir().unwrap();
+    archive.unpack(restored.path(), false, settings(), &NoProgress).unwrap();
+    for path in &paths {
+        assert!(fs::read(path).unwrap() == fs::read(restored.path().join(path.file_name().unwrap())).unwrap());
+    }
+    let storage = archive.storage(archive.root.files.last().unwrap()).unwrap();
+    storage.blocks.into_values().map(|block| (block.chain, block.depth)).collect()
+}
+
+/// Scales of `rows` rows in so many versions, each a little other than the one before.
+fn series_of_scales(rows: usize, versions: usize) -> Vec<Vec<f32>> {
+    let mut rng = Rng::new(11);
+    let mut scales: Vec<f32> = (0..rows).map(|_| 0.001 + rng.unit() as f32 * 0.001).collect();
+    let mut next = || {
+        scales.iter_mut().for_each(|scale| *scale *= 1.0 + rng.normal() as f32 * 1e-6);
+        scales.clone()
+    };
+    (0..versions).map(|_| next()).collect()
+}
+
+#[test]
+fn codes_whose_scales_are_deltas_are_not_too_deep() {
+    // As many scales as take a while to encode, before their codes in the file: these are looked at meanwhile, and lean on scales that
+    // are not stored yet.
+    let (rows, columns) = (1 << 17, 8);
+    let values = normals(&mut Rng::new(12), rows * columns, 0.05);
+    let mut files = vec![vec![singles("w", &[rows, columns], &values)]];
+    for scales in series_of_scales(rows, MAX_DEPTH as usize + 3) {
+        let codes = codes(&values, |at| scales[at / columns], 0.0, -128.0, 127.0);
+        files.push(vec![singles("w_scale", &[rows, 1], &scales), tensor("w", Dtype::I8, &[rows, columns], codes)]);
+    }
+    let stored = packed_deep(&files);
+    let deepest = stored.iter().filter(|(chain, _)| chain.starts_with("quantise>")).map(|(_, depth)| *depth);
+    assert_eq!(deepest.max(), Some(1), "codes lean on scales that lean on nothing");
+}
+
+#[test]
+fn scales_that_are_stored_already_may_be_deep() {
+    // The scales are tensors of earlier files, each a delta of the one before.
+    let rows = 1 << 12;
+    let columns = 64;
+    let values = normals(&mut Rng::new(13), rows * columns, 0.05);
+    let scales = series_of_scales(rows, MAX_DEPTH as usize + 1);
+    let mut files = vec![vec![singles("w", &[rows, columns], &values)]];
+    files.extend(scales.iter().map(|scales| vec![singles("w_scale", &[rows, 1], scales)]));
+    let deepest = |stored: &Stored| stored.iter().map(|(_, depth)| *depth).max().unwrap();
+    assert_eq!(deepest(&packed_deep(&files)), MAX_DEPTH, "or nothing is tested");
+    for (count, is_computed) in [(MAX_DEPTH as usize, true), (MAX_DEPTH as usize + 1, false)] {
+        let last = &scales[count - 1];
+        let codes = codes(&values, |at| last[at / columns], 0.0, -128.0, 127.0);
+        let mut files = files[..=count].to_vec();
+        files.push(vec![tensor("w", Dtype::I8, &[rows, columns], codes), singles("w_scale", &[rows, 1], last)]);
+        let storage = packed_deep(&files);
+        let found = storage.iter().any(|(chain, _)| chain.starts_with("quantise>"));
+        assert_eq!(found, is_computed, "on scales {} deep", count - 1);
+    }
+}
+
+#[test]
+fn no_block_takes_more_than_readers_fetch() {
+    // Codes of a transposed matrix take all of its blocks, each a mean of three checkpoints, which lean on those before.
+    let (rows, columns) = (1000, 1024);
+    let mut rng = Rng::new(14);
+    let mut values = normals(&mut rng, rows * columns, 0.05);
+    let mut versions = Vec::new();
+    let bench = Bench::new();
+    for index in 0..7 {
+        bench.keep(&format!("{index}.safetensors"), &[singles("w", &[rows, columns], &values)]);
+        versions.push(values.clone());
+        for _ in 0..values.len() / 64 {
+            values[rng.below((rows * columns) as u64) as usize] += rng.normal() as f32 * 1e-3;
+        }
+    }
+    let mean: Vec<f32> =
+        (0..values.len()).map(|at| (versions[4][at] + versions[5][at] + versions[6][at]) / 3.0).collect();
+    bench.keep("7.safetensors", &[singles("w", &[rows, columns], &mean)]);
+    let storage = bench.storage("7.safetensors");
+    let means = storage.iter().filter(|(chain, depth)| chain.starts_with("linear>") && *depth == 7).count();
+    assert!(means > 60, "or nothing is tested: {storage:?}");
+    let scales: Vec<f32> = (0..rows).map(|_| 0.001 + rng.unit() as f32 * 0.001).collect();
+    let codes = codes(&mean, |at| scales[at / columns], 0.0, -128.0, 127.0);
+    let codes = tensor("q", Dtype::I8, &[rows, columns], codes).transposed();
+    bench.keep("8.safetensors", &[codes, singles("q_scale", &[rows], &scales)]);
+    bench.assert_sound();
+}
+
+#[test]
+fn a_long_series_with_optimizer_state_stays_readable() {
+    let mut rng = Rng::new(15);
+    let mut run = Adam::new(&mut rng);
+    let bench = Bench::new();
+    let mut steps = 0;
+    for index in 0..2 * MAX_DEPTH {
+        let name = format!("{index:02}.safetensors");
+        bench.keep(&name, &checkpoint(&run.steps(5, &mut rng), MOMENTS));
+        let storage = bench.storage(&name);
+        assert!(storage.iter().all(|(_, depth)| *depth <= MAX_DEPTH));
+        steps += usize::from(storage.iter().any(|(chain, _)| chain.starts_with("step>")));
+    }
+    assert!(steps > MAX_DEPTH as usize, "most weights are computed: of {} versions, {steps}", 2 * MAX_DEPTH);
+    bench.assert_sound();
 }
