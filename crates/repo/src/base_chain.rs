@@ -21,6 +21,8 @@ const USUAL: u32 = 45;
 pub(crate) struct ChainLimits {
     depth: u32,
     work: u32,
+    /// Whether bases may be computed.
+    derived: bool,
 }
 
 /// What more work for a link does to its chain.
@@ -45,12 +47,26 @@ impl ChainLimits {
     /// The rule for who has no wish: any version restores in about three times a keyframe's time at most. At the highest level
     /// bytes are all that counts.
     pub(crate) fn of_level(level: Level) -> Self {
-        if level == Level::Max { Self::of_depth(MAX_DEPTH) } else { Self { depth: MAX_DEPTH, work: MOST_WORK } }
+        if level == Level::Max {
+            Self::of_depth(MAX_DEPTH)
+        } else {
+            Self { depth: MAX_DEPTH, work: MOST_WORK, derived: true }
+        }
     }
 
     /// Chains of at most `depth` bases, whatever their work.
     pub(crate) fn of_depth(depth: u32) -> Self {
-        Self { depth: depth.min(MAX_DEPTH), work: u32::MAX }
+        Self { depth: depth.min(MAX_DEPTH), work: u32::MAX, derived: true }
+    }
+
+    /// The same where nothing is computed.
+    pub(crate) fn without_derivations(self) -> Self {
+        Self { derived: false, ..self }
+    }
+
+    /// Whether bases may be computed.
+    pub(crate) fn derived(self) -> bool {
+        self.derived
     }
 
     /// The most bases.

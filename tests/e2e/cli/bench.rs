@@ -2,8 +2,11 @@
 
 use std::fs;
 
+use half::bf16;
 use serde_json::Value;
 use shard_datasets::cases::{Versions, every_change, odd_dtypes};
+use shard_datasets::rng::Rng;
+use shard_tests::rewrite::{Dtype, Tensor, write};
 
 use crate::place::Place;
 
@@ -112,6 +115,53 @@ fn csv_is_one_table() {
     assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{out}");
     assert_eq!(lines.len(), 1 + 2 * 4, "two codecs for three types and the total: {out}");
     assert_eq!(lines[8][..3], ["total", "", "BitX"]);
+}
+
+/// A place with `a.safetensors` in binary32, and `b.safetensors`, the same in bf16.
+fn copy() -> (Place, u64) {
+    let place = Place::new();
+    let mut rng = Rng::new(1);
+    let values: Vec<f32> = (0..128 * 256).map(|_| rng.normal() as f32).collect();
+    let tensor = |dtype, bytes| vec![Tensor { name: "w".to_owned(), dtype, shape: vec![128, 256], bytes }];
+    let master = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let half: Vec<u8> = values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect();
+    let raw = half.len() as u64;
+    place.write("a.safetensors", &write(&tensor(Dtype::F32, master)));
+    place.write("b.safetensors", &write(&tensor(Dtype::BF16, half)));
+    (place, raw)
+}
+
+#[test]
+fn what_is_computed_is_listed() {
+    let (place, raw) = copy();
+    let args = ["bench", "a.safetensors", "b.safetensors", "--codecs", "default"];
+    let out = place.ok(&args);
+    let row = out.lines().find(|line| line.starts_with("cast ")).unwrap_or_else(|| panic!("no cast in {out}"));
+    assert!(out.contains("\nderivation ") && row.contains("65.5 kB"), "{out}");
+
+    let json = place.json(&args);
+    let cast = &json["derivations"][0];
+    assert_eq!((&cast["name"], &cast["tensors"], &cast["blocks"]), (&"cast".into(), &1.into(), &1.into()), "{json}");
+    let number = |name: &str| cast[name].as_u64().unwrap();
+    assert_eq!(number("raw"), raw);
+    assert!(number("stored") * 100 < raw, "{cast}");
+    assert_eq!(number("without"), codec(&json["total"], "shard default")["stored"].as_u64().unwrap(), "alone: {json}");
+    assert!(cast["decode_mb_s"].as_f64().unwrap() > 0.0, "{cast}");
+
+    let csv = place.ok(&[&args[..], &["--csv"]].concat());
+    let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{csv}");
+    let [.., derived, without] = &lines[..] else { panic!("{csv}") };
+    assert_eq!(
+        (&derived[..3], &without[..3]),
+        (&["derivation", "cast", "derived"][..], &["derivation", "cast", "without"][..])
+    );
+    assert_eq!(derived[6].parse::<u64>().unwrap(), number("stored"));
+
+    // By itself nothing is computed from anything.
+    let alone = place.json(&[&args[..], &["--solo"]].concat());
+    assert_eq!(alone["derivations"], Value::Array(Vec::new()));
+    assert!(!place.path().join(".shard").exists());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `shard bench`: codecs measured on the user's own files, in memory.
 
 mod codec;
+mod derived;
 mod error;
 mod explain;
 mod measure;
@@ -12,10 +13,13 @@ mod tally;
 use std::path::{Path, PathBuf};
 
 use shard_codecs::Level;
+use shard_core::Progress;
+use shard_repo::measure_derivations;
 
 use crate::Context;
 use crate::error::{Failure, code};
 use codec::{Codec, chain_names};
+use derived::Derivations;
 use error::BenchError;
 use measure::{Plan, measure};
 use report::Report;
@@ -64,6 +68,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let plan = Plan { codecs: &codecs, rounds: usize::from(args.rounds), explain: args.explain.map(|_| level) };
     let progress = context.ui.progress();
     let measured = measure(&series, &plan, progress.as_ref())?;
+    let derivations = derivations(args, &series, context, progress.as_ref())?;
     drop(progress);
 
     let files = short_names(&args.files);
@@ -76,6 +81,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         total: tally::total(&measured.rows, codecs.len()),
         by: args.by,
         groups: args.by.map(|by| tally::groups(&measured.rows, by, &files)).unwrap_or_default(),
+        derivations,
     };
     let ui = &context.ui;
     if ui.json {
@@ -102,6 +108,23 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         }
     }
     Ok(code::DONE)
+}
+
+/// What is computed from other tensors, where files are not each by itself.
+fn derivations(
+    args: &Args,
+    series: &Series,
+    context: &Context,
+    progress: &dyn Progress,
+) -> Result<Derivations, Failure> {
+    if args.solo {
+        return Ok(Derivations::new());
+    }
+    progress.begin("computing", Some(series.size()));
+    let first = (0..args.files.len()).find(|file| series.is_measured(*file)).unwrap_or(0);
+    let found = measure_derivations(&args.files, first, usize::from(args.rounds), context.settings, progress)?;
+    progress.finish();
+    Ok(found)
 }
 
 /// The codecs of a list, each once, in its order.

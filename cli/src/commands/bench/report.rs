@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::codec::Codec;
+use super::derived::{self, Derivations};
 use super::series::Series;
 use super::tally::{By, CodecFigures, Figures};
 use crate::report::size::{human, percent, ratio, ratio_value};
@@ -20,6 +21,7 @@ pub(super) struct Report<'a> {
     pub(super) total: Figures,
     pub(super) by: Option<By>,
     pub(super) groups: Vec<(String, Figures)>,
+    pub(super) derivations: Derivations,
 }
 
 /// What a number of rounds is called.
@@ -64,6 +66,7 @@ impl Report<'_> {
         }
         text.push_str(&table(&self.table()));
         text.push_str(&self.footnotes());
+        text.push_str(&derived::to_text(&self.derivations, table));
         text
     }
 
@@ -154,10 +157,10 @@ impl Report<'_> {
         measured.map(|(_, member)| member.layout.expanded_len() - member.measured()).sum()
     }
 
-    /// A line a group and codec, the total last. Names are quoted where they have to be (RFC 4180).
+    /// A line a group and codec, the total after all groups, then the derivations. Names are quoted where they have to be (RFC 4180).
     pub(super) fn to_csv(&self) -> String {
         let mut text = "by,name,codec,raw,identical,taken,stored,ratio,encode_mb_s,decode_mb_s,encode_x_sha256,\
-                        decode_x_sha256,sha256_mb_s\n"
+                        decode_x_sha256,sha256_mb_s,tensors,blocks\n"
             .to_owned();
         let by = self.by.map_or("", By::name);
         let groups = self.groups.iter().map(|(name, figures)| (by, name.as_str(), figures));
@@ -178,7 +181,7 @@ impl Report<'_> {
                 let numbers: Vec<String> =
                     numbers.iter().map(|number| number.map(|n| format!("{n:.4}")).unwrap_or_default()).collect();
                 text.push_str(&format!(
-                    "{by},{},{},{},{},{},{stored},{}\n",
+                    "{by},{},{},{},{},{},{stored},{},,\n",
                     quoted(name),
                     quoted(&codec.name()),
                     figures.raw,
@@ -188,6 +191,7 @@ impl Report<'_> {
                 ));
             }
         }
+        text.push_str(&derived::to_csv(&self.derivations));
         text
     }
 
@@ -215,6 +219,7 @@ impl Report<'_> {
             "total": self.figures_json(&self.total),
             "by": self.by.map(By::name),
             "groups": groups.collect::<Vec<_>>(),
+            "derivations": derived::to_json(&self.derivations),
         })
     }
 
@@ -315,6 +320,7 @@ mod tests {
             groups: vec![("x,\"y\"\n".to_owned(), total.clone())],
             total,
             by: Some(By::Tensor),
+            derivations: Derivations::new(),
         })
     }
 

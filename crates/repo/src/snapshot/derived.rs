@@ -65,7 +65,8 @@ impl Tried {
 impl Worker<'_> {
     /// What a block is computed from, its inputs in `self.inputs`.
     pub(super) fn computed_base(&mut self, slot: &Slot) -> Result<Option<DerivedBase>> {
-        let Some(computed) = self.job.plan.computed(slot.segment) else { return Ok(None) };
+        let computed = self.job.plan.computed(slot.segment).filter(|_| self.job.options.chains.derived());
+        let Some(computed) = computed else { return Ok(None) };
         match self.inputs_for(slot, computed)? {
             Some(found) => Ok(Some(found)),
             None => computed.on_fewer().map_or(Ok(None), |fewer| self.inputs_for(slot, &fewer)),
@@ -110,7 +111,10 @@ impl Worker<'_> {
             first: is_at_hand.then(|| (&slot.data[..], &base_bytes[..len])),
             adapter: plan.adapter(slot.segment),
         };
-        let is_known = dtype.float().is_some() && matrix.is_large() && in_any_order(job.layout, slot.segment);
+        let is_known = job.options.chains.derived()
+            && dtype.float().is_some()
+            && matrix.is_large()
+            && in_any_order(job.layout, slot.segment);
         if !is_known || (base.is_none() && other.is_none()) {
             return Ok(None);
         }
