@@ -20,6 +20,9 @@ pub const MAX_DEPTH: u32 = 8;
 /// Largest manifest, tree, commit or other metadata entry, decoded, in bytes.
 pub const MAX_METADATA: usize = 256 << 20;
 
+/// Largest sketch of a file's tensors, decoded, in bytes: many are read at once.
+pub const MAX_SKETCH: usize = 64 << 10;
+
 /// Most base ranges that one block may name.
 pub const MAX_BASE_RANGES: usize = 64;
 

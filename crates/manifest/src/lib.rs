@@ -1,6 +1,6 @@
 //! What shard writes down about a file, as canonical JSON: the content manifest (bytes and layout, the file's identity), the
 //! run record (what the user said about it), the storage manifest (how its blocks are encoded, outside of identity), and the
-//! joined form that Git and archives carry. Nothing here does I/O.
+//! joined form that Git and archives carry. Also sketches, which are binary. Nothing here does I/O.
 #![forbid(unsafe_code)]
 
 pub mod archive;
@@ -11,6 +11,7 @@ mod damage;
 pub mod joined;
 pub mod object;
 pub mod record;
+pub mod sketch;
 pub mod storage;
 pub mod tensor_hash;
 
@@ -19,5 +20,6 @@ pub use canonical::CanonicalError;
 pub use content::{BlockSpan, ContentExtra, ContentManifest, ManifestError, ManifestSegment, PlacedBlock};
 pub use object::{Fields, ObjectError};
 pub use record::{Provenance, RunRecord};
+pub use sketch::{Sketch, SketchError, SketchedTensor};
 pub use storage::{BlockStorage, StorageManifest};
 pub use tensor_hash::{TensorHasher, content_digest};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use shard_core::Digest;
-use shard_core::limits::{MAX_BLOCK, MAX_METADATA};
+use shard_core::limits::{MAX_BLOCK, MAX_METADATA, MAX_SKETCH};
 
 use crate::error::StoreError;
 
@@ -28,12 +28,14 @@ pub enum EntryKind {
     Archive = 6,
     /// A storage manifest.
     Storage = 7,
+    /// The sketch of a file's tensors.
+    Sketch = 8,
 }
 
 impl EntryKind {
     /// All kinds, by number.
-    pub const ALL: [Self; 7] =
-        [Self::Block, Self::Manifest, Self::Tree, Self::Commit, Self::Tag, Self::Archive, Self::Storage];
+    pub const ALL: [Self; 8] =
+        [Self::Block, Self::Manifest, Self::Tree, Self::Commit, Self::Tag, Self::Archive, Self::Storage, Self::Sketch];
 
     /// The kind with this number, if there is one.
     #[must_use]
@@ -52,6 +54,7 @@ impl EntryKind {
             Self::Tag => "tag",
             Self::Archive => "archive",
             Self::Storage => "storage",
+            Self::Sketch => "sketch",
         }
     }
 
@@ -60,6 +63,7 @@ impl EntryKind {
     pub fn max_raw_len(self) -> u64 {
         match self {
             Self::Block => MAX_BLOCK as u64,
+            Self::Sketch => MAX_SKETCH as u64,
             _ => MAX_METADATA as u64,
         }
     }

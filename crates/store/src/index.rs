@@ -13,9 +13,10 @@ use crate::entry::{EntryKey, EntryKind, Location, PackId};
 use crate::error::{IndexError, StoreError};
 use crate::footer::{Footer, FooterEntry};
 use crate::nonce::Nonce;
+use crate::sketch_index;
 
 const APPLICATION_ID: i64 = 0x7368_7264;
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 const SCHEMA: &str = "
     CREATE TABLE state (
         one INTEGER PRIMARY KEY CHECK (one = 1), repository BLOB NOT NULL, packs INTEGER NOT NULL, fold BLOB NOT NULL);
@@ -227,6 +228,7 @@ impl Index {
             version = pragma("user_version")?;
             if version == 0 {
                 db.execute_batch(SCHEMA)?;
+                db.execute_batch(sketch_index::SCHEMA)?;
                 db.execute("INSERT INTO state VALUES (1, ?1, 0, ?2)", params![repository.0, Fold::default().fold])?;
                 db.pragma_update(None, "application_id", APPLICATION_ID)?;
                 db.pragma_update(None, "user_version", SCHEMA_VERSION)?;

@@ -31,6 +31,7 @@ pub mod ref_record;
 pub mod refs;
 #[cfg(test)]
 mod sim;
+pub mod sketch_index;
 pub mod stat_cache;
 pub mod store;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use error::StoreError;
 pub use nonce::Nonce;
 pub use ref_record::{RefState, Target};
 pub use refs::{RefError, Refs, Resolved};
+pub use sketch_index::{SketchIndex, SketchKeys};
 pub use stat_cache::{FileStat, StatCache, StatEntry};
 pub use store::{PackInfo, Store, StoreOptions};
 pub use transaction::{RefUpdate, Transaction};

@@ -32,6 +32,7 @@ use crate::nonce::Nonce;
 use crate::pack::{Object, PackReader, pack_name, read_entry, read_entry_header, sha256_of};
 use crate::record::{MAX_RECORD, RecordError, RecordReader, RecordWriter};
 use crate::refs::Refs;
+use crate::sketch_index::SketchIndex;
 use crate::stat_cache::StatCache;
 use crate::transaction::Transaction;
 
@@ -298,6 +299,12 @@ impl Store {
     #[must_use]
     pub fn stat_cache(&self) -> StatCache<'_> {
         StatCache::new(self)
+    }
+
+    /// The index of sketches.
+    #[must_use]
+    pub fn sketches(&self) -> SketchIndex<'_> {
+        SketchIndex::new(self)
     }
 
     /// Begins to write. What writers that are provably gone left behind is removed first.

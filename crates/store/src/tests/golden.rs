@@ -1,5 +1,5 @@
 //! Files that have to be read forever, and that today's code still writes: `tests/fixtures/v1` is a repository of version 1,
-//! with every kind of file that is a format. A later version adds a folder; in this one nothing ever changes.
+//! with every kind of file that is a format. A later version adds a folder; in this one no file ever changes.
 //!
 //! The first pack, its index file, and one record of each kind but leases are the examples of `docs/format.md`.
 
@@ -24,6 +24,7 @@ use crate::{Nonce, RefState, Store, StoreOptions, Target, refs, store};
 
 const SMALL_PACK: &str = "93097bf3bafc85621b748111e8d9dbf1d3f07177499c5ff74e49c629943736f6";
 const LARGE_PACK: &str = "935823c6dd905507f8385b3e1e4eebdff8265a41710a4ba79cd61a10bcb90ac3";
+const SKETCH_PACK: &str = "2ca83377f5479a2238b951d22359601f7a19f0f3f5cab13e5e93331d9a8e86ce";
 const SMALL_INDEX: &str = "5e18d1621fb54c63950589174d34dbdc193cb3433022869e1d5ef5bd6ed288da";
 const LARGE_INDEX: &str = "beaa673d94a1e4c178461f2d651abe18fb42a105b39d6377c6ce794cac4b2543";
 const BLOCK: &str = "914e945318501dca8a6ddaa5e5e0d77a09ed24da2832bf6213dbc6fa9d4c6bc4";
@@ -162,19 +163,20 @@ fn pack(salt: Nonce, entries: Vec<Entry>, offsets: &[u64]) -> Content {
 }
 
 /// An entry that is stored as it is: zero, none, whole, raw.
-fn raw(kind: EntryKind, decoded: &str) -> Entry {
+fn raw(kind: EntryKind, decoded: impl AsRef<[u8]>) -> Entry {
+    let decoded = decoded.as_ref();
     let mut stored = vec![1];
     put_varint(&mut stored, decoded.len() as u64);
     stored.extend_from_slice(&[0; 5]);
-    stored.extend_from_slice(decoded.as_bytes());
-    (kind, decoded.as_bytes().to_vec(), stored, Vec::new())
+    stored.extend_from_slice(decoded);
+    (kind, decoded.to_vec(), stored, Vec::new())
 }
 
 fn small_pack() -> Content {
     pack(Nonce::ZERO, vec![raw(EntryKind::Block, "shard\n")], &[67])
 }
 
-/// Blocks with bases in this pack and in another one, and one entry of every other kind.
+/// Blocks with bases in this pack and in another one, and one entry of every other kind but sketches.
 fn large_pack() -> Content {
     let first = hex(BLOCK);
     // parent, xor, whole, constant: a short base in another pack.
@@ -221,6 +223,14 @@ fn large_pack() -> Content {
         raw(EntryKind::Archive, &archive),
     ];
     pack(Nonce([4; 16]), entries, &[67, 146, 267, 578, 939, 1219, 1438, 1650])
+}
+
+/// The sketch of one tensor: segment 1, 1024 elements, words that count up from 1.0.
+fn sketch_pack() -> Content {
+    let words = (0..64u16).flat_map(|i| (0x3f80 + i).to_le_bytes());
+    let sketch: Vec<u8> =
+        [&[1][..], &sha256(b"manifest").0, &[1, 1, 0x80, 0x08]].concat().into_iter().chain(words).collect();
+    pack(Nonce::ZERO, vec![raw(EntryKind::Sketch, sketch)], &[69])
 }
 
 fn id_in_large_pack(kind: EntryKind) -> Digest {
@@ -295,6 +305,7 @@ fn expected() -> BTreeMap<String, Content> {
         ("format".to_owned(), Content::Format { id, cut: Cut::V1 }),
         (format!("packs/{SMALL_PACK}.pack"), small_pack()),
         (format!("packs/{LARGE_PACK}.pack"), large_pack()),
+        (format!("packs/{SKETCH_PACK}.pack"), sketch_pack()),
         (format!("index/{SMALL_INDEX}.idx"), index(&[(SMALL_PACK, 169, small_pack())])),
         (
             format!("index/{LARGE_INDEX}.idx"),
@@ -372,7 +383,7 @@ fn the_fixtures_are_a_repository() {
             found += 1;
         }
     }
-    assert_eq!(found, 9);
+    assert_eq!(found, 10);
     let depth = |bytes: &[u8]| store.copies(&EntryKey::block(sha256(bytes))).unwrap()[0].depth;
     assert_eq!((depth(b"shard\n"), depth(b"SHARD*"), depth(b"SHArd\n")), (0, 1, 2));
 
