@@ -113,7 +113,7 @@ pub fn pack(
         let read = |error| RepoError::io("cannot read", &place)(error);
         let metadata = fs::metadata(&place).map_err(read)?;
         let source = FileSource::open(&place).map_err(read)?;
-        let earlier = |_: &_| Ok(series.clone());
+        let earlier = |_: &_| Ok(series.clone().into());
         let Kept { manifest, id, cost, note } =
             keep_file(&source, &place, earlier, &mut batch, &writer, options, progress)?;
         let now = fs::metadata(&place).map_err(read)?;

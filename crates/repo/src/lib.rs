@@ -17,6 +17,7 @@ mod numeric;
 mod objects;
 mod pack_plan;
 mod parent;
+mod relatives;
 mod repository;
 mod restore;
 mod snapshot;
@@ -36,6 +37,7 @@ pub use inspect::{ChunkLine, ChunkReport, Description, chunk, describe, read_man
 pub use log::{LogEntry, model_name};
 pub use numeric::{ChangeStats, Summary};
 pub use pack_plan::{PackPlan, PlannedChains, PlannedFile, plan_pack};
+pub use relatives::{Finder, Found, Relative, sketch_of};
 pub use repository::{DEFAULT_BRANCH, Head, NamedRef, Repository, Settings};
 pub use snapshot::SnapshotCost;
 pub use stage::{AddReport, Added, AddedState};

@@ -26,7 +26,7 @@ use crate::base_chain::ChainLimits;
 use crate::blocks::{BlockReader, block_key};
 use crate::derive::{LowRanks, MadeBlocks};
 use crate::error::{RepoError, Result};
-use crate::parent::{BasePlan, Sketches, read_part};
+use crate::parent::{BasePlan, EarlierFiles, Sketches, read_part};
 
 mod bases;
 mod derived;
@@ -92,12 +92,11 @@ pub(crate) struct FileBatch {
     neighbours: Neighbours,
 }
 
-/// Parses, cuts, encodes and stores a file and its manifest. `earlier` gives the manifests of files that may predict it,
-/// likeliest first; `batch` is what is known of the other files, if several are kept in one go.
+/// Parses, cuts, encodes and stores a file and its manifest. `earlier` gives the manifests of files that may predict it; `batch` is what is known of the other files, if several are kept in one go.
 pub(crate) fn keep_file(
     source: &dyn Source,
     path: &Path,
-    earlier: impl FnOnce(&Layout) -> Result<Vec<Arc<ContentManifest>>>,
+    earlier: impl FnOnce(&Layout) -> Result<EarlierFiles>,
     batch: &mut FileBatch,
     sink: &dyn EntrySink,
     options: SnapshotOptions,

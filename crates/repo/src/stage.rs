@@ -3,7 +3,7 @@
 //! The stage is a tree like that of a commit, named by a ref, so that it is replaced as a whole, by compare-and-swap, and
 //! has a history like any other ref.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, Metadata};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,11 +12,14 @@ use shard_core::{Digest, Layout, Progress, sha256};
 use shard_formats::{FileSource, Source};
 use shard_history::{FileEntry, FileTree, HistoryError};
 use shard_manifest::ContentManifest;
-use shard_store::{EntryKind, FileStat, Nonce, RefState, RefUpdate, StatEntry, Target, Transaction};
+use shard_store::{
+    EntryKey, EntryKind, EntrySource, FileStat, Nonce, RefState, RefUpdate, StatEntry, Target, Transaction,
+};
 
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
-use crate::parent::{MAX_CANDIDATES, by_nearness};
+use crate::parent::{EarlierFiles, MAX_CANDIDATES, by_nearness};
+use crate::relatives::{Finder, Found as Relatives};
 use crate::repository::{Repository, STAGE};
 use crate::snapshot::{FileBatch, Kept, SnapshotCost, keep_file, put_object};
 use crate::worktree::{Found, tree_mode};
@@ -96,6 +99,7 @@ impl Repository {
             repository: self,
             transaction: &transaction,
             objects: Objects::new(&transaction),
+            finder: Finder::new(&transaction),
             began,
             staged: BTreeMap::new(),
             batch: FileBatch::default(),
@@ -181,6 +185,7 @@ struct Adder<'a> {
     repository: &'a Repository,
     transaction: &'a Transaction,
     objects: Objects<'a>,
+    finder: Finder<'a>,
     /// When this call began to look at files, in nanoseconds since 1970.
     began: i64,
     /// What this call staged so far: base candidates for what follows.
@@ -229,9 +234,27 @@ impl Adder<'_> {
         };
         let (transaction, options) = (self.transaction, self.repository.snapshot_options());
         let mut batch = std::mem::take(&mut self.batch);
-        let earlier = |layout: &Layout| self.earlier(&found.path, tree, !layout.tensors.is_empty());
+        let (mut relatives, mut segments) = (Relatives::default(), 0);
+        let earlier = |layout: &Layout| {
+            if layout.tensors.is_empty() {
+                return Ok(EarlierFiles::default());
+            }
+            let likely = self.earlier(&found.path, tree);
+            // What a path held before is the base of what it holds now.
+            relatives = if tree.get(&found.path).is_some() {
+                self.finder.sample(source, layout, &place)?
+            } else {
+                self.finder.find(source, layout, &place, likely.first().copied())?
+            };
+            segments = layout.segments.len();
+            self.manifests(&relatives, likely)
+        };
         let kept = keep_file(source, &place, earlier, &mut batch, transaction, options, progress)?;
         self.batch = batch;
+        // Otherwise it is kept under another layout than the one that was sampled.
+        if kept.manifest.segments.len() == segments {
+            self.finder.remember(relatives, kept.id)?;
+        }
         if !found.metadata.is_symlink() {
             let now = fs::metadata(&place).map_err(read)?;
             if FileStat::new(&now) != FileStat::new(&found.metadata) || now.len() != kept.manifest.size {
@@ -241,20 +264,44 @@ impl Adder<'_> {
         Ok(kept)
     }
 
-    /// The manifests of earlier files that may predict a new one, likeliest first.
-    fn earlier(&mut self, path: &str, tree: &FileTree, has_tensors: bool) -> Result<Vec<Arc<ContentManifest>>> {
-        if !has_tensors {
-            return Ok(Vec::new());
-        }
+    /// The manifests that paths say may predict a new file, likeliest first.
+    fn earlier(&self, path: &str, tree: &FileTree) -> Vec<Digest> {
         let entry = |other: &str| self.staged.get(other).map(|(entry, _)| entry).or_else(|| tree.get(other));
         let others = self.staged.keys().chain(tree.files().keys().filter(|path| !self.staged.contains_key(*path)));
         let mut ids: Vec<Digest> = tree.get(path).map(|entry| entry.manifest).into_iter().collect();
         let near = by_nearness(path, others.map(String::as_str));
         ids.extend(near.into_iter().filter_map(entry).map(|entry| entry.manifest));
         ids.truncate(MAX_CANDIDATES);
-        let read = ids.into_iter().map(|id| self.objects.manifest(id));
-        // What is damaged predicts nothing.
-        read.filter(|manifest| !manifest.as_ref().is_err_and(RepoError::is_damage)).collect()
+        ids
+    }
+
+    /// The manifests of relatives, and then of other files that may predict a new one.
+    fn manifests(&mut self, relatives: &Relatives, likely: Vec<Digest>) -> Result<EarlierFiles> {
+        let mut earlier = EarlierFiles::default();
+        let mut seen = HashSet::new();
+        for relative in &relatives.relatives {
+            let id = relative.manifest;
+            // A sketch may outlive its manifest. Reading what is nowhere would have the index rebuilt.
+            let is_there = self.transaction.locate(&EntryKey::new(EntryKind::Manifest, id))?.is_some();
+            if is_there && seen.insert(id) {
+                earlier.files.extend(self.unless_damaged(id)?);
+            }
+        }
+        earlier.near = earlier.files.len();
+        for id in likely.into_iter().filter(|id| seen.insert(*id)) {
+            if earlier.files.len() < MAX_CANDIDATES {
+                earlier.files.extend(self.unless_damaged(id)?);
+            }
+        }
+        Ok(earlier)
+    }
+
+    /// A manifest, if it is not damaged: what is predicts nothing.
+    fn unless_damaged(&mut self, id: Digest) -> Result<Option<Arc<ContentManifest>>> {
+        match self.objects.manifest(id) {
+            Err(error) if error.is_damage() => Ok(None),
+            manifest => manifest.map(Some),
+        }
     }
 
     fn into_stats(self) -> Vec<(Vec<u8>, StatEntry)> {

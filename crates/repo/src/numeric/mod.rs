@@ -13,7 +13,7 @@ pub use change::ChangeStats;
 pub(crate) use change::{ChangeSums, compare};
 pub use summary::Summary;
 pub(crate) use tensors::TensorSums;
-pub(crate) use values::values;
+pub(crate) use values::{MOST_VALUES, values};
 
 /// Whether the words of a type are numbers on their own.
 pub(crate) fn is_valued(dtype: DType) -> bool {

@@ -96,7 +96,10 @@ impl Values {
     }
 }
 
-/// The values of a few storage units; `None` for the quantised types whose values shard does not know.
+/// Most values that [`values`] gives at once.
+pub(crate) const MOST_VALUES: usize = TILE;
+
+/// The values of a few storage units, at most [`MOST_VALUES`]; `None` for the quantised types whose values shard does not know.
 pub(crate) fn values(dtype: DType, units: &[u8]) -> Option<Vec<f32>> {
     Some(match Values::of(dtype)?.tile(units, TILE) {
         Tile::Single(values) => values.to_vec(),

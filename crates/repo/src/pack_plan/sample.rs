@@ -138,7 +138,8 @@ impl Sample {
             sample.places.files.push((place.clone(), layout.clone(), layout.segment_offsets()));
             let manifest = Arc::new(sample.manifest(file, source.len(), &layout));
             let expanded = Expanded::new(&source, &layout);
-            let bases = BasePlan::new(&layout, &series, &expanded, &place, &sample.places, &mut sketches)?;
+            let bases =
+                BasePlan::new(&layout, &series.clone().into(), &expanded, &place, &sample.places, &mut sketches)?;
             if !manifest.tensors.is_empty() {
                 series.insert(0, Arc::clone(&manifest));
                 series.truncate(MAX_CANDIDATES);

@@ -25,7 +25,7 @@ use crate::error::{RepoError, Result};
 use crate::snapshot::cannot_read;
 
 pub(crate) use content::in_any_order;
-pub(crate) use sketch::{Sketch, Sketches, places};
+pub(crate) use sketch::{Agreement, Sketch, Sketches, places};
 
 /// Most earlier files that are looked at for one new file.
 pub(crate) const MAX_CANDIDATES: usize = 32;
@@ -33,6 +33,20 @@ pub(crate) const MAX_CANDIDATES: usize = 32;
 /// Most blocks that are decoded to read one whose base is more than one run of bytes: twice a chain of whole blocks. A transposed
 /// block needs its whole base, so this is also the most blocks that a tensor has which is looked at as a transposed base.
 pub(crate) const MAX_WORK: u32 = 16;
+
+/// Earlier files that may predict a new one, likeliest first.
+#[derive(Default)]
+pub(crate) struct EarlierFiles {
+    pub(crate) files: Vec<Arc<ContentManifest>>,
+    /// How many of them, from the first on, are known to have values like the new one's: names do not put others before them.
+    pub(crate) near: usize,
+}
+
+impl From<Vec<Arc<ContentManifest>>> for EarlierFiles {
+    fn from(files: Vec<Arc<ContentManifest>>) -> Self {
+        Self { files, near: 0 }
+    }
+}
 
 /// A segment of an earlier file that is one tensor.
 #[derive(Clone)]
@@ -127,7 +141,7 @@ impl BasePlan {
     /// What reading the file or the store says, other than that stored data is damaged.
     pub(crate) fn new(
         layout: &Layout,
-        earlier: &[Arc<ContentManifest>],
+        earlier: &EarlierFiles,
         source: &dyn Source,
         path: &Path,
         store: &dyn EntrySource,

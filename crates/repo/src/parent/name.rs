@@ -10,7 +10,7 @@ use std::sync::Arc;
 use shard_core::{DType, Layout, TensorView};
 use shard_manifest::ContentManifest;
 
-use super::{Earlier, earlier_tensors, whole_tensors};
+use super::{Earlier, EarlierFiles, earlier_tensors, whole_tensors};
 
 /// An earlier tensor of the same name.
 pub(super) struct Named {
@@ -28,10 +28,11 @@ pub(super) struct Names {
 }
 
 /// Looks up the tensors of a file in earlier ones, likeliest first.
-pub(super) fn find(layout: &Layout, earlier: &[Arc<ContentManifest>]) -> Names {
-    let mut indexes: Vec<NameIndex<'_>> = earlier.iter().map(NameIndex::new).collect();
+pub(super) fn find(layout: &Layout, earlier: &EarlierFiles) -> Names {
+    let mut indexes: Vec<NameIndex<'_>> = earlier.files.iter().map(NameIndex::new).collect();
     // Stable: equal scores keep the caller's order.
-    indexes.sort_by_cached_key(|index| std::cmp::Reverse(index.score(layout)));
+    let others = indexes.get_mut(earlier.near..).unwrap_or_default();
+    others.sort_by_cached_key(|index| std::cmp::Reverse(index.score(layout)));
     let mut found = BTreeMap::new();
     for tensor in whole_tensors(layout) {
         let by = |is_exact: bool| {

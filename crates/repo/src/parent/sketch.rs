@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use shard_core::{DType, Digest};
+use shard_manifest::sketch::scatter;
 
 /// Words of a sketch; a tensor with fewer has all its words in it.
 pub(super) const WORDS: u64 = 256;
@@ -26,22 +27,9 @@ const LEAST: f64 = 0.2;
 /// Share of what chance leaves from which on nothing better is looked for.
 const CLOSE: f64 = 0.5;
 
-/// The places of a sketch in a block of `words` words, ascending: one at a pseudo-random place of each of [`WORDS`] equal
-/// parts, so that no period of the tensor falls in step with them.
+/// The places of a sketch in a block of `words` words, ascending.
 pub(crate) fn places(words: u64) -> impl Iterator<Item = u64> {
-    let count = words.min(WORDS);
-    (0..count).map(move |i| {
-        let (from, to) = (i * words / count, (i + 1) * words / count);
-        from + scatter(i) % (to - from)
-    })
-}
-
-/// A number that looks random (the finaliser of MurmurHash3).
-fn scatter(i: u64) -> u64 {
-    let mut x = i.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ x >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    x = (x ^ x >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    x ^ x >> 33
+    shard_manifest::sketch::places(words, WORDS)
 }
 
 /// What a sketch keeps of a storage unit: of floats sign, exponent and one bit of mantissa, of bytes the upper six bits, of
@@ -66,7 +54,7 @@ pub(crate) struct Sketch {
 }
 
 impl Sketch {
-    pub(super) fn new(words: Vec<u16>) -> Self {
+    pub(crate) fn new(words: Vec<u16>) -> Self {
         let mut sorted = words.clone();
         sorted.sort_unstable();
         Self { words, sorted }
@@ -116,15 +104,30 @@ pub(crate) struct Agreement {
 }
 
 impl Agreement {
+    /// That of no words.
+    pub(crate) const NONE: Self = Self { equal: 0, words: 0, chance: 0.0 };
+
+    /// That of these words and others together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let words = self.words + other.words;
+        let chance = self.chance * self.words as f64 + other.chance * other.words as f64;
+        Self { equal: self.equal + other.equal, words, chance: chance / words.max(1) as f64 }
+    }
+
+    /// The share beyond chance; 0 where it is hardly any.
+    pub(crate) fn share(self) -> f64 {
+        Some(self.beyond_chance()).filter(|share| *share >= LEAST).unwrap_or(0.0)
+    }
+
     /// The share of what chance leaves that is equal (Cohen's kappa): 0 by chance, 1 where all are.
     fn beyond_chance(self) -> f64 {
-        let (share, left) = (self.equal as f64 / self.words as f64, 1.0 - self.chance);
+        let (share, left) = (self.equal as f64 / self.words.max(1) as f64, 1.0 - self.chance);
         if left > 0.0 { (share - self.chance) / left } else { 0.0 }
     }
 
     /// Whether it is no chance: by Bernstein's inequality, for words that are drawn independently.
     pub(crate) fn is_related(self) -> bool {
-        let beyond = self.equal as f64 / self.words as f64 - self.chance;
+        let beyond = self.equal as f64 / self.words.max(1) as f64 - self.chance;
         let spread = self.chance * (1.0 - self.chance) + beyond / 3.0;
         self.beyond_chance() >= LEAST && self.words as f64 * beyond * beyond >= 2.0 * NATS * spread
     }

@@ -72,7 +72,8 @@ fn manifest(tensors: &[(&str, &[u64])]) -> Arc<ContentManifest> {
 fn plan(new: &[(&str, &[u64])], earlier: &[Arc<ContentManifest>], store: &Nothing) -> BasePlan {
     let layout = layout(new);
     let source = vec![0u8; layout.segments.iter().map(|segment| segment.len).sum::<u64>() as usize];
-    BasePlan::new(&layout, earlier, &source, Path::new("new"), store, &mut Sketches::default()).unwrap()
+    BasePlan::new(&layout, &earlier.to_vec().into(), &source, Path::new("new"), store, &mut Sketches::default())
+        .unwrap()
 }
 
 #[test]
