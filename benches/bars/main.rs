@@ -1,7 +1,7 @@
 //! The project's performance bars: what `shard` does against a yardstick, in the same run and on the same machine, so that
 //! the numbers hold anywhere. Exits with 1 where a bar is missed and with 2 where it could not be measured.
 //!
-//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|history|codec|series] [--slack 1]
+//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|history|codec|series|finding] [--slack 1]
 //! [--dir DIR]`
 //!
 //! Without `--bench` among the arguments (which `cargo bench` adds and `cargo test` does not) nothing is measured.
@@ -10,6 +10,8 @@
 
 #[cfg(unix)]
 mod codec;
+#[cfg(unix)]
+mod finding;
 #[cfg(unix)]
 mod history;
 #[cfg(unix)]
@@ -59,6 +61,12 @@ struct Options {
     /// How often the restores of the long series are measured.
     #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
     restores: u32,
+    /// Number of sketched models among which a base is sought.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(500..))]
+    models: u64,
+    /// How often finding a base is measured.
+    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..))]
+    finds: u32,
     /// Measure only this.
     #[arg(long)]
     only: Option<Part>,
@@ -84,6 +92,8 @@ enum Part {
     Codec,
     /// Restore of the slowest version of a long series, against its keyframe.
     Series,
+    /// The base of a new model among many, against hashing its file.
+    Finding,
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
@@ -148,6 +158,10 @@ fn run(options: &Options) -> Result<Vec<table::Row>, Failure> {
         rows.extend(series::measure(dir.path(), options.series_size, options.checkpoints, options.restores)?);
         #[cfg(feature = "demo")]
         rows.extend(series::measure_trained(dir.path(), options.checkpoints, options.restores)?);
+    }
+    if asked(Part::Finding) {
+        let dir = folder("bars-finding-")?;
+        rows.extend(finding::measure(dir.path(), options.models, options.finds)?);
     }
     Ok(rows)
 }
