@@ -92,7 +92,8 @@ pub(crate) struct FileBatch {
     neighbours: Neighbours,
 }
 
-/// Parses, cuts, encodes and stores a file and its manifest. `earlier` gives the manifests of files that may predict it; `batch` is what is known of the other files, if several are kept in one go.
+/// Parses, cuts, encodes and stores a file and its manifest. `earlier` gives the manifests of files that may predict it; `batch` is what
+/// is known of the other files, if several are kept in one go.
 pub(crate) fn keep_file(
     source: &dyn Source,
     path: &Path,
