@@ -9,6 +9,7 @@ pub mod content;
 #[cfg(test)]
 mod damage;
 pub mod joined;
+pub mod lossy;
 pub mod object;
 pub mod record;
 pub mod sketch;
@@ -18,6 +19,7 @@ pub mod tensor_hash;
 pub use archive::{ArchiveFile, ArchiveRoot};
 pub use canonical::CanonicalError;
 pub use content::{BlockSpan, ContentExtra, ContentManifest, ManifestError, ManifestSegment, PlacedBlock};
+pub use lossy::{Lossy, TensorError};
 pub use object::{Fields, ObjectError};
 pub use record::{Provenance, RunRecord};
 pub use sketch::{Sketch, SketchError, SketchedTensor};
