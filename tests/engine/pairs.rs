@@ -65,7 +65,7 @@ fn written(versions: &[Vec<u8>]) -> (TempDir, Vec<PathBuf>) {
 
 /// Packs files with chains of so many bases, and gives by how much each of them made the archive grow.
 fn packed(files: &[PathBuf], out: &Path, depth: u32) -> Vec<u64> {
-    let options = PackOptions { force: true, depth: Some(depth) };
+    let options = PackOptions { force: true, depth: Some(depth), ..PackOptions::default() };
     let report = pack(files, out, &options, settings(), &NoProgress).unwrap();
     report.files.iter().map(|file| file.growth).collect()
 }
@@ -110,7 +110,14 @@ fn a_series_with_momentum_takes_less_on_two_versions() {
             assert!(fs::read(restored.join(file.file_name().unwrap())).unwrap() == *bytes, "{}", file.display());
         }
         let one = Settings { threads: 1, ..settings() };
-        pack(&files, &other, &PackOptions { force: true, depth: Some(MAX_DEPTH) }, one, &NoProgress).unwrap();
+        pack(
+            &files,
+            &other,
+            &PackOptions { force: true, depth: Some(MAX_DEPTH), ..PackOptions::default() },
+            one,
+            &NoProgress,
+        )
+        .unwrap();
         assert!(fs::read(&out).unwrap() == fs::read(&other).unwrap(), "the same for any number of threads");
     }
 }

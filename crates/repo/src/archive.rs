@@ -12,18 +12,19 @@ use shard_core::Progress;
 use shard_core::limits::{Cut, MAX_DEPTH};
 use shard_formats::FileSource;
 use shard_history::{FileEntry, FileMode, natural_cmp, validate_path};
-use shard_manifest::{ArchiveFile, ArchiveRoot, ContentManifest, StorageManifest};
+use shard_manifest::{ArchiveFile, ArchiveRoot, ContentManifest, Lossy, ObjectError, StorageManifest};
 use shard_store::{ArchiveReader, ArchiveWriter, EntryKey, EntryKind, FileStat};
 
 use crate::base_chain::ChainLimits;
 use crate::checkout::{place_all, prepare_all};
 use crate::error::{RepoError, Result};
 use crate::inspect::storage_manifest;
+use crate::lossy::{LossyBound, Outcome, Rounded};
 use crate::objects::Objects;
 use crate::parent::MAX_CANDIDATES;
 use crate::repository::Settings;
-use crate::snapshot::{FileBatch, Kept, SnapshotCost, SnapshotOptions, keep_file, put_object};
-use crate::verify::{VerifyReport, verify_source};
+use crate::snapshot::{FileBatch, Input, Kept, SnapshotCost, SnapshotOptions, keep, put_object};
+use crate::verify::{VerifyReport, verify_source, with_sources};
 use crate::worktree::{REPOSITORY_DIR, UNFINISHED, is_unfinished, tree_mode};
 
 /// How to pack.
@@ -34,6 +35,9 @@ pub struct PackOptions {
     /// The most bases that a block may have on its way to a keyframe, 0 to 8, whatever it takes to decode them. `None` is the
     /// default rule: any version restores in about three times a keyframe's time at most, or at the highest level 8.
     pub depth: Option<u32>,
+    /// Whether the files are rounded before they are packed, and how far an element may be off. `None`, as nothing else asks for
+    /// approximations: every file is packed as it is.
+    pub lossy: Option<LossyBound>,
 }
 
 impl PackOptions {
@@ -61,6 +65,10 @@ pub struct Packed {
     pub cost: SnapshotCost,
     /// Why a file that looked like a model is kept as opaque bytes.
     pub note: Option<String>,
+    /// What was packed in its place, where it was rounded.
+    pub lossy: Option<Lossy>,
+    /// Why its tensors were not rounded, where that was asked.
+    pub exact: Option<&'static str>,
 }
 
 /// What `pack` did.
@@ -73,7 +81,8 @@ pub struct PackReport {
 }
 
 /// Packs files, in the order of a series, into one new archive. Folders are taken whole, in natural order of their files'
-/// paths. Nothing is at `out` before everything is durable there.
+/// paths. Nothing is at `out` before everything is durable there. With `options.lossy` approximations of the files are packed, which
+/// are marked as such.
 ///
 /// # Errors
 /// A file that cannot be read, a path that comes twice, `out` that exists (unless `force`), or what the file system says.
@@ -94,9 +103,12 @@ pub fn pack(
         return Err(RepoError::Io { path: folder.to_owned(), doing: "there is no such folder", source });
     }
     let inputs = inputs(files, Some(out))?;
-    let total = inputs.iter().filter_map(|(_, place)| fs::metadata(place).ok()).map(|metadata| metadata.len()).sum();
+    let sizes = inputs.iter().filter_map(|(_, place)| fs::metadata(place).ok()).map(|metadata| metadata.len());
+    // To round tensors they are read twice before.
+    let total = sizes.sum::<u64>() * if options.lossy.is_some() { 3 } else { 1 };
     progress.begin("packing", Some(total));
     let writer = ArchiveWriter::create(out)?;
+    let lossy = options.lossy;
     let options = SnapshotOptions {
         cut: Cut::V1,
         level: settings.level,
@@ -113,9 +125,17 @@ pub fn pack(
         let read = |error| RepoError::io("cannot read", &place)(error);
         let metadata = fs::metadata(&place).map_err(read)?;
         let source = FileSource::open(&place).map_err(read)?;
+        let outcome = match lossy {
+            Some(bound) => Rounded::of(&source, &batch.layout(&source, &place)?, bound, progress).map_err(read)?,
+            None => Outcome::Same,
+        };
+        let (input, exact) = match &outcome {
+            Outcome::Rounded(rounded) => (Input { source: rounded, path: &place, mark: Some(&rounded.mark) }, None),
+            Outcome::Same => (Input { source: &source, path: &place, mark: None }, None),
+            Outcome::Untouched(why) => (Input { source: &source, path: &place, mark: None }, Some(*why)),
+        };
         let earlier = |_: &_| Ok(series.clone().into());
-        let Kept { manifest, id, cost, note } =
-            keep_file(&source, &place, earlier, &mut batch, &writer, options, progress)?;
+        let Kept { manifest, id, cost, note } = keep(input, earlier, &mut batch, &writer, options, progress)?;
         let now = fs::metadata(&place).map_err(read)?;
         if manifest.size != metadata.len() || FileStat::new(&now) != FileStat::new(&metadata) {
             return Err(RepoError::Changed(place));
@@ -132,7 +152,9 @@ pub fn pack(
             record: None,
             extra: Default::default(),
         });
-        report.push(Packed { path, size: manifest.size, growth: writer.len() - before, cost, note });
+        let growth = writer.len() - before;
+        let lossy = input.mark.cloned();
+        report.push(Packed { path, size: manifest.size, growth, cost, note, lossy, exact });
         if !manifest.tensors.is_empty() {
             series.insert(0, Arc::new(manifest));
             series.truncate(MAX_CANDIDATES);
@@ -209,6 +231,17 @@ impl Archive {
         place_all(ready, folder)
     }
 
+    /// How far one of its files is from the one that was given; `None` where it is that one.
+    ///
+    /// # Errors
+    /// A damaged archive.
+    pub fn lossy(&self, file: &ArchiveFile) -> Result<Option<Lossy>> {
+        let manifest = Objects::new(&self.reader).manifest(file.manifest)?;
+        let malformed =
+            |source: ObjectError| RepoError::Object { what: "manifest", id: file.manifest, source: source.into() };
+        manifest.lossy().map_err(malformed)
+    }
+
     /// How the blocks of one of its files are stored.
     ///
     /// # Errors
@@ -224,7 +257,21 @@ impl Archive {
     /// Only what keeps it from looking; what is wrong with the archive is in the report.
     pub fn verify(&self, progress: &dyn Progress) -> Result<VerifyReport> {
         let manifests = self.root.files.iter().map(|file| (file.path.clone(), file.manifest, file.sha256)).collect();
-        verify_source(&self.reader, &|kind| Ok(self.reader.keys(kind)), manifests, progress)
+        let mut report = verify_source(&self.reader, &|kind| Ok(self.reader.keys(kind)), manifests, progress)?;
+        for file in &self.root.files {
+            match self.lossy(file) {
+                Ok(None) => {}
+                Ok(Some(lossy)) => report.warnings.push(format!("{}: {lossy}", file.path)),
+                // A manifest that cannot be read is among the problems already.
+                Err(error) => {
+                    let problem = format!("{}: {}", file.path, with_sources(&error));
+                    if !report.problems.contains(&problem) {
+                        report.problems.push(problem);
+                    }
+                }
+            }
+        }
+        Ok(report)
     }
 }
 

@@ -19,7 +19,7 @@ use shard_formats::Source;
 use shard_formats::compress::Expanded;
 use shard_formats::cut::Cutter;
 use shard_formats::sidecar::Neighbours;
-use shard_manifest::{BlockSpan, ContentManifest, ManifestSegment};
+use shard_manifest::{BlockSpan, ContentManifest, Lossy, ManifestSegment};
 use shard_store::{EntryKey, EntryKind, EntrySink};
 
 use crate::base_chain::ChainLimits;
@@ -92,11 +92,40 @@ pub(crate) struct FileBatch {
     neighbours: Neighbours,
 }
 
-/// Parses, cuts, encodes and stores a file and its manifest. `earlier` gives the manifests of files that may predict it; `batch` is what
-/// is known of the other files, if several are kept in one go.
+impl FileBatch {
+    /// The layout of a file of the batch.
+    pub(crate) fn layout(&self, source: &dyn Source, path: &Path) -> Result<Layout> {
+        let parsed = self.neighbours.parse_file(path, source).map_err(RepoError::io("cannot read", path))?;
+        Ok(parsed.layout)
+    }
+}
+
+/// A file to be kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub(crate) source: &'a dyn Source,
+    pub(crate) path: &'a Path,
+    /// What its manifest says where it is an approximation of another.
+    pub(crate) mark: Option<&'a Lossy>,
+}
+
+/// [`keep`] for a file that is what was given.
 pub(crate) fn keep_file(
     source: &dyn Source,
     path: &Path,
+    earlier: impl FnOnce(&Layout) -> Result<EarlierFiles>,
+    batch: &mut FileBatch,
+    sink: &dyn EntrySink,
+    options: SnapshotOptions,
+    progress: &dyn Progress,
+) -> Result<Kept> {
+    keep(Input { source, path, mark: None }, earlier, batch, sink, options, progress)
+}
+
+/// Parses, cuts, encodes and stores a file and its manifest. `earlier` gives the manifests of files that may predict it; `batch` is what
+/// is known of the other files, if several are kept in one go.
+pub(crate) fn keep(
+    Input { source, path, mark }: Input<'_>,
     earlier: impl FnOnce(&Layout) -> Result<EarlierFiles>,
     batch: &mut FileBatch,
     sink: &dyn EntrySink,
@@ -110,6 +139,9 @@ pub(crate) fn keep_file(
         let plan = BasePlan::new(layout, &earlier, &expanded, path, sink, &mut batch.sketches)?;
         snapshot(&expanded, path, layout, &plan, sink, options, progress)
     })?;
+    if let Some(mark) = mark {
+        manifest.mark_lossy(mark);
+    }
     let mut note = parsed.note.map(|note| note.to_string());
     let (id, bytes) = match manifest.encode() {
         Ok(encoded) => encoded,
@@ -120,6 +152,9 @@ pub(crate) fn keep_file(
             let plan = BasePlan::none(opaque.segments.len());
             let plain = Expanded::new(source, &opaque);
             (manifest, cost) = snapshot(&plain, path, &opaque, &plan, sink, options, &NoProgress)?;
+            if let Some(mark) = mark {
+                manifest.mark_lossy(&Lossy { tensors: BTreeMap::new(), ..*mark });
+            }
             manifest.encode().map_err(RepoError::manifest(path))?
         }
         Err(error) => return Err(RepoError::manifest(path)(error)),

@@ -282,7 +282,7 @@ fn hash_file(source: &dyn EntrySource, manifest: &ContentManifest, progress: &dy
 }
 
 /// An error and what caused it, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -27,7 +27,7 @@ fn plan(files: &[PathBuf], depth: Option<u32>) -> PackPlan {
 /// Packs the files, checks that everything comes back, and gives the archive's length and its deepest chain.
 fn packed(folder: &Path, files: &[PathBuf], depth: Option<u32>) -> (u64, u32) {
     let out = folder.join("series.shard");
-    let options = PackOptions { depth, force: true };
+    let options = PackOptions { depth, force: true, ..PackOptions::default() };
     let report = pack(files, &out, &options, Settings::default(), &NoProgress).unwrap();
     let archive = Archive::open(&out).unwrap();
     assert_eq!(archive.verify(&NoProgress).unwrap().problems, Vec::<String>::new());
