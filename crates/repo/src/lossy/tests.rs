@@ -35,7 +35,7 @@ fn bytes(dtype: DType, words: &[u64]) -> Vec<u8> {
 }
 
 /// A file with 3 bytes, a tensor, and 2 bytes.
-fn file(dtype: DType, words: &[u64]) -> (Vec<u8>, Layout) {
+fn file_of(dtype: DType, words: &[u64]) -> (Vec<u8>, Layout) {
     let data = bytes(dtype, words);
     let segment = |len: usize, dtype| Segment { len: len as u64, dtype };
     let layout = Layout {
@@ -75,7 +75,7 @@ fn words_of(dtype: DType, file: &[u8]) -> Vec<u64> {
 
 /// Checks all that is promised of a rounded tensor.
 fn check(dtype: DType, words: &[u64], bound: f64) {
-    let (file, layout) = file(dtype, words);
+    let (file, layout) = file_of(dtype, words);
     let (after, mark) = rounded(&file, &layout, bound);
     assert_eq!(after[..3], file[..3]);
     assert_eq!(after[after.len() - 2..], file[file.len() - 2..]);
@@ -121,7 +121,7 @@ fn every_type_is_rounded_within_the_bound() {
         for bound in [1e-6, 1e-4, 1e-3, 1e-2, 0.3, 0.999_999] {
             check(dtype, &weights(dtype, 3000), bound);
         }
-        let (before, layout) = file(dtype, &weights(dtype, 3000));
+        let (before, layout) = file_of(dtype, &weights(dtype, 3000));
         assert_ne!(rounded(&before, &layout, 0.05).0, before, "{dtype}");
     }
 }
@@ -134,7 +134,7 @@ fn what_is_not_finite_and_zeros_stay() {
         let odd = [0, sign, infinity, infinity | sign, infinity | 1, infinity | 5 | sign, sign - 1];
         let words = [weights(dtype, 200), odd.to_vec()].concat();
         check(dtype, &words, 0.01);
-        let (file, layout) = file(dtype, &words);
+        let (file, layout) = file_of(dtype, &words);
         let (after, mark) = rounded(&file, &layout, 0.01);
         assert!(mark.is_some());
         assert_eq!(words_of(dtype, &after)[200..], odd);
@@ -175,7 +175,7 @@ fn ties_go_to_the_even_multiple() {
 #[test]
 fn reads_of_any_place_and_length_agree() {
     for dtype in TYPES {
-        let (file, layout) = file(dtype, &weights(dtype, 70));
+        let (file, layout) = file_of(dtype, &weights(dtype, 70));
         let Outcome::Rounded(rounded) =
             Rounded::of(&file, &layout, LossyBound::new(0.1).unwrap(), &NoProgress).unwrap()
         else {
@@ -198,7 +198,7 @@ fn a_grid_of_half_the_step_is_left_alone() {
     // The root mean square is just above a power of two, so that the step is just reached.
     let values: Vec<f64> = (0..200).map(|i| if i % 2 == 0 { 1.0 } else { 1.125 }).collect();
     let words: Vec<u64> = values.iter().map(|value| word(DType::F32, *value)).collect();
-    let (file, layout) = file(DType::F32, &words);
+    let (file, layout) = file_of(DType::F32, &words);
     assert_eq!(rounded(&file, &layout, 0.12), (file.clone(), None), "a step of 1/4, and multiples of 1/8");
     assert!(rounded(&file, &layout, 0.25).1.is_some());
 }
@@ -206,7 +206,7 @@ fn a_grid_of_half_the_step_is_left_alone() {
 #[test]
 fn tensors_that_stay() {
     let words = weights(DType::F32, 200);
-    let (file, layout) = file(DType::F32, &words);
+    let (file, layout) = file_of(DType::F32, &words);
     let changed = |change: &dyn Fn(&mut Layout)| {
         let mut layout = layout.clone();
         change(&mut layout);
@@ -233,13 +233,13 @@ fn tensors_that_stay() {
         assert_eq!(other, None, "{dtype}");
     }
     let few = weights(DType::F32, 63);
-    let (file, layout) = super::tests::file(DType::F32, &few);
+    let (file, layout) = file_of(DType::F32, &few);
     assert_eq!(rounded(&file, &layout, 0.01).1, None, "63 elements");
 }
 
 #[test]
 fn files_with_checksums_are_not_touched() {
-    let (file, layout) = file(DType::F32, &weights(DType::F32, 200));
+    let (file, layout) = file_of(DType::F32, &weights(DType::F32, 200));
     let bound = LossyBound::new(0.01).unwrap();
     let is_untouched = |file: &Vec<u8>, layout: &Layout| {
         matches!(Rounded::of(file, layout, bound, &NoProgress).unwrap(), Outcome::Untouched(_))
