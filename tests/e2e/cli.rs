@@ -6,6 +6,8 @@
 mod bench;
 #[path = "cli/looking.rs"]
 mod looking;
+#[path = "cli/lossy.rs"]
+mod lossy;
 #[path = "cli/manners.rs"]
 mod manners;
 #[path = "cli/place.rs"]

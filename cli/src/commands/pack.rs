@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use shard_core::limits::MAX_DEPTH;
-use shard_repo::{PackOptions, PackPlan, PackReport, PlannedChains, RepoError, pack, plan_pack};
+use shard_repo::{LossyBound, PackOptions, PackPlan, PackReport, PlannedChains, RepoError, pack, plan_pack};
 
 use crate::Context;
 use crate::commands::add::cost_json;
 use crate::error::{Failure, code};
 use crate::report::json::sizes;
-use crate::report::size::{human, percent, ratio, ratio_value};
+use crate::report::lossy;
+use crate::report::size::{count, human, percent, ratio, ratio_value};
 use crate::report::style::Style;
 use crate::report::table::{Cell, Table};
 use crate::report::text::visible;
@@ -31,13 +32,22 @@ pub(crate) struct Args {
     /// about three times a keyframe's time or less
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_DEPTH)))]
     depth: Option<u32>,
+    /// Pack approximations: each element of a float tensor is off by no more than BOUND times its tensor's root mean square, with
+    /// BOUND above 0 and below 1, as in 1e-3. They are marked as lossy, and what they were cannot be restored
+    #[arg(long, value_name = "BOUND", conflicts_with = "dry_run", allow_negative_numbers = true, value_parser = bound_of)]
+    lossy: Option<LossyBound>,
     /// Write nothing; say what each file would lean on and take, by a sample, and what other depths would make
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
+fn bound_of(text: &str) -> Result<LossyBound, String> {
+    let bound = text.parse().ok().and_then(LossyBound::new);
+    bound.ok_or_else(|| "it is not a number above 0 and below 1, such as 1e-3".to_owned())
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
-    let options = PackOptions { force: args.force, depth: args.depth };
+    let options = PackOptions { force: args.force, depth: args.depth, lossy: args.lossy };
     let progress = context.ui.progress();
     if args.dry_run {
         let plan = plan_pack(&args.files, &options, context.settings, progress.as_ref()).map_err(explain)?;
@@ -78,7 +88,7 @@ fn raw_total(report: &PackReport) -> u64 {
 }
 
 fn to_text(report: &PackReport, output: &Path, context: &Context) -> String {
-    let mut table = Table::new(&["file", ">size", ">growth", ">ratio"]);
+    let mut table = Table::new(&["file", ">size", ">growth", ">ratio", lossy::COLUMN]);
     let mut notes = String::new();
     for file in &report.files {
         table.row(vec![
@@ -86,8 +96,16 @@ fn to_text(report: &PackReport, output: &Path, context: &Context) -> String {
             human(file.size).into(),
             human(file.growth).into(),
             ratio(file.size, file.growth).into(),
+            lossy::cell(file.lossy.as_ref()),
         ]);
         notes.push_str(&note(&file.path, file.note.as_ref()));
+        if let Some(lossy) = &file.lossy {
+            let rounded = count(lossy.tensors.len() as u64, "tensor");
+            notes.push_str(&format!("note: {} is {lossy}; {rounded} rounded\n", visible(&file.path)));
+        }
+        if let Some(why) = file.exact {
+            notes.push_str(&format!("note: {} is kept exactly: {why}\n", visible(&file.path)));
+        }
     }
     let raw = raw_total(report);
     table.row(vec![
@@ -108,6 +126,10 @@ fn to_json(report: &PackReport, output: &Path) -> Value {
         fields["growth"] = file.growth.into();
         fields["ratio"] = ratio_value(file.size, file.growth).into();
         fields["note"] = file.note.as_deref().into();
+        lossy::add_to(&mut fields, file.lossy.as_ref());
+        if let Some(why) = file.exact {
+            fields["exact"] = why.into();
+        }
         fields
     });
     json!({

@@ -2,6 +2,7 @@
 
 pub(crate) mod changes;
 pub(crate) mod json;
+pub(crate) mod lossy;
 pub(crate) mod progress;
 pub(crate) mod size;
 pub(crate) mod style;

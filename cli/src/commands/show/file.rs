@@ -7,11 +7,11 @@ use shard_repo::Summary;
 
 use super::placed;
 use crate::Context;
-use crate::report::json;
 use crate::report::size::{count, human, percent, significant};
 use crate::report::style::Style;
 use crate::report::table::{Cell, Table};
 use crate::report::text::{shape, visible};
+use crate::report::{json, lossy};
 
 /// A file to be shown.
 pub(super) struct View<'a> {
@@ -44,6 +44,9 @@ pub(super) fn header(view: &View<'_>, context: &Context) -> String {
     field("sha256", &manifest.sha256.to_hex());
     if let Some(id) = &view.id {
         field("manifest", &id.to_hex());
+    }
+    if let Some(lossy) = lossy::of_manifest(manifest) {
+        field("lossy", lossy.strip_prefix("lossy: ").unwrap_or(&lossy));
     }
     if let Some(note) = &view.note {
         field("note", &format!("kept as opaque bytes: {note}"));
@@ -134,7 +137,7 @@ pub(super) fn tensors_json(manifest: &ContentManifest) -> Value {
 
 pub(super) fn to_json(view: &View<'_>) -> Value {
     let (bytes, blocks) = opaque(view.manifest);
-    json!({
+    let mut value = json!({
         "label": view.label,
         "format": view.manifest.format,
         "size": view.manifest.size,
@@ -151,7 +154,9 @@ pub(super) fn to_json(view: &View<'_>) -> Value {
                 tensors.map(|(tensor, summary)| with_values(placed(view.manifest, tensor), summary.as_ref())).collect()
             }
         },
-    })
+    });
+    lossy::add_of_manifest(&mut value, view.manifest);
+    value
 }
 
 /// A tensor's geometry and what its values are like, `null` where they are not known.

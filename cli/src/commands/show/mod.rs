@@ -16,7 +16,7 @@ use crate::Context;
 use crate::commands::{log, unpack};
 use crate::error::{Failure, code};
 use crate::report::changes::change_table;
-use crate::report::json;
+use crate::report::{json, lossy};
 
 /// Show a revision, a file of one, a file on disk, or an archive
 #[derive(Debug, clap::Args)]
@@ -126,8 +126,10 @@ fn revision(id: shard_core::Digest, args: &Args, repository: &Repository, contex
         if args.storage {
             let mut all = serde_json::Map::new();
             for (path, file) in repository.files_of(id)?.files() {
-                let (_, stored) = repository.storage(file.manifest)?;
-                all.insert(path.clone(), storage::totals_json(&stored));
+                let (manifest, stored) = repository.storage(file.manifest)?;
+                let mut totals = storage::totals_json(&stored);
+                lossy::add_of_manifest(&mut totals, &manifest);
+                all.insert(path.clone(), totals);
             }
             value["storage"] = Value::Object(all);
         }
@@ -147,7 +149,11 @@ fn revision(id: shard_core::Digest, args: &Args, repository: &Repository, contex
     if args.storage {
         let mut stored = Vec::new();
         for (path, file) in repository.files_of(id)?.files() {
-            stored.push((path.clone(), repository.storage(file.manifest)?.1));
+            let (manifest, of_file) = repository.storage(file.manifest)?;
+            let lossy = manifest.lossy().map_err(|error| {
+                Failure::new(code::DAMAGED, format!("the manifest of {path} is malformed")).because(error)
+            })?;
+            stored.push((path.clone(), of_file, lossy));
         }
         text.push('\n');
         text.push_str(&ui.table(&storage::files_table(&stored)));
@@ -223,12 +229,13 @@ fn archive(path: &Path, args: &Args, context: &Context) -> Result<(), Failure> {
         return Err(needs_file("--manifest", args));
     }
     let archive = Archive::open(path).map_err(|error| Failure::in_archive(error, path))?;
+    let files = unpack::listed(&archive).map_err(|error| Failure::in_archive(error, path))?;
     let ui = &context.ui;
     if ui.json {
-        let mut value = unpack::list_json(&archive);
+        let mut value = unpack::list_json(&files);
         if args.storage {
             let mut all = serde_json::Map::new();
-            for file in &archive.root.files {
+            for (file, _) in &files {
                 let stored = archive.storage(file).map_err(|error| Failure::in_archive(error, path))?;
                 all.insert(file.path.clone(), storage::totals_json(&stored));
             }
@@ -237,12 +244,12 @@ fn archive(path: &Path, args: &Args, context: &Context) -> Result<(), Failure> {
         return ui.print_json(&value);
     }
     if !args.storage {
-        return ui.print(&unpack::list_text(&archive, context));
+        return ui.print(&unpack::list_text(&files, context));
     }
     let mut stored = Vec::new();
-    for file in &archive.root.files {
+    for (file, lossy) in files {
         let of_file = archive.storage(file).map_err(|error| Failure::in_archive(error, path))?;
-        stored.push((file.path.clone(), of_file));
+        stored.push((file.path.clone(), of_file, lossy));
     }
     ui.print(&ui.table(&storage::files_table(&stored)))
 }

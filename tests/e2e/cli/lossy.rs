@@ -1,0 +1,112 @@
+//! `pack --lossy`: approximations, and that they are told from what they approximate.
+
+use std::fs;
+
+use shard_datasets::synth::{Walk, WalkOptions};
+use shard_tests::rewrite;
+
+use crate::place::{Place, hex};
+
+/// A place with three checkpoints of a series, and their names.
+fn series() -> (Place, Vec<String>) {
+    let place = Place::new();
+    let mut walk = Walk::new(WalkOptions::pre_training(256 << 10, 8)).unwrap();
+    let names: Vec<String> = (0..3).map(|number| format!("step{number}.safetensors")).collect();
+    for name in &names {
+        walk.write_next(&place.path().join(name)).unwrap();
+    }
+    (place, names)
+}
+
+fn pack<'a>(names: &'a [String], out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let files = names.iter().map(String::as_str);
+    ["pack"].into_iter().chain(more.iter().copied()).chain(files).chain(["-o", out]).collect()
+}
+
+/// The elements of a tensor of float bytes.
+fn values(tensor: &rewrite::Tensor) -> Vec<f64> {
+    use half::{bf16, f16};
+    let data = &tensor.bytes;
+    match format!("{:?}", tensor.dtype).as_str() {
+        "F32" => data.chunks(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect(),
+        "F16" => data.chunks(2).map(|b| f16::from_le_bytes(b.try_into().unwrap()).to_f64()).collect(),
+        "BF16" => data.chunks(2).map(|b| bf16::from_le_bytes(b.try_into().unwrap()).to_f64()).collect(),
+        other => panic!("a tensor of type {other}"),
+    }
+}
+
+#[test]
+fn approximations_are_within_the_bound_and_marked() {
+    let (place, names) = series();
+    place.ok(&pack(&names, "exact.shard", &[]));
+    let out = place.ok(&pack(&names, "lossy.shard", &["--lossy", "1e-2"]));
+    assert!(out.contains("lossy") && out.contains("within 0.01"), "{out}");
+    let size = |name: &str| fs::metadata(place.path().join(name)).unwrap().len();
+    assert!(size("lossy.shard") < size("exact.shard") * 9 / 10, "{} and {}", size("lossy.shard"), size("exact.shard"));
+
+    let run = place.run(&["unpack", "lossy.shard", "-o", "back", "--quiet"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let list = place.json(&["show", "lossy.shard"]);
+    for (index, name) in names.iter().enumerate() {
+        let (given, restored) = (place.read(name), place.read(&format!("back/{name}")));
+        let listed = &list["files"][index];
+        assert_eq!(listed["sha256"], hex(&restored));
+        assert_eq!(listed["lossy"]["of"], hex(&given));
+        assert_eq!(listed["lossy"]["bound"], 0.01);
+        assert!(run.err.contains(name) && run.err.contains("lossy") && run.err.contains(&hex(&given)), "{}", run.err);
+        let mut rounded = 0;
+        for (old, new) in rewrite::read(&given).iter().zip(&rewrite::read(&restored)) {
+            assert_eq!((&old.name, old.dtype, &old.shape), (&new.name, new.dtype, &new.shape));
+            if old.bytes == new.bytes {
+                continue;
+            }
+            rounded += 1;
+            let (old, name, new) = (values(old), &old.name, values(new));
+            let rms = (old.iter().map(|value| value * value).sum::<f64>() / old.len() as f64).sqrt();
+            let most = old.iter().zip(&new).map(|(old, new)| (old - new).abs()).fold(0.0, f64::max);
+            assert!(most <= 0.01 * rms, "{name}: {most} of {rms}");
+            assert_eq!(listed["lossy"]["tensors"][name.as_str()]["max_error"], most);
+        }
+        assert!(rounded > 0, "{name}");
+        assert_eq!(listed["lossy"]["tensors"].as_object().unwrap().len(), rounded);
+    }
+
+    // Every listing says so.
+    for args in [
+        &["show", "lossy.shard"][..],
+        &["show", "lossy.shard", "--storage"],
+        &["unpack", "lossy.shard", "--list"],
+        &["verify", "lossy.shard"],
+    ] {
+        let out = place.ok(args);
+        assert_eq!(out.matches("0.01").count(), names.len(), "{args:?}: {out}");
+        assert!(out.contains("lossy"), "{args:?}: {out}");
+        assert!(place.json(args).to_string().contains("lossy"), "{args:?}");
+    }
+    let json = place.json(&["unpack", "lossy.shard", "-o", "twice"]);
+    assert_eq!(json["written"][0]["lossy"]["bound"], 0.01);
+
+    // What is on its grid is not rounded again, and so it is no approximation.
+    let back: Vec<String> = names.iter().map(|name| format!("back/{name}")).collect();
+    let again = place.json(&pack(&back, "again.shard", &["--lossy", "1e-2"]));
+    assert!(!again.to_string().contains("lossy"), "{again}");
+}
+
+#[test]
+fn without_being_asked_nothing_is_lossy() {
+    let (place, names) = series();
+    place.ok(&pack(&names, "a.shard", &[]));
+    place.ok(&pack(&names, "b.shard", &["--lossy", "1e-200"]));
+    assert_eq!(place.read("a.shard"), place.read("b.shard"), "a bound that changes nothing");
+    for args in [&["show", "a.shard"][..], &["show", "a.shard", "--storage"], &["verify", "a.shard"]] {
+        assert!(!place.ok(args).contains("lossy") && !place.json(args).to_string().contains("lossy"), "{args:?}");
+    }
+    place.write("notes.txt", b"no tensors");
+    let json = place.json(&["pack", "--lossy", "0.1", "notes.txt", "-o", "text.shard"]);
+    assert_eq!(json["files"][0].get("lossy"), None);
+    for bad in ["0", "-0.1", "1", "1.5", "nan", "inf", "much", ""] {
+        place.fails(&["pack", "--lossy", bad, "step0.safetensors", "-o", "x.shard"], 2, &["--lossy"]);
+    }
+    place.fails(&["pack", "--lossy", "0.1", "--dry-run", "step0.safetensors"], 2, &["--dry-run"]);
+    assert!(!place.path().join("x.shard").exists());
+}
