@@ -267,7 +267,7 @@ fn packed_deep(files: &[Vec<Tensor>]) -> Stored {
     let paths: Vec<_> = (0..files.len()).map(name).collect();
     paths.iter().zip(files).for_each(|(path, tensors)| fs::write(path, write(tensors)).unwrap());
     let out = folder.path().join("all.shard");
-    let options = PackOptions { force: false, depth: Some(MAX_DEPTH) };
+    let options = PackOptions { depth: Some(MAX_DEPTH), ..PackOptions::default() };
     pack(&paths, &out, &options, settings(), &NoProgress).unwrap();
     let archive = Archive::open(&out).unwrap();
     assert_eq!(archive.verify(&NoProgress).unwrap().problems, Vec::<String>::new());

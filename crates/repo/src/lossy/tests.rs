@@ -61,10 +61,10 @@ fn all(source: &dyn Source) -> Vec<u8> {
 }
 
 /// What becomes of a file, with its mark where it was rounded.
-fn rounded(file: &Vec<u8>, layout: &Layout, bound: f64) -> (Vec<u8>, Option<Lossy>) {
-    match Rounded::of(file, layout, LossyBound::new(bound).unwrap(), &NoProgress).unwrap() {
+fn rounded(file: &[u8], layout: &Layout, bound: f64) -> (Vec<u8>, Option<Lossy>) {
+    match Rounded::of(&file, layout, LossyBound::new(bound).unwrap(), &NoProgress).unwrap() {
         Outcome::Rounded(rounded) => (all(&rounded), Some(rounded.mark)),
-        Outcome::Same => (file.clone(), None),
+        Outcome::Same => (file.to_vec(), None),
         Outcome::Untouched(why) => panic!("{why}"),
     }
 }
