@@ -258,7 +258,7 @@ mod tests {
         // clap would hand one the value of the other.
         let command = Cli::command();
         let globals: Vec<_> = command.get_arguments().filter(|argument| argument.is_global_set()).collect();
-        assert_eq!(globals.len(), 6);
+        assert_eq!(globals.len(), 7);
         for subcommand in command.get_subcommands() {
             for argument in subcommand.get_arguments() {
                 let clashes = globals.iter().any(|global| global.get_id() == argument.get_id());

@@ -108,7 +108,7 @@ mod tests {
         };
         let derivations = Derivations::from([("cast".to_owned(), figures)]);
         let text = to_text(&derivations, |table| table.render(false, None));
-        assert!(text.contains("cast") && text.contains("1.0%") && text.contains("100x"), "{text}");
+        assert!(text.contains("cast") && text.contains("1.00%") && text.contains("100x"), "{text}");
         assert!(text.contains("700 B") && text.contains("500"), "{text}");
         assert_eq!(
             to_csv(&derivations),
