@@ -9,7 +9,7 @@ use crate::filter::{self, Filter, StreamLengths};
 use crate::predict::Predictor;
 use crate::residual::Residual;
 use crate::units::Units;
-use crate::{CODECS, CodecError, layers, residual};
+use crate::{CODECS, CodecError, grid, layers, residual};
 
 /// Most streams that a filter makes of a block.
 pub const MAX_STREAMS: usize = 9;
@@ -55,6 +55,8 @@ pub enum Coding {
     Layers,
     /// By the context coder, in units of codes that share a scale.
     Units,
+    /// By the context coder, as multiples of a power of two.
+    Grid,
 }
 
 impl Coding {
@@ -63,6 +65,7 @@ impl Coding {
     const MIXING: u8 = 6;
     const LAYERS: u8 = 7;
     const UNITS: u8 = 8;
+    const GRID: u8 = 9;
 
     /// The stable number in block headers.
     #[must_use]
@@ -73,6 +76,7 @@ impl Coding {
             Self::Mixing => Self::MIXING,
             Self::Layers => Self::LAYERS,
             Self::Units => Self::UNITS,
+            Self::Grid => Self::GRID,
         }
     }
 
@@ -85,6 +89,7 @@ impl Coding {
             Self::Mixing => "mixing",
             Self::Layers => "layers",
             Self::Units => "units",
+            Self::Grid => "grid",
         }
     }
 
@@ -98,6 +103,7 @@ impl Coding {
             Self::MIXING => Ok(Self::Mixing),
             Self::LAYERS => Ok(Self::Layers),
             Self::UNITS => Ok(Self::Units),
+            Self::GRID => Ok(Self::Grid),
             _ => <dyn Filter>::from_wire_id(id).map(Self::Filtered),
         }
     }
@@ -109,6 +115,7 @@ impl Coding {
             Self::Mixing,
             Self::Layers,
             Self::Units,
+            Self::Grid,
         ])
     }
 
@@ -122,7 +129,7 @@ impl Coding {
     pub(crate) fn most_exceptions(self, words: usize) -> Option<usize> {
         match self {
             Self::Filtered(filter) => filter.most_exceptions(words),
-            Self::Context | Self::Mixing | Self::Layers | Self::Units => None,
+            Self::Context | Self::Mixing | Self::Layers | Self::Units | Self::Grid => None,
         }
     }
 
@@ -130,7 +137,7 @@ impl Coding {
     pub(crate) fn lengths(self, word_bytes: usize, words: usize, exceptions: usize) -> StreamLengths {
         match self {
             Self::Filtered(filter) => filter.lengths(word_bytes, words, exceptions),
-            Self::Context | Self::Mixing | Self::Layers | Self::Units => StreamLengths::NONE,
+            Self::Context | Self::Mixing | Self::Layers | Self::Units | Self::Grid => StreamLengths::NONE,
         }
     }
 }
@@ -173,6 +180,12 @@ impl Shape {
             }
             Coding::Units if !is_step || word.units.is_none() => {
                 Err(CodecError::Chain("units are for the step residual, and types that have some"))
+            }
+            Coding::Grid if !grid::fits(word) || self.predictor.factors() > 0 => {
+                Err(CodecError::Chain("grids are for floats, and predictors without factors"))
+            }
+            Coding::Grid if self.residual.needs_prediction() && !is_step => {
+                Err(CodecError::Chain("grids are for the step residual"))
             }
             Coding::Context if self.residual.needs_prediction() && !is_step && !is_turn => {
                 Err(CodecError::Chain("the context coder and the residual do not go together"))

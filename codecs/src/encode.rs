@@ -12,7 +12,7 @@ use crate::kernel::Isa;
 use crate::predict::{Factors, MAX_BASES};
 use crate::select::{self, Candidate, Selector, find_factors, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
-use crate::{Base, Block, CodecError, Decoder, Level, layers, mixing, predict, residual, units};
+use crate::{Base, Block, CodecError, Decoder, Level, grid, layers, mixing, predict, residual, units};
 
 /// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
 /// whole: that costs little, and the sample holds too little of them.
@@ -208,9 +208,8 @@ impl Encoder {
         if self.layers.is_some() {
             self.put_layers(block, out, start)?;
         }
-        if Word::of(block.dtype).units.is_some() && parents(block) > 0 {
+        for shape in self.unusual(block) {
             let middle = out.len();
-            let shape = Shape { predictor: &predict::Parent, residual: &residual::Step, coding: Coding::Units };
             let done = self.put(shape, &[false; MAX_STREAMS], &Factors::default(), block, out)?;
             if done && (tried == 0 || out.len() - middle < middle - start) {
                 tried += 1;
@@ -230,6 +229,19 @@ impl Encoder {
             out.extend_from_slice(block.data);
         }
         Ok(())
+    }
+
+    /// Shapes for words of which few have what it takes, and which are then hardly to be beaten.
+    fn unusual(&self, block: &Block<'_>) -> impl Iterator<Item = Shape> + use<> {
+        let word = Word::of(block.dtype);
+        let words = &block.data[..block.data.len() / word.bytes * word.bytes];
+        let has_grid = grid::find(self.bench.workspace.isa(), word, words).is_some();
+        let (has_units, has_base) = (word.units.is_some(), parents(block) > 0);
+        let alone = Shape { predictor: &predict::Zero, residual: &residual::Itself, coding: Coding::Grid };
+        let based = Shape { predictor: &predict::Parent, residual: &residual::Step, coding: Coding::Grid };
+        let units = Shape { coding: Coding::Units, ..based };
+        let all = [(has_grid, alone), (has_grid && has_base, based), (has_units && has_base, units)];
+        all.into_iter().filter(|(has, _)| *has).map(|(_, shape)| shape)
     }
 
     /// Puts a block in layers in the place of its stored form from `start` on, which is of one, if that is hardly longer.
@@ -306,6 +318,11 @@ impl Encoder {
                 let prediction = shape.predictor.predict(isa, word, factors, bases, predicted);
                 let done = match (shape.coding, prediction) {
                     (Coding::Mixing, Some(prediction)) => mixing::encode(isa, word, words, prediction, rows, out),
+                    (Coding::Grid, _) => {
+                        let input = context::Input { word, words, prediction, turned: false, rows };
+                        let step = grid::find(isa, word, words);
+                        step.is_some_and(|step| grid::encode(context, isa, level, step, input, out))
+                    }
                     (Coding::Units, _) => {
                         let input = context::Input { word, words, prediction, turned: false, rows };
                         let units = word.units.ok_or(CodecError::Chain("the type has no units"))?;

@@ -22,6 +22,7 @@ mod encode;
 pub mod entropy;
 mod error;
 pub mod filter;
+mod grid;
 pub mod kernel;
 mod layers;
 mod mixing;

@@ -36,6 +36,8 @@ fn content(name: &str, word: usize, len: usize) -> (Vec<u8>, Vec<u8>) {
             "mantissas" if !(index / ROW).is_multiple_of(3) => before.wrapping_add(((before >> 17 & 63) * 3) >> 4),
             "mantissas" => before.wrapping_add(draw % 4096),
             "jumps" if draw % 16 == 0 => before ^ 0xfff,
+            // Quarters, as binary32, of whole numbers that need up to five bits.
+            "grid" => u64::from(((draw % 61) as f32 / 4.0 - 7.0).to_bits()),
             "text" => u64::from(b"{\"weight\": [1, 2]}, "[index as usize % 20]),
             _ => before,
         };
@@ -100,6 +102,9 @@ fn cases() -> Vec<(Option<DType>, &'static str, usize, Shape)> {
         (DType::F64, "rows", 6_003),
     ] {
         cases.push((Some(dtype), name, len, of(dtype, "parent+step+layers")));
+    }
+    for shape in Shape::legal(Word::of(Some(DType::F32))).filter(|shape| shape.coding.name() == "grid") {
+        cases.push((Some(DType::F32), "grid", 3_001, shape));
     }
     for dtype in [DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q8_0] {
         let unit = dtype.storage_unit().1 as usize;

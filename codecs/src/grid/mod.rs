@@ -1,0 +1,204 @@
+//! Floats that are multiples of one power of two, coded as the whole numbers that they are: what was rounded to a grid.
+//!
+//! The lowest bits of such words are zeros, as many as their exponent says, which no coder of words sees. As whole numbers they have no
+//! such bits, and steps from an earlier version are as wide whatever the size of a word.
+//!
+//! Stored form:
+//!
+//! 1. the exponent field, as a binary64, of the *step* (varint, 1 to 2046);
+//! 2. the number of words that are no such multiples (varint, at most one in [`RARE`]); for each the number of words since the one before
+//!    it (varint), and the word. In what follows they are 0;
+//! 3. the multiples as two's complement words of the same width, as the stored form of [`crate::context`]: on those that are nearest to the
+//!    predictions, ties to even, where there are predictions. Multiples are below 2^(bits - 2) in magnitude, of predictions limited to that;
+//!    a prediction that is not finite counts as 0.
+
+use shard_core::WireReader;
+use shard_core::wire::put_varint;
+
+use crate::chain::Word;
+use crate::context;
+use crate::kernel::{self, Isa, linear};
+use crate::{CodecError, Level};
+
+/// Words that are worked on at a time.
+const TILE: usize = 2048;
+/// At most one word in so many is no multiple.
+const RARE: usize = 256;
+/// The exponent that no value's lowest bit has: that of 0.
+const NONE: i32 = i32::MAX;
+
+/// Whether words of that kind can lie on a grid.
+pub(crate) fn fits(word: Word) -> bool {
+    word.float.is_some_and(linear::is_known)
+}
+
+/// Words of whole numbers of the same width.
+fn whole(word: Word) -> Word {
+    Word { float: None, units: None, ..word }
+}
+
+/// Multiples of a word are below this.
+fn limit(word: Word) -> f64 {
+    (1u64 << (8 * word.bytes - 2).min(52)) as f64
+}
+
+/// The exponent of the lowest bit of a value.
+fn lowest(value: f64) -> i32 {
+    let (field, mantissa) = ((value.to_bits() >> 52 & 0x7ff) as i32, value.to_bits() & ((1 << 52) - 1));
+    let significand = mantissa | u64::from(field > 0) << 52;
+    if significand == 0 { NONE } else { field.max(1) - 1075 + significand.trailing_zeros() as i32 }
+}
+
+/// The exponent field of the step that nearly all words are multiples of, if they are few enough of it.
+pub(crate) fn find(isa: Isa, word: Word, words: &[u8]) -> Option<u16> {
+    let float = word.float.filter(|_| fits(word))?;
+    let count = words.len() / word.bytes;
+    let mut values = [0.0; TILE];
+    let mut step = NONE;
+    let mut highest = i32::MIN;
+    for tile in words.chunks(TILE * word.bytes) {
+        let values = &mut values[..tile.len() / word.bytes];
+        kernel::load(isa, float, tile, values);
+        // Those that are rare enough to be kept apart do not count.
+        let beyond = (2 * values.len() / RARE).min(values.len() - 1);
+        let mut exponents: Vec<i32> = values.iter().map(|value| lowest(*value)).collect();
+        let (_, least, _) = exponents.select_nth_unstable(beyond);
+        step = step.min(*least);
+        let mut exponents: Vec<i32> =
+            values.iter().map(|value| (value.to_bits() >> 52 & 0x7ff) as i32 - 1023).collect();
+        let (_, most, _) = exponents.select_nth_unstable(values.len() - 1 - beyond);
+        highest = highest.max(*most);
+        // Most words are on no grid, which the first few tell.
+        if step != NONE && highest.saturating_sub(step) > 8 * word.bytes as i32 - 4 {
+            return None;
+        }
+    }
+    let field = u16::try_from(step.checked_add(1023)?).ok().filter(|field| (1..=2046).contains(field))?;
+    (count > 0 && step != NONE).then_some(field)
+}
+
+/// The power of two of an exponent field.
+fn power(field: u16) -> f64 {
+    f64::from_bits(u64::from(field) << 52)
+}
+
+/// The multiples nearest to words.
+fn multiples(isa: Isa, word: Word, step: u16, words: &[u8]) -> Option<Vec<u8>> {
+    let (float, limit) = (word.float?, limit(word) - 1.0);
+    let mut out = Vec::with_capacity(words.len());
+    let mut values = [0.0; TILE];
+    for tile in words.chunks(TILE * word.bytes) {
+        let values = &mut values[..tile.len() / word.bytes];
+        kernel::load(isa, float, tile, values);
+        for value in values {
+            let multiple = (*value / power(step)).round_ties_even().max(-limit).min(limit) as i64;
+            out.extend_from_slice(&multiple.to_le_bytes()[..word.bytes]);
+        }
+    }
+    Some(out)
+}
+
+/// The words that are these multiples.
+fn words_of(isa: Isa, word: Word, step: u16, multiples: &[u8], out: &mut [u8]) {
+    let Some(float) = word.float else { return };
+    let (mut wide, mut values) = ([0; TILE], [0.0; TILE]);
+    let zeros = [0; 8 * TILE];
+    for (multiples, out) in multiples.chunks(TILE * word.bytes).zip(out.chunks_mut(TILE * word.bytes)) {
+        let count = multiples.len() / word.bytes;
+        kernel::widen(word.bytes, multiples, &mut wide[..count]);
+        values.iter_mut().zip(&wide[..count]).for_each(|(value, multiple)| *value = *multiple as f64 * power(step));
+        kernel::shift(isa, float, &values[..count], &zeros[..out.len()], out);
+    }
+}
+
+/// Appends the stored form of words that are multiples of a step. Returns false, with nothing appended, where there is none that is
+/// shorter than they are.
+pub(crate) fn encode(
+    buffers: &mut context::Buffers,
+    isa: Isa,
+    level: Level,
+    step: u16,
+    input: context::Input<'_>,
+    out: &mut Vec<u8>,
+) -> bool {
+    let start = out.len();
+    let done = try_encode(buffers, isa, level, step, input, out).is_some() && out.len() - start < input.words.len();
+    if !done {
+        out.truncate(start);
+    }
+    done
+}
+
+fn try_encode(
+    buffers: &mut context::Buffers,
+    isa: Isa,
+    level: Level,
+    step: u16,
+    input: context::Input<'_>,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let context::Input { word, words, prediction, .. } = input;
+    let mut own = multiples(isa, word, step, words)?;
+    let mut again = vec![0; words.len()];
+    words_of(isa, word, step, &own, &mut again);
+    let most = words.len() / word.bytes / RARE;
+    let (mut others, mut found, mut last) = (Vec::new(), 0, 0);
+    let pairs = words.chunks_exact(word.bytes).zip(again.chunks_exact(word.bytes)).enumerate();
+    for (index, (exact, _)) in pairs.filter(|(_, (exact, again))| exact != again) {
+        found += 1;
+        if found > most {
+            return None;
+        }
+        put_varint(&mut others, (index - last) as u64);
+        others.extend_from_slice(exact);
+        own[index * word.bytes..(index + 1) * word.bytes].fill(0);
+        last = index;
+    }
+    put_varint(out, u64::from(step));
+    put_varint(out, found as u64);
+    out.extend_from_slice(&others);
+    let on = prediction.map(|prediction| multiples(isa, word, step, prediction).unwrap_or_default());
+    let whole =
+        context::Input { word: whole(word), words: &own, prediction: on.as_deref(), turned: false, rows: input.rows };
+    context::encode(buffers, isa, level, whole, out).then_some(())
+}
+
+/// Fills `words` (whole words) from their stored form.
+///
+/// # Errors
+/// [`CodecError::Body`] or [`CodecError::Header`] where `stored` is not the stored form of so many words.
+pub(crate) fn decode(
+    buffers: &mut context::Buffers,
+    isa: Isa,
+    word: Word,
+    prediction: Option<&[u8]>,
+    stored: &[u8],
+    words: &mut [u8],
+) -> Result<(), CodecError> {
+    let body = CodecError::Body;
+    let count = words.len() / word.bytes;
+    let mut reader = WireReader::new(stored);
+    let step = reader.varint_up_to(2046, "step of a grid")? as u16;
+    if step == 0 {
+        return Err(body("the step of a grid is no power of two"));
+    }
+    let found = reader.varint_up_to((count / RARE) as u64, "words beside a grid")?;
+    let mut others = Vec::with_capacity(found as usize);
+    let mut index = 0;
+    for _ in 0..found {
+        index += reader.varint_up_to(count as u64, "place of a word beside a grid")? as usize;
+        let place = index.checked_mul(word.bytes).filter(|at| at + word.bytes <= words.len());
+        let place = place.ok_or(body("a word beside a grid is beyond the block"))?;
+        others.push((place, reader.bytes(word.bytes)?));
+    }
+    let rest = stored.get(reader.position()..).unwrap_or_default();
+    let on = prediction.map(|prediction| multiples(isa, word, step, prediction).unwrap_or_default());
+    let mut own = vec![0; words.len()];
+    let wanted = context::Words::Wanted(&mut own);
+    context::decode(buffers, isa, whole(word), on.as_deref(), false, rest, wanted)?;
+    words_of(isa, word, step, &own, words);
+    for (place, other) in others {
+        words[place..place + word.bytes].copy_from_slice(other);
+    }
+    Ok(())
+}
