@@ -12,7 +12,7 @@
 //! | coding | byte | wire id of the filter or the context coder; its parameters follow: for escape and sparse the number of exceptional words (varint) |
 //! | derivation | | where the base is derived: its wire id (byte), then its numbers in the forms that it gives them. The predictor then has one base, which is what is derived |
 //! | bases | | where the base is derived, one reference that stands for the inputs, one after the other. Otherwise one reference for each base that the predictor has (parent, affine: one; pair: one that stands for the newer version and the older, one after the other). Short base: the digest of a block that is, whole, the base, 32 bytes. Otherwise the form of [`BaseRef::put`] |
-//! | streams | | for each stream of the filter, in its order: the entropy coder (byte, wire id) and, where the coder's output has no fixed length for its input, the stored length (varint). The context coder, mixing, layers, units and grids, which are for blocks of at most 4 MiB, have one stream: its stored length (varint) |
+//! | streams | | for each stream of the filter, in its order: the entropy coder (byte, wire id) and, where the coder's output has no fixed length for its input, the stored length (varint). The context coder and all that use it, and mixing, which are for blocks of at most 4 MiB, have one stream: its stored length (varint) |
 //!
 //! The body is the stored streams one after the other, then the bytes after the last whole word as they are. How many
 //! streams there are, and how long each is decoded, follows from the filter, the word, the raw length and the filter's
@@ -32,6 +32,7 @@
 //! | 7 | | | layers | |
 //! | 8 | | | units | |
 //! | 9 | | | grid | |
+//! | 10 | | | narrow | |
 
 use shard_core::limits::{MAX_BLOCK, MAX_METADATA};
 use shard_core::wire::put_varint;
@@ -43,6 +44,7 @@ use crate::entropy::EntropyCoder;
 use crate::filter::StreamLengths;
 use crate::predict::{Factors, Predictor};
 use crate::residual::Residual;
+use crate::units::Units;
 use crate::{Base, Block, CodecError, Derived, entropy, filter, layers, predict, residual};
 
 const VERSION: u8 = 1;
@@ -135,8 +137,8 @@ impl BlockHeader {
     #[must_use]
     pub fn body_len(&self) -> usize {
         let coded = match self.chain.coding() {
-            Coding::Context | Coding::Mixing | Coding::Layers | Coding::Units | Coding::Grid => self.stored[0] as usize,
             Coding::Filtered(_) => self.streams().map(|stream| stream.stored_len).sum(),
+            _ => self.stored[0] as usize,
         };
         coded + self.raw_len as usize % self.word().bytes
     }
@@ -249,6 +251,10 @@ impl BlockHeader {
         let coding = Coding::from_wire_id(reader.u8()?)?;
         let shape = Shape { predictor, residual, coding };
         shape.check(word)?;
+        let is_whole = |units: Units| coding != Coding::Units || units.are_whole(raw_len as usize);
+        if !word.units.is_none_or(is_whole) {
+            return Err(CodecError::Chain("units are not whole"));
+        }
         let exceptions = match coding.most_exceptions(words) {
             Some(most) => reader.varint_up_to(most as u64, "number of exceptional words")? as u32,
             None => 0,

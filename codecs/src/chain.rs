@@ -9,7 +9,7 @@ use crate::filter::{self, Filter, StreamLengths};
 use crate::predict::Predictor;
 use crate::residual::Residual;
 use crate::units::Units;
-use crate::{CODECS, CodecError, grid, layers, residual};
+use crate::{CODECS, CodecError, grid, layers, narrow, residual};
 
 /// Most streams that a filter makes of a block.
 pub const MAX_STREAMS: usize = 9;
@@ -57,6 +57,8 @@ pub enum Coding {
     Units,
     /// By the context coder, as multiples of a power of two.
     Grid,
+    /// By the context coder, as words of a narrower type.
+    Narrow,
 }
 
 impl Coding {
@@ -66,6 +68,7 @@ impl Coding {
     const LAYERS: u8 = 7;
     const UNITS: u8 = 8;
     const GRID: u8 = 9;
+    const NARROW: u8 = 10;
 
     /// The stable number in block headers.
     #[must_use]
@@ -77,6 +80,7 @@ impl Coding {
             Self::Layers => Self::LAYERS,
             Self::Units => Self::UNITS,
             Self::Grid => Self::GRID,
+            Self::Narrow => Self::NARROW,
         }
     }
 
@@ -90,6 +94,7 @@ impl Coding {
             Self::Layers => "layers",
             Self::Units => "units",
             Self::Grid => "grid",
+            Self::Narrow => "narrow",
         }
     }
 
@@ -104,6 +109,7 @@ impl Coding {
             Self::LAYERS => Ok(Self::Layers),
             Self::UNITS => Ok(Self::Units),
             Self::GRID => Ok(Self::Grid),
+            Self::NARROW => Ok(Self::Narrow),
             _ => <dyn Filter>::from_wire_id(id).map(Self::Filtered),
         }
     }
@@ -116,6 +122,7 @@ impl Coding {
             Self::Layers,
             Self::Units,
             Self::Grid,
+            Self::Narrow,
         ])
     }
 
@@ -129,7 +136,7 @@ impl Coding {
     pub(crate) fn most_exceptions(self, words: usize) -> Option<usize> {
         match self {
             Self::Filtered(filter) => filter.most_exceptions(words),
-            Self::Context | Self::Mixing | Self::Layers | Self::Units | Self::Grid => None,
+            _ => None,
         }
     }
 
@@ -137,7 +144,7 @@ impl Coding {
     pub(crate) fn lengths(self, word_bytes: usize, words: usize, exceptions: usize) -> StreamLengths {
         match self {
             Self::Filtered(filter) => filter.lengths(word_bytes, words, exceptions),
-            Self::Context | Self::Mixing | Self::Layers | Self::Units | Self::Grid => StreamLengths::NONE,
+            _ => StreamLengths::NONE,
         }
     }
 }
@@ -184,8 +191,11 @@ impl Shape {
             Coding::Grid if !grid::fits(word) || self.predictor.factors() > 0 => {
                 Err(CodecError::Chain("grids are for floats, and predictors without factors"))
             }
-            Coding::Grid if self.residual.needs_prediction() && !is_step => {
-                Err(CodecError::Chain("grids are for the step residual"))
+            Coding::Narrow if !narrow::fits(word) || self.predictor.factors() > 0 => {
+                Err(CodecError::Chain("narrower types are for wide floats, and predictors without factors"))
+            }
+            Coding::Grid | Coding::Narrow if self.residual.needs_prediction() && !is_step => {
+                Err(CodecError::Chain("grids and narrower types are for the step residual"))
             }
             Coding::Context if self.residual.needs_prediction() && !is_step && !is_turn => {
                 Err(CodecError::Chain("the context coder and the residual do not go together"))

@@ -10,7 +10,7 @@ use crate::entropy::Workspace;
 use crate::kernel::Isa;
 use crate::predict::MAX_BASES;
 use crate::transform::{self, Piece, Streams, Transform};
-use crate::{Base, Block, CodecError, Deviation, Level, grid, layers, mixing, residual, units};
+use crate::{Base, Block, CodecError, Deviation, Level, grid, layers, mixing, narrow, residual, units};
 
 /// Decodes blocks. Keeps its tables and buffers (up to about two blocks, of hostile ones a few more) for the next one.
 pub struct Decoder {
@@ -236,6 +236,9 @@ impl Decoder {
             if shape.coding == Coding::Mixing {
                 let prediction = prediction.ok_or(CodecError::BaseMissing)?;
                 return mixing::decode(isa, word, prediction, stored, words);
+            }
+            if shape.coding == Coding::Narrow {
+                return narrow::decode(&mut self.context, isa, word, prediction, stored, words);
             }
             if shape.coding == Coding::Grid {
                 return grid::decode(&mut self.context, isa, word, prediction, stored, words);

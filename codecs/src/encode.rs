@@ -12,7 +12,7 @@ use crate::kernel::Isa;
 use crate::predict::{Factors, MAX_BASES};
 use crate::select::{self, Candidate, Selector, find_factors, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
-use crate::{Base, Block, CodecError, Decoder, Level, grid, layers, mixing, predict, residual, units};
+use crate::{Base, Block, CodecError, Decoder, Level, grid, layers, mixing, narrow, predict, residual, units};
 
 /// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
 /// whole: that costs little, and the sample holds too little of them.
@@ -235,13 +235,18 @@ impl Encoder {
     fn unusual(&self, block: &Block<'_>) -> impl Iterator<Item = Shape> + use<> {
         let word = Word::of(block.dtype);
         let words = &block.data[..block.data.len() / word.bytes * word.bytes];
-        let has_grid = grid::find(self.bench.workspace.isa(), word, words).is_some();
-        let (has_units, has_base) = (word.units.is_some(), parents(block) > 0);
-        let alone = Shape { predictor: &predict::Zero, residual: &residual::Itself, coding: Coding::Grid };
-        let based = Shape { predictor: &predict::Parent, residual: &residual::Step, coding: Coding::Grid };
-        let units = Shape { coding: Coding::Units, ..based };
-        let all = [(has_grid, alone), (has_grid && has_base, based), (has_units && has_base, units)];
-        all.into_iter().filter(|(has, _)| *has).map(|(_, shape)| shape)
+        let isa = self.bench.workspace.isa();
+        let mut codings = Vec::new();
+        codings.extend(word.units.map(|_| Coding::Units));
+        codings.extend(grid::find(isa, word, words).map(|_| Coding::Grid));
+        codings.extend(narrow::find(isa, word, words).map(|_| Coding::Narrow));
+        let has_base = parents(block) > 0;
+        codings.into_iter().flat_map(move |coding| {
+            let alone = Shape { predictor: &predict::Zero, residual: &residual::Itself, coding };
+            let based = Shape { predictor: &predict::Parent, residual: &residual::Step, coding };
+            let shapes = [Some(alone), Some(based).filter(|_| has_base)];
+            shapes.into_iter().flatten().filter(move |shape| shape.check(word).is_ok())
+        })
     }
 
     /// Puts a block in layers in the place of its stored form from `start` on, which is of one, if that is hardly longer.
@@ -318,6 +323,11 @@ impl Encoder {
                 let prediction = shape.predictor.predict(isa, word, factors, bases, predicted);
                 let done = match (shape.coding, prediction) {
                     (Coding::Mixing, Some(prediction)) => mixing::encode(isa, word, words, prediction, rows, out),
+                    (Coding::Narrow, _) => {
+                        let input = context::Input { word, words, prediction, turned: false, rows };
+                        let to = narrow::find(isa, word, words);
+                        to.is_some_and(|to| narrow::encode(context, isa, level, to, input, out))
+                    }
                     (Coding::Grid, _) => {
                         let input = context::Input { word, words, prediction, turned: false, rows };
                         let step = grid::find(isa, word, words);

@@ -26,6 +26,7 @@ mod grid;
 pub mod kernel;
 mod layers;
 mod mixing;
+mod narrow;
 pub mod predict;
 pub mod residual;
 mod select;

@@ -88,8 +88,8 @@ pub(crate) fn find_factors(shape: Shape, isa: Isa, block: &Block<'_>, whole: usi
 fn sensible(shape: Shape, word: Word, words: usize, level: Level) -> bool {
     match shape.coding {
         Coding::Mixing => return level == Level::Max,
-        // Layers are for who asks for them; units and grids are tried beside what is found best.
-        Coding::Layers | Coding::Units | Coding::Grid => return false,
+        // Layers are for who asks for them; the others are tried beside what is found best.
+        Coding::Layers | Coding::Units | Coding::Grid | Coding::Narrow => return false,
         _ => {}
     }
     if shape.predictor.factors() > 0 && level != Level::Max {

@@ -95,7 +95,7 @@ impl Transform {
         let Shape { predictor, residual, coding } = shape;
         match coding {
             Coding::Filtered(filter) => Some(Self { isa, predictor, residual, filter, word }),
-            Coding::Context | Coding::Mixing | Coding::Layers | Coding::Units | Coding::Grid => None,
+            _ => None,
         }
     }
 

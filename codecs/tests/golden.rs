@@ -38,6 +38,8 @@ fn content(name: &str, word: usize, len: usize) -> (Vec<u8>, Vec<u8>) {
             "jumps" if draw % 16 == 0 => before ^ 0xfff,
             // Quarters, as binary32, of whole numbers that need up to five bits.
             "grid" => u64::from(((draw % 61) as f32 / 4.0 - 7.0).to_bits()),
+            // Words whose lower half is 0, the upper near that of the base.
+            "upper" => (before & !0xffff).wrapping_add((draw % 3) << 16),
             "text" => u64::from(b"{\"weight\": [1, 2]}, "[index as usize % 20]),
             _ => before,
         };
@@ -105,6 +107,9 @@ fn cases() -> Vec<(Option<DType>, &'static str, usize, Shape)> {
     }
     for shape in Shape::legal(Word::of(Some(DType::F32))).filter(|shape| shape.coding.name() == "grid") {
         cases.push((Some(DType::F32), "grid", 3_001, shape));
+    }
+    for shape in Shape::legal(Word::of(Some(DType::F32))).filter(|shape| shape.coding.name() == "narrow") {
+        cases.push((Some(DType::F32), "upper", 3_001, shape));
     }
     for dtype in [DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q8_0] {
         let unit = dtype.storage_unit().1 as usize;

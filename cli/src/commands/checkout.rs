@@ -71,6 +71,7 @@ fn tracked(args: &Args, repository: &Repository) -> Result<Vec<String>, Failure>
 
 fn explain(error: RepoError, args: &Args) -> Failure {
     match error {
+        RepoError::Path { .. } if args.approx => Failure::from(error).next("choose a folder outside of the repository"),
         RepoError::WouldOverwrite { .. } if args.output.is_some() => {
             Failure::from(error).next("choose an empty folder, or --force to overwrite them")
         }
@@ -85,7 +86,7 @@ fn approx_text(report: &ApproxReport, folder: &Path, context: &Context) -> Strin
     for file in &report.files {
         let path = visible(&file.path);
         if file.is_exact() {
-            text += &format!("  {path}: exact; it has no first layers\n");
+            text += &format!("  {path}: exact\n");
             continue;
         }
         let worst = file.tensors.iter().max_by(|a, b| a.max_error.total_cmp(&b.max_error));
@@ -93,7 +94,9 @@ fn approx_text(report: &ApproxReport, folder: &Path, context: &Context) -> Strin
         text += &format!("  {path}: APPROXIMATE, from {needed} of {stored} stored; see {path}{APPROX_MARK}\n");
         if let Some(ApproxTensor { name, max_error, rms_error }) = worst {
             let name = visible(name);
-            text += &format!("    at most {max_error:.2e} off, in {name}, whose mean is {rms_error:.2e} (RMS)\n");
+            text += &format!(
+                "    no value is off by more than {max_error:.2e}; in {name}, that has it, by {rms_error:.2e} in the mean (RMS)\n"
+            );
         }
     }
     text

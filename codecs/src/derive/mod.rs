@@ -26,6 +26,7 @@ pub use low_rank::{Arithmetic, Change, Factors, LowRank, Merge, words};
 pub use magnitude::{Magnitude, Scales, Sizes};
 pub use moments::{Moments, Step};
 pub use quantise::{Channels, Codes, Quantise};
+pub(crate) use values::{Float, store, values};
 
 use shard_core::limits::MAX_BLOCK;
 use shard_core::wire::put_varint;

@@ -22,14 +22,14 @@ impl Rounding {
 
 /// A float type that values are stored as.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Float {
+pub(crate) struct Float {
     pub(super) format: FloatFormat,
     pub(super) dtype: DType,
 }
 
 impl Float {
     /// The float type of that name; an error for all others, and for those whose geometry does not say what their words mean.
-    pub(super) fn of(dtype: DType) -> Result<Self, CodecError> {
+    pub(crate) fn of(dtype: DType) -> Result<Self, CodecError> {
         let known = matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2);
         let format = dtype.float().filter(|_| known);
         format.map(|format| Self { format, dtype }).ok_or(CodecError::Chain("the derivation is for floats"))
@@ -122,12 +122,12 @@ impl Store<'_> {
 }
 
 /// Puts finite values as words of a type, to the nearest.
-pub(super) fn store(isa: Isa, float: Float, values: &[f64], words: &mut [u8]) {
+pub(crate) fn store(isa: Isa, float: Float, values: &[f64], words: &mut [u8]) {
     compiled_for(isa, Store { float, rounding: Rounding::Nearest, saturates: false, values, words });
 }
 
 /// The values of a float type's words; 0 for those that are not finite. Returns whether all are finite.
-pub(super) fn values(isa: Isa, float: Float, words: &[u8], values: &mut [f64]) -> bool {
+pub(crate) fn values(isa: Isa, float: Float, words: &[u8], values: &mut [f64]) -> bool {
     if float.bytes() == 1 {
         for (value, word) in values.iter_mut().zip(words) {
             *value = small(float, *word);

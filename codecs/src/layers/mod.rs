@@ -199,8 +199,8 @@ fn deviation(isa: Isa, word: Word, words: &[u8], near: &[u8]) -> Deviation {
             squares += error * error;
         }
     }
-    let rounded = max as f32;
-    Deviation { max: if f64::from(rounded) < max { rounded.next_up() } else { rounded }, squares }
+    // The difference was rounded too.
+    Deviation { max: if max > 0.0 { (max as f32).next_up() } else { 0.0 }, squares }
 }
 
 /// The words that the first layer stands for by itself: `first` has the cells.
@@ -313,12 +313,24 @@ fn read_first<'a>(
     let contexts = Contexts::new(word, &cells).ok_or(CodecError::Chain("layers are for floats"))?;
     let deviation =
         Deviation { max: f32::from_le_bytes(take(&mut reader)?), squares: f64::from_le_bytes(take(&mut reader)?) };
+    // What is no number, or negative, is no error.
+    if !(deviation.max >= 0.0 && deviation.squares >= 0.0) {
+        return Err(CodecError::Body("an impossible deviation"));
+    }
     let coded = layer.get(reader.position()..).unwrap_or_default();
     let mut cell_words = vec![0; prediction.len()];
     let isa = workspace.isa();
     context::decode(buffers, isa, word, Some(prediction), false, coded, context::Words::Wanted(&mut cell_words))?;
     let mut first = vec![0; prediction.len()];
     kernel::step_forward(isa, word, &cell_words, prediction, &mut first);
+    let mut wide = [0; TILE];
+    for cells in first.chunks(TILE * word.bytes) {
+        let wide = &mut wide[..cells.len() / word.bytes];
+        kernel::widen(word.bytes, cells, wide);
+        if wide.iter().any(|cell| cell.unsigned_abs() > contexts.outermost as u64) {
+            return Err(CodecError::Body("a cell is beyond the outermost"));
+        }
+    }
     Ok((FirstLayer { cells, contexts, deviation, first }, rest))
 }
 

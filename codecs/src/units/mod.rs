@@ -54,6 +54,11 @@ impl Units {
         Some(Self { bytes, has_minimum, bits })
     }
 
+    /// Whether so many bytes are units, and some.
+    pub(crate) fn are_whole(self, len: usize) -> bool {
+        len > 0 && len.is_multiple_of(self.bytes)
+    }
+
     fn fields(self) -> usize {
         1 + usize::from(self.has_minimum)
     }
@@ -201,7 +206,7 @@ fn try_encode(
     out: &mut Vec<u8>,
 ) -> Option<()> {
     let prediction = input.prediction?;
-    if input.words.is_empty() || !input.words.len().is_multiple_of(units.bytes) {
+    if !units.are_whole(input.words.len()) {
         return None;
     }
     let (old, new) = (units.scales(prediction), units.scales(input.words));
@@ -249,7 +254,7 @@ pub(crate) fn decode(
     words: &mut [u8],
 ) -> Result<(), CodecError> {
     let body = CodecError::Body;
-    if words.is_empty() || !words.len().is_multiple_of(units.bytes) {
+    if !units.are_whole(words.len()) {
         return Err(body("units are not whole"));
     }
     let old = units.scales(prediction);

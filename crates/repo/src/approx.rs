@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -23,6 +23,9 @@ use crate::worktree::{UNFINISHED, set_executable};
 
 /// What is added to the name of an approximated file for the file that says so.
 pub const APPROX_MARK: &str = ".approx.json";
+
+/// Formats whose files have no checksums.
+const PLAIN: &[&str] = &["gguf", "npy", "onnx", "onnx-data", "safetensors", "tflite"];
 
 /// A tensor that is not exact.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,11 +116,17 @@ impl Repository {
         options: CheckoutOptions,
         progress: &dyn Progress,
     ) -> Result<ApproxReport> {
+        self.refuse_own(folder)?;
+        fs::create_dir_all(folder).map_err(RepoError::io("cannot create", folder))?;
         let commit = self.resolve(text)?;
         let tree = self.files_of(commit)?;
         let chosen = if paths.is_empty() { tree.files().clone() } else { choose(text, tree, paths)? };
-        fs::create_dir_all(folder).map_err(RepoError::io("cannot create", folder))?;
-        let marks = chosen.keys().map(|path| format!("{path}{APPROX_MARK}"));
+        let marks: Vec<String> = chosen.keys().map(|path| format!("{path}{APPROX_MARK}")).collect();
+        let is_mark = |path: &&String| marks.iter().any(|mark| *path == mark || path.starts_with(&format!("{mark}/")));
+        if let Some(path) = chosen.keys().find(is_mark) {
+            let why = format!("has the name of the mark of an approximation; leave it or {APPROX_MARK} files out");
+            return Err(RepoError::Path { path: path.into(), why });
+        }
         let names: Vec<String> = chosen.keys().cloned().chain(marks).collect();
         refuse_taken(names.iter(), folder, options)?;
         let mut objects = Objects::new(self.store());
@@ -125,8 +134,7 @@ impl Repository {
         progress.begin("writing", Some(chosen.values().map(|entry| entry.size).sum()));
         for (path, entry) in &chosen {
             let manifest = objects.manifest_once(entry.manifest)?;
-            // What is compressed would not have its length.
-            if entry.mode == FileMode::Symlink || !manifest.compressed.is_empty() {
+            if entry.mode == FileMode::Symlink || has_checksums(&manifest) {
                 let wanted = BTreeMap::from([(path, entry)]);
                 let threads = self.settings.workers();
                 ready.extend(prepare_all(self.store(), &wanted, folder, (folder, UNFINISHED.0), threads, progress)?);
@@ -136,16 +144,41 @@ impl Repository {
                 continue;
             }
             let (file, written) = self.write_approx(path, entry, &manifest, folder, progress)?;
-            ready.push(written);
+            // The mark is there before what it marks.
             if !file.is_exact() {
                 let mark = serde_json::to_vec_pretty(&file.mark(commit)).unwrap_or_default();
                 ready.push(mark_file(&format!("{path}{APPROX_MARK}"), &mark, folder)?);
             }
+            ready.push(written);
             files.push(file);
         }
         progress.finish();
         place_all(ready, folder)?;
+        for file in files.iter().filter(|file| file.is_exact()) {
+            let stale = folder.join(format!("{}{APPROX_MARK}", file.path));
+            match fs::remove_file(&stale) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(RepoError::io("cannot be removed", &stale)(error));
+                }
+                _ => {}
+            }
+        }
         Ok(ApproxReport { commit, files })
+    }
+
+    /// Refuses a folder in the work tree, or below it: what lies there is committed as it is.
+    fn refuse_own(&self, folder: &Path) -> Result<()> {
+        let real = |path: &Path| fs::canonicalize(path).map_err(RepoError::io("cannot be found", path));
+        let own = [real(self.work.root())?, real(&self.dir())?];
+        let absolute = std::path::absolute(folder).map_err(RepoError::io("cannot be found", folder))?;
+        let there = absolute.ancestors().find(|folder| folder.exists()).unwrap_or(&absolute);
+        let given = real(there)?;
+        if own.iter().any(|own| given.starts_with(own)) {
+            let why = "is in the repository's own folders, where an approximation could be committed for the model"
+                .to_owned();
+            return Err(RepoError::Path { path: folder.to_owned(), why });
+        }
+        Ok(())
     }
 
     fn write_approx(
@@ -156,6 +189,10 @@ impl Repository {
         folder: &Path,
         progress: &dyn Progress,
     ) -> Result<(ApproxFile, Ready)> {
+        if manifest.size != entry.size || manifest.sha256 != entry.sha256 {
+            let (expected, found) = (entry.sha256, manifest.sha256);
+            return Err(RepoError::WrongFile { path: path.to_owned(), expected, found });
+        }
         let mut temporary =
             temporary_file(folder, UNFINISHED.0).map_err(RepoError::io("cannot create a temporary file", folder))?;
         let (mut hash, mut needed, mut stored) = (Sha256::new(), 0, 0);
@@ -179,8 +216,12 @@ impl Repository {
         }
         let executable = entry.mode == FileMode::Executable;
         set_executable(temporary.as_file(), executable).map_err(RepoError::io("cannot be made executable", folder))?;
+        let written = hash.finish();
+        if off.is_empty() && written != entry.sha256 {
+            return Err(RepoError::WrongFile { path: path.to_owned(), expected: entry.sha256, found: written });
+        }
         let tensors = manifest.tensors.iter().filter_map(|tensor| {
-            let deviation = off.get(&tensor.segment).filter(|deviation| deviation.squares > 0.0)?;
+            let deviation = off.get(&tensor.segment)?;
             let len = manifest.segments.get(tensor.segment)?.len;
             let words = (len / tensor.dtype.word_bytes() as u64).max(1);
             Some(ApproxTensor {
@@ -193,13 +234,20 @@ impl Repository {
             path: path.to_owned(),
             size: entry.size,
             exact: entry.sha256,
-            written: hash.finish(),
+            written,
             needed,
             stored,
             tensors: tensors.collect(),
         };
         Ok((file, Ready::file(path, entry.size, temporary.into_temp_path())))
     }
+}
+
+/// Whether readers of a file would miss what is exact: compressed members would not have their length, and members of zip archives,
+/// HDF5 and TensorFlow's files have checksums.
+fn has_checksums(manifest: &ContentManifest) -> bool {
+    let is_plain = PLAIN.contains(&manifest.format.as_str());
+    !manifest.compressed.is_empty() || !is_plain
 }
 
 /// Reads blocks side by side.

@@ -144,7 +144,7 @@ pub(crate) fn work(coding: &str, dtype: Option<DType>, stored: u64, raw: u64) ->
     match coding {
         // A step for each word, and what there is to read. Layers take several times as long, but who asks for them asks for bytes to
         // fetch, and chains that are as long as without.
-        "context" | "layers" | "units" | "grid" => (60 + share * 6 / 5) / word,
+        "context" | "layers" | "units" | "grid" | "narrow" => (60 + share * 6 / 5) / word,
         "planes" => 120 / word,
         "escape" => 38,
         "sparse" => 50,

@@ -103,14 +103,21 @@ impl<'a> BlockReader<'a> {
             return Ok(Coarse { deviation: None, needed: all, stored: all });
         };
         let mut base = self.buffer();
-        self.input_bytes(reference, header.base_len(), |_| None, &mut base)?;
+        base.resize(header.base_len(), 0);
+        let read = |id: &Digest, buffer: &mut Vec<u8>| {
+            self.read_input(id, buffer, MAX_DEPTH - 1)?;
+            prove(&block_key(*id), buffer)
+        };
+        reference.assemble(&mut base, read).map_err(|error| base_error(reference, error))?;
         let whole = if header.derived.is_some() { base.len() } else { header.raw_len as usize };
         let bases: Vec<&[u8]> = base.chunks(whole.max(1)).collect();
         out.resize(header.raw_len as usize, 0);
         let first_layer = body.get(..first).unwrap_or(body);
         let deviation = self.decoder.decode_first_layer(&header, first_layer, &bases, out).map_err(damaged)?;
         self.spare.extend([stored, base]);
-        Ok(Coarse { deviation: Some(deviation), needed: (len + first) as u64, stored: all })
+        // What the layer says of itself is not proven; that it is exact is.
+        let deviation = Some(deviation).filter(|_| prove(key, out).is_err());
+        Ok(Coarse { deviation, needed: (len + first) as u64, stored: all })
     }
 
     fn begin(&mut self) {

@@ -233,14 +233,18 @@ fn first_layers_give_a_file_about_and_say_how_far_it_is_off() {
     assert_eq!(exact, plain.read(&names[1]), "both layers give every byte");
     assert_eq!(place.json(&["verify", "--full"])["ok"], true);
 
-    let out = place.ok(&["checkout", "HEAD", "--approx", "-o", "near"]);
+    let outside = tempfile::TempDir::new().unwrap();
+    let (near, first) = (outside.path().join("near"), outside.path().join("first"));
+    let (near_text, first_text) = (near.to_str().unwrap(), first.to_str().unwrap());
+    let read_file = |path: &std::path::Path| fs::read(path).unwrap();
+    let out = place.ok(&["checkout", "HEAD", "--approx", "-o", near_text]);
     assert!(out.contains("APPROXIMATE") && out.contains("model.safetensors.approx.json"), "{out}");
-    let near = place.read("near/model.safetensors");
-    let mark: Value = serde_json::from_slice(&place.read("near/model.safetensors.approx.json")).unwrap();
-    assert_eq!((&mark["sha256"], &mark["approximation_of"]), (&hex(&near).into(), &hex(&exact).into()));
-    assert_ne!(near, exact);
+    let coarse = read_file(&near.join("model.safetensors"));
+    let mark: Value = serde_json::from_slice(&read_file(&near.join("model.safetensors.approx.json"))).unwrap();
+    assert_eq!((&mark["sha256"], &mark["approximation_of"]), (&hex(&coarse).into(), &hex(&exact).into()));
+    assert_ne!(coarse, exact);
     let mut off = 0;
-    for (near, exact) in read(&near).iter().zip(&read(&exact)) {
+    for (near, exact) in read(&coarse).iter().zip(&read(&exact)) {
         let errors: Vec<f64> = values(near).iter().zip(values(exact)).map(|(a, b)| (a - b).abs()).collect();
         let max = errors.iter().copied().fold(0.0, f64::max);
         let said = &mark["tensors"][&exact.name];
@@ -256,15 +260,28 @@ fn first_layers_give_a_file_about_and_say_how_far_it_is_off() {
     assert!(off > 3 && mark["tensors"].as_object().unwrap().len() == off, "{off} tensors are off: {mark}");
 
     // What was added without layers is exact, and has no mark.
-    let json = place.json(&["checkout", "HEAD~1", "model.safetensors", "--approx", "-o", "first"]);
+    let json = place.json(&["checkout", "HEAD~1", "model.safetensors", "--approx", "-o", first_text]);
     assert_eq!(json["written"][0]["exact"], true, "{json}");
-    assert_eq!(place.read("first/model.safetensors"), plain.read(&names[0]));
-    assert!(!place.path().join("first/model.safetensors.approx.json").exists());
-    let json = place.json(&["checkout", "HEAD", "--approx", "-o", "near", "--force"]);
+    assert_eq!(read_file(&first.join("model.safetensors")), plain.read(&names[0]));
+    assert!(!first.join("model.safetensors.approx.json").exists());
+    let json = place.json(&["checkout", "HEAD", "--approx", "-o", near_text, "--force"]);
     let file = &json["written"][0];
     assert!(file["needed_bytes"].as_u64().unwrap() * 10 < file["stored_bytes"].as_u64().unwrap() * 9, "{json}");
 
-    place.fails(&["checkout", "HEAD", "--approx", "-o", "near"], 4, &["model.safetensors.approx.json", "--force"]);
+    place.fails(&["checkout", "HEAD", "--approx", "-o", near_text], 4, &["model.safetensors.approx.json", "--force"]);
+    // Nothing of it gets where it would be committed for the model, and a mark is never another file.
+    for folder in [".", "near", ".shard/x"] {
+        place.fails(&["checkout", "HEAD", "--approx", "-f", "-o", folder], 2, &["own folders", "outside"]);
+        assert!(!place.path().join("near").exists());
+    }
+    assert_eq!(place.read("model.safetensors"), exact);
+    // What is exact has no mark, whatever lay there before.
+    place.ok(&["checkout", "HEAD~1", "--approx", "-f", "-o", near_text]);
+    assert!(!near.join("model.safetensors.approx.json").exists());
+    place.write("model.safetensors.approx.json", b"mine");
+    place.ok(&["add", "-A"]);
+    place.ok(&["commit", "-m", "a file of the mark's name"]);
+    place.fails(&["checkout", "HEAD", "--approx", "-f", "-o", near_text], 2, &["model.safetensors.approx.json"]);
     for wrong in [&["checkout", "HEAD", "--approx"][..], &["add", "model.safetensors", "--coarse", "9"]] {
         assert_eq!(place.run(wrong).code, 2, "{wrong:?}");
     }
