@@ -254,6 +254,9 @@ impl From<RepoError> for Failure {
             RepoError::NothingToDo(_) => {
                 with(code::REFUSED, "`shard add PATH…` stages files; `shard status` shows what changed")
             }
+            RepoError::Approximation { .. } => {
+                with(code::REFUSED, "choose a folder outside of the repository, and the paths without such files")
+            }
             RepoError::WouldOverwrite { what, paths } => Self {
                 what: format!("{what}: {}", paths.join(", ")),
                 ..with(

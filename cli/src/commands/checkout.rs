@@ -71,7 +71,6 @@ fn tracked(args: &Args, repository: &Repository) -> Result<Vec<String>, Failure>
 
 fn explain(error: RepoError, args: &Args) -> Failure {
     match error {
-        RepoError::Path { .. } if args.approx => Failure::from(error).next("choose a folder outside of the repository"),
         RepoError::WouldOverwrite { .. } if args.output.is_some() => {
             Failure::from(error).next("choose an empty folder, or --force to overwrite them")
         }

@@ -124,8 +124,8 @@ impl Repository {
         let marks: Vec<String> = chosen.keys().map(|path| format!("{path}{APPROX_MARK}")).collect();
         let is_mark = |path: &&String| marks.iter().any(|mark| *path == mark || path.starts_with(&format!("{mark}/")));
         if let Some(path) = chosen.keys().find(is_mark) {
-            let why = format!("has the name of the mark of an approximation; leave it or {APPROX_MARK} files out");
-            return Err(RepoError::Path { path: path.into(), why });
+            let why = "has the name of the mark of an approximation";
+            return Err(RepoError::Approximation { path: path.into(), why });
         }
         let names: Vec<String> = chosen.keys().cloned().chain(marks).collect();
         refuse_taken(names.iter(), folder, options)?;
@@ -174,9 +174,8 @@ impl Repository {
         let there = absolute.ancestors().find(|folder| folder.exists()).unwrap_or(&absolute);
         let given = real(there)?;
         if own.iter().any(|own| given.starts_with(own)) {
-            let why = "is in the repository's own folders, where an approximation could be committed for the model"
-                .to_owned();
-            return Err(RepoError::Path { path: folder.to_owned(), why });
+            let why = "is in the repository's own folders, where an approximation could be committed for the model";
+            return Err(RepoError::Approximation { path: folder.to_owned(), why });
         }
         Ok(())
     }

@@ -166,6 +166,14 @@ pub enum RepoError {
         /// The first few paths.
         paths: Vec<String>,
     },
+    /// An approximation could be taken for what it is not.
+    #[error("{path}: {why}")]
+    Approximation {
+        /// Where it would lie, or the file that is in the way.
+        path: PathBuf,
+        /// Why it may not.
+        why: &'static str,
+    },
     /// Another writer moved the ref first.
     #[error("{0} was moved by another writer meanwhile")]
     Raced(String),
