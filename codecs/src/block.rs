@@ -44,8 +44,7 @@ use crate::entropy::EntropyCoder;
 use crate::filter::StreamLengths;
 use crate::predict::{Factors, Predictor};
 use crate::residual::Residual;
-use crate::units::Units;
-use crate::{Base, Block, CodecError, Derived, entropy, filter, layers, predict, residual};
+use crate::{Base, Block, CodecError, Derived, entropy, filter, predict, recode, residual};
 
 const VERSION: u8 = 1;
 const SHORT_BASE: u8 = 1 << 4;
@@ -143,12 +142,12 @@ impl BlockHeader {
         coded + self.raw_len as usize % self.word().bytes
     }
 
-    /// The bytes of the body that the first of two layers takes ([`Coding::Layers`]); `None` where there are no layers.
+    /// The bytes of the body that the first of two layers takes ([`crate::recode::Layers`]); `None` where there are no layers.
     ///
     /// # Errors
     /// [`CodecError`] where the body does not begin with a length.
     pub fn first_layer_len(&self, body: &[u8]) -> Result<Option<usize>, CodecError> {
-        (self.chain.coding() == Coding::Layers).then(|| layers::first_len(body)).transpose()
+        (self.chain.coding().id() == recode::LAYERS).then(|| recode::first_len(body)).transpose()
     }
 
     /// The header of a block that is stored as it is; `None` where it is too long to be one.
@@ -251,9 +250,8 @@ impl BlockHeader {
         let coding = Coding::from_wire_id(reader.u8()?)?;
         let shape = Shape { predictor, residual, coding };
         shape.check(word)?;
-        let is_whole = |units: Units| coding != Coding::Units || units.are_whole(raw_len as usize);
-        if !word.units.is_none_or(is_whole) {
-            return Err(CodecError::Chain("units are not whole"));
+        if matches!(coding, Coding::Recoded(recoding) if !recoding.may_be(word, raw_len as usize)) {
+            return Err(CodecError::Chain("the recoding is not for blocks of that length"));
         }
         let exceptions = match coding.most_exceptions(words) {
             Some(most) => reader.varint_up_to(most as u64, "number of exceptional words")? as u32,

@@ -7,9 +7,9 @@ use shard_core::{DType, FloatFormat};
 use crate::entropy::EntropyCoder;
 use crate::filter::{self, Filter, StreamLengths};
 use crate::predict::Predictor;
+use crate::recode::{Recoding, Units};
 use crate::residual::Residual;
-use crate::units::Units;
-use crate::{CODECS, CodecError, grid, layers, narrow, residual};
+use crate::{CODECS, CodecError, residual};
 
 /// Most streams that a filter makes of a block.
 pub const MAX_STREAMS: usize = 9;
@@ -51,24 +51,14 @@ pub enum Coding {
     Context,
     /// By context mixing.
     Mixing,
-    /// By the context coder, in two layers: coarse to fine.
-    Layers,
-    /// By the context coder, in units of codes that share a scale.
-    Units,
-    /// By the context coder, as multiples of a power of two.
-    Grid,
-    /// By the context coder, as words of a narrower type.
-    Narrow,
+    /// By the context coder, in another form.
+    Recoded(&'static dyn Recoding),
 }
 
 impl Coding {
     /// The place of those that see the prediction among the wire ids of filters.
     const CONTEXT: u8 = 5;
     const MIXING: u8 = 6;
-    const LAYERS: u8 = 7;
-    const UNITS: u8 = 8;
-    const GRID: u8 = 9;
-    const NARROW: u8 = 10;
 
     /// The stable number in block headers.
     #[must_use]
@@ -77,10 +67,7 @@ impl Coding {
             Self::Filtered(filter) => filter.id(),
             Self::Context => Self::CONTEXT,
             Self::Mixing => Self::MIXING,
-            Self::Layers => Self::LAYERS,
-            Self::Units => Self::UNITS,
-            Self::Grid => Self::GRID,
-            Self::Narrow => Self::NARROW,
+            Self::Recoded(recoding) => recoding.id(),
         }
     }
 
@@ -91,10 +78,7 @@ impl Coding {
             Self::Filtered(filter) => filter.name(),
             Self::Context => "context",
             Self::Mixing => "mixing",
-            Self::Layers => "layers",
-            Self::Units => "units",
-            Self::Grid => "grid",
-            Self::Narrow => "narrow",
+            Self::Recoded(recoding) => recoding.name(),
         }
     }
 
@@ -106,24 +90,16 @@ impl Coding {
         match id {
             Self::CONTEXT => Ok(Self::Context),
             Self::MIXING => Ok(Self::Mixing),
-            Self::LAYERS => Ok(Self::Layers),
-            Self::UNITS => Ok(Self::Units),
-            Self::GRID => Ok(Self::Grid),
-            Self::NARROW => Ok(Self::Narrow),
-            _ => <dyn Filter>::from_wire_id(id).map(Self::Filtered),
+            ..Self::CONTEXT => <dyn Filter>::from_wire_id(id).map(Self::Filtered),
+            _ => <dyn Recoding>::from_wire_id(id).map(Self::Recoded),
         }
     }
 
     /// Every coding, in the order of wire ids.
     pub fn all() -> impl Iterator<Item = Self> {
-        CODECS.filters.iter().map(|filter| Self::Filtered(*filter)).chain([
-            Self::Context,
-            Self::Mixing,
-            Self::Layers,
-            Self::Units,
-            Self::Grid,
-            Self::Narrow,
-        ])
+        let filters = CODECS.filters.iter().map(|filter| Self::Filtered(*filter));
+        let recodings = CODECS.recodings.iter().map(|recoding| Self::Recoded(*recoding));
+        filters.chain([Self::Context, Self::Mixing]).chain(recodings)
     }
 
     /// Whether it takes residuals apart into streams that are stored each on its own.
@@ -182,20 +158,8 @@ impl Shape {
         }
         match self.coding {
             Coding::Mixing if !is_step => Err(CodecError::Chain("mixing is for the step residual")),
-            Coding::Layers if !is_step || !layers::fits(word) => {
-                Err(CodecError::Chain("layers are for the step residual, and floats"))
-            }
-            Coding::Units if !is_step || word.units.is_none() => {
-                Err(CodecError::Chain("units are for the step residual, and types that have some"))
-            }
-            Coding::Grid if !grid::fits(word) || self.predictor.factors() > 0 => {
-                Err(CodecError::Chain("grids are for floats, and predictors without factors"))
-            }
-            Coding::Narrow if !narrow::fits(word) || self.predictor.factors() > 0 => {
-                Err(CodecError::Chain("narrower types are for wide floats, and predictors without factors"))
-            }
-            Coding::Grid | Coding::Narrow if self.residual.needs_prediction() && !is_step => {
-                Err(CodecError::Chain("grids and narrower types are for the step residual"))
+            Coding::Recoded(recoding) if !recoding.is_for(self.predictor, self.residual, word) => {
+                Err(CodecError::Chain("the recoding does not go with the word or the stages before"))
             }
             Coding::Context if self.residual.needs_prediction() && !is_step && !is_turn => {
                 Err(CodecError::Chain("the context coder and the residual do not go together"))

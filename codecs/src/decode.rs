@@ -9,8 +9,9 @@ use crate::derive::Target;
 use crate::entropy::Workspace;
 use crate::kernel::Isa;
 use crate::predict::MAX_BASES;
+use crate::recode::Tools;
 use crate::transform::{self, Piece, Streams, Transform};
-use crate::{Base, Block, CodecError, Deviation, Level, grid, layers, mixing, narrow, residual, units};
+use crate::{Base, Block, CodecError, Deviation, Level, mixing, recode, residual};
 
 /// Decodes blocks. Keeps its tables and buffers (up to about two blocks, of hostile ones a few more) for the next one.
 pub struct Decoder {
@@ -146,7 +147,7 @@ impl Decoder {
         self.decode_words(header, body, bases, out)
     }
 
-    /// Decodes of a block in layers ([`Coding::Layers`]) the first, as [`Self::decode_on`] does all of it: `out` is then about what the
+    /// Decodes of a block in layers ([`recode::Layers`]) the first, as [`Self::decode_on`] does all of it: `out` is then about what the
     /// block is, and how far it is off is returned. The body may end after [`BlockHeader::first_layer_len`].
     ///
     /// # Errors
@@ -173,7 +174,7 @@ impl Decoder {
         out: &mut [u8],
     ) -> Result<Deviation, CodecError> {
         let (word, shape, isa) = (header.word(), header.chain.shape(), self.workspace.isa());
-        if shape.coding != Coding::Layers {
+        if shape.coding.id() != recode::LAYERS {
             return Err(CodecError::Chain("the block has no layers"));
         }
         check_length("the output", out.len(), header.raw_len as usize)?;
@@ -186,7 +187,7 @@ impl Decoder {
         let bases = &whole[..shape.predictor.bases()];
         let prediction = shape.predictor.predict(isa, word, &header.factors, bases, &mut self.predicted);
         let prediction = prediction.ok_or(CodecError::BaseMissing)?;
-        layers::decode_first(&mut self.workspace, &mut self.context, word, prediction, body, words)
+        recode::decode_first(&mut self.workspace, &mut self.context, word, prediction, body, words)
     }
 
     /// Computes a block's base. The buffer is to be given back.
@@ -237,20 +238,9 @@ impl Decoder {
                 let prediction = prediction.ok_or(CodecError::BaseMissing)?;
                 return mixing::decode(isa, word, prediction, stored, words);
             }
-            if shape.coding == Coding::Narrow {
-                return narrow::decode(&mut self.context, isa, word, prediction, stored, words);
-            }
-            if shape.coding == Coding::Grid {
-                return grid::decode(&mut self.context, isa, word, prediction, stored, words);
-            }
-            if shape.coding == Coding::Units {
-                let prediction = prediction.ok_or(CodecError::BaseMissing)?;
-                let units = word.units.ok_or(CodecError::Chain("the type has no units"))?;
-                return units::decode(&mut self.context, isa, units, prediction, stored, words);
-            }
-            if shape.coding == Coding::Layers {
-                let prediction = prediction.ok_or(CodecError::BaseMissing)?;
-                return layers::decode(&mut self.workspace, &mut self.context, word, prediction, stored, words);
+            if let Coding::Recoded(recoding) = shape.coding {
+                let Self { workspace, context, .. } = self;
+                return recoding.take(&mut Tools { workspace, context, bits: 0 }, word, prediction, stored, words);
             }
             let words = context::Words::Wanted(words);
             let turned = shape.residual.id() == residual::TURN;

@@ -10,9 +10,10 @@ use crate::derive::Target;
 use crate::entropy::{self, EntropyCoder, Workspace};
 use crate::kernel::Isa;
 use crate::predict::{Factors, MAX_BASES};
+use crate::recode::{Recoding, Tools};
 use crate::select::{self, Candidate, Selector, find_factors, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
-use crate::{Base, Block, CodecError, Decoder, Level, grid, layers, mixing, narrow, predict, residual, units};
+use crate::{Base, Block, CODECS, CodecError, Decoder, Level, mixing, predict, recode, residual};
 
 /// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
 /// whole: that costs little, and the sample holds too little of them.
@@ -79,10 +80,10 @@ impl Encoder {
     }
 
     /// Stores what leans on a base in two layers, the first with so many bits (1 to 8) of each residual, wherever that takes hardly
-    /// more room (see [`Coding::Layers`]): at most a thirty-third of what one layer takes.
+    /// more room (see [`recode::Layers`]): at most a thirty-third of what one layer takes.
     #[must_use]
     pub fn with_layers(self, bits: Option<u32>) -> Self {
-        Self { layers: bits.map(|bits| bits.clamp(1, layers::MAX_BITS)), ..self }
+        Self { layers: bits.map(|bits| bits.clamp(1, recode::MAX_BITS)), ..self }
     }
 
     /// Appends the stored form of `block` to `out`: the smallest found, with or without its base, never larger than the raw
@@ -236,10 +237,8 @@ impl Encoder {
         let word = Word::of(block.dtype);
         let words = &block.data[..block.data.len() / word.bytes * word.bytes];
         let isa = self.bench.workspace.isa();
-        let mut codings = Vec::new();
-        codings.extend(word.units.map(|_| Coding::Units));
-        codings.extend(grid::find(isa, word, words).map(|_| Coding::Grid));
-        codings.extend(narrow::find(isa, word, words).map(|_| Coding::Narrow));
+        let suits = |recoding: &&'static dyn Recoding| recoding.fits(word) && recoding.suits(isa, word, words);
+        let codings: Vec<_> = CODECS.recodings.iter().copied().filter(suits).map(Coding::Recoded).collect();
         let has_base = parents(block) > 0;
         codings.into_iter().flat_map(move |coding| {
             let alone = Shape { predictor: &predict::Zero, residual: &residual::Itself, coding };
@@ -253,7 +252,7 @@ impl Encoder {
     fn put_layers(&mut self, block: &Block<'_>, out: &mut Vec<u8>, start: usize) -> Result<(), CodecError> {
         let middle = out.len();
         let Ok((one, _)) = BlockHeader::read(&out[start..]) else { return Ok(()) };
-        let shape = Shape { coding: Coding::Layers, ..one.chain.shape() };
+        let shape = Shape { coding: Coding::Recoded(&recode::Layers), ..one.chain.shape() };
         if one.chain.coding() != Coding::Context || shape.check(one.word()).is_err() {
             return Ok(());
         }
@@ -323,24 +322,9 @@ impl Encoder {
                 let prediction = shape.predictor.predict(isa, word, factors, bases, predicted);
                 let done = match (shape.coding, prediction) {
                     (Coding::Mixing, Some(prediction)) => mixing::encode(isa, word, words, prediction, rows, out),
-                    (Coding::Narrow, _) => {
+                    (Coding::Recoded(recoding), _) => {
                         let input = context::Input { word, words, prediction, turned: false, rows };
-                        let to = narrow::find(isa, word, words);
-                        to.is_some_and(|to| narrow::encode(context, isa, level, to, input, out))
-                    }
-                    (Coding::Grid, _) => {
-                        let input = context::Input { word, words, prediction, turned: false, rows };
-                        let step = grid::find(isa, word, words);
-                        step.is_some_and(|step| grid::encode(context, isa, level, step, input, out))
-                    }
-                    (Coding::Units, _) => {
-                        let input = context::Input { word, words, prediction, turned: false, rows };
-                        let units = word.units.ok_or(CodecError::Chain("the type has no units"))?;
-                        units::encode(context, isa, level, units, input, out)
-                    }
-                    (Coding::Layers, _) => {
-                        let input = context::Input { word, words, prediction, turned: false, rows };
-                        layers::encode(workspace, context, bits, input, out)?
+                        recoding.encode(&mut Tools { workspace, context, bits }, input, out)?
                     }
                     _ => {
                         let turned = shape.residual.id() == residual::TURN;

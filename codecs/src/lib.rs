@@ -5,7 +5,7 @@
 //! 1. a *predictor* says what the words should be: zero, or the parent's words at the same place, or these scaled, or going on
 //!    as they went from the version before that. What stands in for the parent may be *derived* from other tensors ([`mod@derive`]);
 //! 2. a *residual* is what is left of each word: itself, the XOR, or the difference in units in the last place;
-//! 3. either the [`context`] coder stores the residuals, with what it knows from the predictions, or a *filter* takes
+//! 3. either the [`context`] coder stores the residuals, with what it knows from the predictions, maybe in another form ([`recode`]), or a *filter* takes
 //!    them apart into streams of bytes: none, byte planes, float split, escape, sparse;
 //! 4. and each stream has its own *entropy coder*: raw, constant, rANS, zstd.
 //!
@@ -22,16 +22,13 @@ mod encode;
 pub mod entropy;
 mod error;
 pub mod filter;
-mod grid;
 pub mod kernel;
-mod layers;
 mod mixing;
-mod narrow;
 pub mod predict;
+pub mod recode;
 pub mod residual;
 mod select;
 mod transform;
-mod units;
 
 use shard_core::{BaseRef, DType};
 
@@ -42,9 +39,8 @@ pub use decode::Decoder;
 pub use derive::Derived;
 pub use encode::{Encoded, Encoder};
 pub use error::CodecError;
-pub use layers::Deviation;
+pub use recode::{Deviation, Units};
 pub use select::Candidate;
-pub use units::Units;
 
 /// Every stage that a chain may name.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +53,8 @@ pub struct Codecs {
     pub residuals: &'static [&'static dyn residual::Residual],
     /// How words become streams of bytes.
     pub filters: &'static [&'static dyn filter::Filter],
+    /// How words are put for the context coder.
+    pub recodings: &'static [&'static dyn recode::Recoding],
     /// How a stream is stored.
     pub coders: &'static [&'static dyn entropy::EntropyCoder],
 }
@@ -75,6 +73,7 @@ pub const CODECS: Codecs = Codecs {
     predictors: &[&predict::Zero, &predict::Parent, &predict::Affine, &predict::Pair],
     residuals: &[&residual::Itself, &residual::Xor, &residual::Ulp, &residual::Step, &residual::Turn],
     filters: &[&filter::Whole, &filter::BytePlanes, &filter::FloatSplit, &filter::Escape, &filter::Sparse],
+    recodings: &[&recode::Layers, &recode::UnitCodes, &recode::Grid, &recode::Narrow],
     coders: &[&entropy::Raw, &entropy::Constant, &entropy::Rans, &entropy::Zstd],
 };
 

@@ -89,7 +89,7 @@ fn sensible(shape: Shape, word: Word, words: usize, level: Level) -> bool {
     match shape.coding {
         Coding::Mixing => return level == Level::Max,
         // Layers are for who asks for them; the others are tried beside what is found best.
-        Coding::Layers | Coding::Units | Coding::Grid | Coding::Narrow => return false,
+        Coding::Recoded(_) => return false,
         _ => {}
     }
     if shape.predictor.factors() > 0 && level != Level::Max {

@@ -38,7 +38,8 @@ use crate::kernel::{self, DecodeTables, EncodeTables, MANY_LANES};
 pub(crate) use decode::{Words, decode};
 pub(crate) use encode::{encode, estimate};
 pub(crate) use fit::rows_differ;
-pub(crate) use subject::{Input, first_key_of};
+pub use subject::Input;
+pub(crate) use subject::first_key_of;
 
 /// Words that are worked on at a time: a piece of each buffer that stays in the first-level cache.
 pub(crate) const TILE: usize = 2048;

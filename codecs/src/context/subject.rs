@@ -13,7 +13,7 @@ const SAMPLED: usize = 8;
 
 /// What is to be encoded.
 #[derive(Clone, Copy)]
-pub(crate) struct Input<'a> {
+pub struct Input<'a> {
     pub(crate) word: Word,
     /// Whole words.
     pub(crate) words: &'a [u8],

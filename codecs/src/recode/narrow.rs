@@ -7,15 +7,12 @@
 
 use shard_core::DType;
 
+use super::{Recoding, TILE, Tools};
 use crate::CodecError;
-use crate::Level;
 use crate::chain::Word;
 use crate::context;
 use crate::derive::{Float, store, values};
 use crate::kernel::Isa;
-
-/// Words that are worked on at a time.
-const TILE: usize = 2048;
 
 /// The type of words of that kind, where there are narrower ones.
 fn wide(word: Word) -> Option<DType> {
@@ -32,11 +29,6 @@ fn narrower(dtype: DType) -> &'static [DType] {
     }
 }
 
-/// Whether words of that kind can be such.
-pub(crate) fn fits(word: Word) -> bool {
-    wide(word).is_some()
-}
-
 /// Words of one type as those of another, to the nearest.
 fn cast(isa: Isa, from: DType, to: DType, words: &[u8], out: &mut [u8]) -> Result<(), CodecError> {
     let (source, target) = (Float::of(from)?, Float::of(to)?);
@@ -51,7 +43,7 @@ fn cast(isa: Isa, from: DType, to: DType, words: &[u8], out: &mut [u8]) -> Resul
 }
 
 /// The narrowest type that has all values of some words, if one has.
-pub(crate) fn find(isa: Isa, word: Word, words: &[u8]) -> Option<DType> {
+fn find(isa: Isa, word: Word, words: &[u8]) -> Option<DType> {
     let from = wide(word)?;
     let is_exact = |to: DType| {
         let (mut short, mut again) = ([0; 8 * TILE], [0; 8 * TILE]);
@@ -64,47 +56,33 @@ pub(crate) fn find(isa: Isa, word: Word, words: &[u8]) -> Option<DType> {
     narrower(from).iter().copied().find(|to| !words.is_empty() && is_exact(*to))
 }
 
-/// Appends the stored form of words that a narrower type has. Returns false, with nothing appended, where there is none that is shorter
-/// than they are.
-pub(crate) fn encode(
-    buffers: &mut context::Buffers,
-    isa: Isa,
-    level: Level,
-    to: DType,
-    input: context::Input<'_>,
-    out: &mut Vec<u8>,
-) -> bool {
-    let Some(from) = wide(input.word) else { return false };
-    let start = out.len();
+fn encode(tools: &mut Tools<'_>, input: context::Input<'_>, out: &mut Vec<u8>) -> Option<()> {
+    let (isa, level) = (tools.workspace.isa(), tools.workspace.level());
+    let (from, to) = (wide(input.word)?, find(isa, input.word, input.words)?);
     let narrowed = |words: &[u8]| {
         let mut short = vec![0; words.len() / from.word_bytes() * to.word_bytes()];
         cast(isa, from, to, words, &mut short).ok().map(|()| short)
     };
-    let (Some(words), prediction) = (narrowed(input.words), input.prediction.map(narrowed)) else { return false };
-    let Some(prediction) = prediction.map_or(Some(None), |prediction| prediction.map(Some)) else { return false };
+    let words = narrowed(input.words)?;
+    let prediction = match input.prediction {
+        Some(prediction) => Some(narrowed(prediction)?),
+        None => None,
+    };
     out.push(to.wire_id());
     let word = Word::of(Some(to));
     let short =
         context::Input { word, words: &words, prediction: prediction.as_deref(), turned: false, rows: input.rows };
-    let done = context::encode(buffers, isa, level, short, out);
-    if !done {
-        out.truncate(start);
-    }
-    done
+    context::encode(tools.context, isa, level, short, out).then_some(())
 }
 
-/// Fills `words` (whole words) from their stored form.
-///
-/// # Errors
-/// [`CodecError::Body`] or [`CodecError::Header`] where `stored` is not the stored form of so many words.
-pub(crate) fn decode(
-    buffers: &mut context::Buffers,
-    isa: Isa,
+fn decode(
+    tools: &mut Tools<'_>,
     word: Word,
     prediction: Option<&[u8]>,
     stored: &[u8],
     words: &mut [u8],
 ) -> Result<(), CodecError> {
+    let isa = tools.workspace.isa();
     let body = CodecError::Body("a narrower type is not one");
     let from = wide(word).ok_or(CodecError::Chain("the type has none that are narrower"))?;
     let (id, rest) = stored.split_first().ok_or(CodecError::Body("the narrower type is missing"))?;
@@ -120,6 +98,37 @@ pub(crate) fn decode(
         None => None,
     };
     let wanted = context::Words::Wanted(&mut short);
-    context::decode(buffers, isa, Word::of(Some(to)), on.as_deref(), false, rest, wanted)?;
+    context::decode(tools.context, isa, Word::of(Some(to)), on.as_deref(), false, rest, wanted)?;
     cast(isa, to, from, &short, words)
+}
+
+/// See the module.
+pub struct Narrow;
+
+impl Recoding for Narrow {
+    fn id(&self) -> u8 {
+        super::NARROW
+    }
+    fn name(&self) -> &'static str {
+        "narrow"
+    }
+    fn fits(&self, word: Word) -> bool {
+        wide(word).is_some()
+    }
+    fn suits(&self, isa: Isa, word: Word, words: &[u8]) -> bool {
+        find(isa, word, words).is_some()
+    }
+    fn put(&self, tools: &mut Tools<'_>, input: context::Input<'_>, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+        Ok(encode(tools, input, out).is_some())
+    }
+    fn take(
+        &self,
+        tools: &mut Tools<'_>,
+        word: Word,
+        prediction: Option<&[u8]>,
+        stored: &[u8],
+        words: &mut [u8],
+    ) -> Result<(), CodecError> {
+        decode(tools, word, prediction, stored, words)
+    }
 }

@@ -15,22 +15,16 @@
 use shard_core::WireReader;
 use shard_core::wire::put_varint;
 
+use super::{Recoding, TILE, Tools};
+use crate::CodecError;
 use crate::chain::Word;
 use crate::context;
 use crate::kernel::{self, Isa, linear};
-use crate::{CodecError, Level};
 
-/// Words that are worked on at a time.
-const TILE: usize = 2048;
 /// At most one word in so many is no multiple.
 const RARE: usize = 256;
 /// The exponent that no value's lowest bit has: that of 0.
 const NONE: i32 = i32::MAX;
-
-/// Whether words of that kind can lie on a grid.
-pub(crate) fn fits(word: Word) -> bool {
-    word.float.is_some_and(linear::is_known)
-}
 
 /// Words of whole numbers of the same width.
 fn whole(word: Word) -> Word {
@@ -50,8 +44,8 @@ fn lowest(value: f64) -> i32 {
 }
 
 /// The exponent field of the step that nearly all words are multiples of, if they are few enough of it.
-pub(crate) fn find(isa: Isa, word: Word, words: &[u8]) -> Option<u16> {
-    let float = word.float.filter(|_| fits(word))?;
+fn find(isa: Isa, word: Word, words: &[u8]) -> Option<u16> {
+    let float = word.float.filter(|float| linear::is_known(*float))?;
     let count = words.len() / word.bytes;
     let mut values = [0.0; TILE];
     let mut step = NONE;
@@ -111,32 +105,9 @@ fn words_of(isa: Isa, word: Word, step: u16, multiples: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Appends the stored form of words that are multiples of a step. Returns false, with nothing appended, where there is none that is
-/// shorter than they are.
-pub(crate) fn encode(
-    buffers: &mut context::Buffers,
-    isa: Isa,
-    level: Level,
-    step: u16,
-    input: context::Input<'_>,
-    out: &mut Vec<u8>,
-) -> bool {
-    let start = out.len();
-    let done = try_encode(buffers, isa, level, step, input, out).is_some() && out.len() - start < input.words.len();
-    if !done {
-        out.truncate(start);
-    }
-    done
-}
-
-fn try_encode(
-    buffers: &mut context::Buffers,
-    isa: Isa,
-    level: Level,
-    step: u16,
-    input: context::Input<'_>,
-    out: &mut Vec<u8>,
-) -> Option<()> {
+fn encode(tools: &mut Tools<'_>, input: context::Input<'_>, out: &mut Vec<u8>) -> Option<()> {
+    let (isa, level) = (tools.workspace.isa(), tools.workspace.level());
+    let step = find(isa, input.word, input.words)?;
     let context::Input { word, words, prediction, .. } = input;
     let mut own = multiples(isa, word, step, words)?;
     let mut again = vec![0; words.len()];
@@ -160,21 +131,17 @@ fn try_encode(
     let on = prediction.map(|prediction| multiples(isa, word, step, prediction).unwrap_or_default());
     let whole =
         context::Input { word: whole(word), words: &own, prediction: on.as_deref(), turned: false, rows: input.rows };
-    context::encode(buffers, isa, level, whole, out).then_some(())
+    context::encode(tools.context, isa, level, whole, out).then_some(())
 }
 
-/// Fills `words` (whole words) from their stored form.
-///
-/// # Errors
-/// [`CodecError::Body`] or [`CodecError::Header`] where `stored` is not the stored form of so many words.
-pub(crate) fn decode(
-    buffers: &mut context::Buffers,
-    isa: Isa,
+fn decode(
+    tools: &mut Tools<'_>,
     word: Word,
     prediction: Option<&[u8]>,
     stored: &[u8],
     words: &mut [u8],
 ) -> Result<(), CodecError> {
+    let isa = tools.workspace.isa();
     let body = CodecError::Body;
     let count = words.len() / word.bytes;
     let mut reader = WireReader::new(stored);
@@ -195,10 +162,41 @@ pub(crate) fn decode(
     let on = prediction.map(|prediction| multiples(isa, word, step, prediction).unwrap_or_default());
     let mut own = vec![0; words.len()];
     let wanted = context::Words::Wanted(&mut own);
-    context::decode(buffers, isa, whole(word), on.as_deref(), false, rest, wanted)?;
+    context::decode(tools.context, isa, whole(word), on.as_deref(), false, rest, wanted)?;
     words_of(isa, word, step, &own, words);
     for (place, other) in others {
         words[place..place + word.bytes].copy_from_slice(other);
     }
     Ok(())
+}
+
+/// See the module.
+pub struct Grid;
+
+impl Recoding for Grid {
+    fn id(&self) -> u8 {
+        super::GRID
+    }
+    fn name(&self) -> &'static str {
+        "grid"
+    }
+    fn fits(&self, word: Word) -> bool {
+        word.float.is_some_and(linear::is_known)
+    }
+    fn suits(&self, isa: Isa, word: Word, words: &[u8]) -> bool {
+        find(isa, word, words).is_some()
+    }
+    fn put(&self, tools: &mut Tools<'_>, input: context::Input<'_>, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+        Ok(encode(tools, input, out).is_some())
+    }
+    fn take(
+        &self,
+        tools: &mut Tools<'_>,
+        word: Word,
+        prediction: Option<&[u8]>,
+        stored: &[u8],
+        words: &mut [u8],
+    ) -> Result<(), CodecError> {
+        decode(tools, word, prediction, stored, words)
+    }
 }

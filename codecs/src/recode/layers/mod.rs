@@ -37,17 +37,17 @@ use shard_core::WireReader;
 use shard_core::limits::MAX_BLOCK;
 use shard_core::wire::put_varint;
 
+use super::{Recoding, TILE, Tools};
 use crate::CodecError;
 use crate::chain::Word;
 use crate::context::{self, Rows};
 use crate::entropy::{self, EntropyCoder, Workspace};
 use crate::kernel::{self, Isa, linear};
+use crate::predict::Predictor;
 pub(crate) use cells::MAX_BITS;
 use cells::{Cells, Contexts, Finder, MAX_SCALE, step};
 use lanes::{Distances, Find, Tell, Turn};
 
-/// Words that are worked on at a time.
-const TILE: usize = 2048;
 /// The longest row whose scale is not stored by itself is one word shorter.
 const LEAST_ROW: u32 = 16;
 
@@ -68,11 +68,6 @@ impl Deviation {
     }
 }
 
-/// Whether words of that kind can have layers.
-pub(crate) fn fits(word: Word) -> bool {
-    word.float.is_some_and(linear::is_known)
-}
-
 /// The words of a block, row by row and no more than a tile at a time: the row, and where they are.
 fn tiles(word: Word, rows: Option<Rows>, count: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
     let rows = rows.unwrap_or(Rows { len: u32::MAX, phase: 0 });
@@ -88,39 +83,14 @@ fn inverse(isa: Isa, word: Word, residuals: &[u8], prediction: &[u8]) -> Vec<u8>
     words
 }
 
-/// Appends the stored form of words in two layers, with so many bits for a cell. Returns false, with nothing appended, where there
-/// is none that is shorter than they are.
-///
-/// # Errors
-/// As entropy coders have.
-pub(crate) fn encode(
-    workspace: &mut Workspace,
-    buffers: &mut context::Buffers,
-    bits: u32,
-    input: context::Input<'_>,
-    out: &mut Vec<u8>,
-) -> Result<bool, CodecError> {
-    let start = out.len();
-    let done = try_encode(workspace, buffers, bits, input, out)? && out.len() - start < input.words.len();
-    if !done {
-        out.truncate(start);
-    }
-    Ok(done)
-}
-
-fn try_encode(
-    workspace: &mut Workspace,
-    buffers: &mut context::Buffers,
-    bits: u32,
-    input: context::Input<'_>,
-    out: &mut Vec<u8>,
-) -> Result<bool, CodecError> {
+fn encode(tools: &mut Tools<'_>, input: context::Input<'_>, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+    let Tools { workspace, context: buffers, bits } = tools;
     let context::Input { word, words, prediction: Some(prediction), .. } = input else { return Ok(false) };
-    let (Some(float), false) = (word.float, words.is_empty()) else { return Ok(false) };
+    let Some(float) = word.float else { return Ok(false) };
     let (isa, level) = (workspace.isa(), workspace.level());
     let count = words.len() / word.bytes;
     let rows = input.rows.filter(|rows| rows.len >= LEAST_ROW);
-    let mut cells = Cells { bits: bits.clamp(1, MAX_BITS), rows, scales: Vec::new() };
+    let mut cells = Cells { bits: (*bits).clamp(1, MAX_BITS), rows, scales: Vec::new() };
     let Some(contexts) = Contexts::new(word, &cells) else { return Ok(false) };
 
     let mut distances = vec![0.0; count];
@@ -253,18 +223,14 @@ pub(crate) fn first_len(stored: &[u8]) -> Result<usize, CodecError> {
     Ok(reader.position() + len as usize)
 }
 
-/// Fills `words` from their stored form.
-///
-/// # Errors
-/// [`CodecError::Body`] or [`CodecError::Header`] where `stored` is not the stored form of so many words.
-pub(crate) fn decode(
-    workspace: &mut Workspace,
-    buffers: &mut context::Buffers,
+fn decode(
+    tools: &mut Tools<'_>,
     word: Word,
     prediction: &[u8],
     stored: &[u8],
     words: &mut [u8],
 ) -> Result<(), CodecError> {
+    let Tools { workspace, context: buffers, .. } = tools;
     let isa = workspace.isa();
     let (layer, rest) = read_first(workspace, buffers, word, prediction, stored)?;
     let FirstLayer { cells, contexts, first, .. } = &layer;
@@ -283,7 +249,7 @@ pub(crate) fn decode(
 /// Fills `words` with what the first layer says they are about, and gives how far that is off. `stored` may end where it does.
 ///
 /// # Errors
-/// As [`decode`].
+/// As [`Recoding::take`].
 pub(crate) fn decode_first(
     workspace: &mut Workspace,
     buffers: &mut context::Buffers,
@@ -338,6 +304,41 @@ fn take<const N: usize>(reader: &mut WireReader<'_>) -> Result<[u8; N], CodecErr
     let mut bytes = [0; N];
     bytes.copy_from_slice(reader.bytes(N)?);
     Ok(bytes)
+}
+
+/// See the module.
+pub struct Layers;
+
+impl Recoding for Layers {
+    fn id(&self) -> u8 {
+        super::LAYERS
+    }
+    fn name(&self) -> &'static str {
+        "layers"
+    }
+    fn fits(&self, word: Word) -> bool {
+        word.float.is_some_and(linear::is_known)
+    }
+    fn goes_with(&self, predictor: &dyn Predictor) -> bool {
+        predictor.bases() > 0
+    }
+    /// They are for who asks for them.
+    fn suits(&self, _isa: Isa, _word: Word, _words: &[u8]) -> bool {
+        false
+    }
+    fn put(&self, tools: &mut Tools<'_>, input: context::Input<'_>, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+        encode(tools, input, out)
+    }
+    fn take(
+        &self,
+        tools: &mut Tools<'_>,
+        word: Word,
+        prediction: Option<&[u8]>,
+        stored: &[u8],
+        words: &mut [u8],
+    ) -> Result<(), CodecError> {
+        decode(tools, word, prediction.ok_or(CodecError::BaseMissing)?, stored, words)
+    }
 }
 
 impl Cells {

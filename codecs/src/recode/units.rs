@@ -18,11 +18,13 @@
 use shard_core::wire::put_varint;
 use shard_core::{DType, WireReader};
 
+use super::{Recoding, Tools};
+use crate::CodecError;
 use crate::chain::Word;
 use crate::context::{self, Rows};
 use crate::derive::put_codes;
 use crate::kernel::{self, Isa};
-use crate::{CodecError, Level};
+use crate::predict::Predictor;
 
 /// Codes of a unit.
 const CODES: usize = 32;
@@ -55,7 +57,7 @@ impl Units {
     }
 
     /// Whether so many bytes are units, and some.
-    pub(crate) fn are_whole(self, len: usize) -> bool {
+    fn are_whole(self, len: usize) -> bool {
         len > 0 && len.is_multiple_of(self.bytes)
     }
 
@@ -111,7 +113,7 @@ impl Units {
 }
 
 /// What the old unit and the new scales say of the new codes.
-struct Predictor {
+struct Rescaled {
     most: f32,
     zero: f32,
     /// The old scale over the new, as `value = (code * old + shift) / new`; `None` where codes stay.
@@ -119,7 +121,7 @@ struct Predictor {
     base: u8,
 }
 
-impl Predictor {
+impl Rescaled {
     /// `old` and `new` are the scale and the minimum of a unit.
     fn new(units: Units, old: [f32; 2], new: [f32; 2]) -> Self {
         let (most, zero) = units.codes();
@@ -149,7 +151,7 @@ impl Predictor {
 }
 
 /// Shows each unit: its predictor and its place, given the old and new scales as [`Units::scales`] has them.
-fn each_unit(units: Units, old: &[u8], new: &[u8], mut show: impl FnMut(usize, &Predictor)) {
+fn each_unit(units: Units, old: &[u8], new: &[u8], mut show: impl FnMut(usize, &Rescaled)) {
     let count = old.len() / 2 / units.fields();
     let value = |scales: &[u8], field: usize, at: usize| {
         let at = 2 * (field * count + at);
@@ -157,7 +159,7 @@ fn each_unit(units: Units, old: &[u8], new: &[u8], mut show: impl FnMut(usize, &
     };
     for at in 0..count {
         let [old, new] = [old, new].map(|scales| [value(scales, 0, at), value(scales, 1, at)]);
-        show(at, &Predictor::new(units, old, new));
+        show(at, &Rescaled::new(units, old, new));
     }
 }
 
@@ -180,32 +182,9 @@ fn code_word() -> Word {
     Word::of(Some(DType::F8E5M2))
 }
 
-/// Appends the stored form of whole units. Returns false, with nothing appended, where there is none that is shorter than they are.
-pub(crate) fn encode(
-    buffers: &mut context::Buffers,
-    isa: Isa,
-    level: Level,
-    units: Units,
-    input: context::Input<'_>,
-    out: &mut Vec<u8>,
-) -> bool {
-    let start = out.len();
-    let done = try_encode(buffers, isa, level, units, input, out).is_some() && out.len() - start < input.words.len();
-    if !done {
-        out.truncate(start);
-    }
-    done
-}
-
-fn try_encode(
-    buffers: &mut context::Buffers,
-    isa: Isa,
-    level: Level,
-    units: Units,
-    input: context::Input<'_>,
-    out: &mut Vec<u8>,
-) -> Option<()> {
-    let prediction = input.prediction?;
+fn encode(tools: &mut Tools<'_>, input: context::Input<'_>, out: &mut Vec<u8>) -> Option<()> {
+    let (isa, level) = (tools.workspace.isa(), tools.workspace.level());
+    let (units, prediction) = (input.word.units?, input.prediction?);
     if !units.are_whole(input.words.len()) {
         return None;
     }
@@ -213,7 +192,7 @@ fn try_encode(
     let mut scales = Vec::new();
     let scale_input =
         context::Input { word: scale_word(), words: &new, prediction: Some(&old), turned: false, rows: None };
-    if !context::encode(buffers, isa, level, scale_input, &mut scales) {
+    if !context::encode(tools.context, isa, level, scale_input, &mut scales) {
         scales.clone_from(&new);
     }
     put_varint(out, scales.len() as u64);
@@ -238,21 +217,17 @@ fn try_encode(
     kernel::step_inverse(isa, word, &differences, &on, &mut words);
     let rows = units.rows(input.rows);
     let code_input = context::Input { word, words: &words, prediction: Some(&on), turned: false, rows };
-    context::encode(buffers, isa, level, code_input, out).then_some(())
+    context::encode(tools.context, isa, level, code_input, out).then_some(())
 }
 
-/// Fills `words` (whole units) from their stored form.
-///
-/// # Errors
-/// [`CodecError::Body`] or [`CodecError::Header`] where `stored` is not the stored form of so many units.
-pub(crate) fn decode(
-    buffers: &mut context::Buffers,
-    isa: Isa,
+fn decode(
+    tools: &mut Tools<'_>,
     units: Units,
     prediction: &[u8],
     stored: &[u8],
     words: &mut [u8],
 ) -> Result<(), CodecError> {
+    let isa = tools.workspace.isa();
     let body = CodecError::Body;
     if !units.are_whole(words.len()) {
         return Err(body("units are not whole"));
@@ -266,7 +241,7 @@ pub(crate) fn decode(
         new.copy_from_slice(scales);
     } else {
         let wanted = context::Words::Wanted(&mut new);
-        context::decode(buffers, isa, scale_word(), Some(&old), false, scales, wanted)?;
+        context::decode(tools.context, isa, scale_word(), Some(&old), false, scales, wanted)?;
     }
     let count = words.len() / units.bytes * CODES;
     let (mut codes, mut on) = (Vec::with_capacity(count), Vec::with_capacity(count));
@@ -283,7 +258,7 @@ pub(crate) fn decode(
     });
     let rest = stored.get(reader.position()..).unwrap_or_default();
     let mut coded = vec![0; count];
-    context::decode(buffers, isa, code_word(), Some(&on), false, rest, context::Words::Wanted(&mut coded))?;
+    context::decode(tools.context, isa, code_word(), Some(&on), false, rest, context::Words::Wanted(&mut coded))?;
     let mut differences = on;
     let on = differences.clone();
     kernel::step_forward(isa, code_word(), &coded, &on, &mut differences);
@@ -304,4 +279,42 @@ pub(crate) fn decode(
         units.pack(codes, unit);
     }
     Ok(())
+}
+
+/// See the module.
+pub struct UnitCodes;
+
+impl Recoding for UnitCodes {
+    fn id(&self) -> u8 {
+        super::UNITS
+    }
+    fn name(&self) -> &'static str {
+        "units"
+    }
+    fn fits(&self, word: Word) -> bool {
+        word.units.is_some()
+    }
+    fn goes_with(&self, predictor: &dyn Predictor) -> bool {
+        predictor.bases() == 1
+    }
+    fn may_be(&self, word: Word, len: usize) -> bool {
+        word.units.is_some_and(|units| units.are_whole(len))
+    }
+    fn suits(&self, _isa: Isa, word: Word, words: &[u8]) -> bool {
+        self.may_be(word, words.len())
+    }
+    fn put(&self, tools: &mut Tools<'_>, input: context::Input<'_>, out: &mut Vec<u8>) -> Result<bool, CodecError> {
+        Ok(encode(tools, input, out).is_some())
+    }
+    fn take(
+        &self,
+        tools: &mut Tools<'_>,
+        word: Word,
+        prediction: Option<&[u8]>,
+        stored: &[u8],
+        words: &mut [u8],
+    ) -> Result<(), CodecError> {
+        let units = word.units.ok_or(CodecError::Chain("the type has no units"))?;
+        decode(tools, units, prediction.ok_or(CodecError::BaseMissing)?, stored, words)
+    }
 }
