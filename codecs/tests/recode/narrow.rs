@@ -1,11 +1,11 @@
 //! Floats that a narrower type has too are coded as words of that.
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use half::{bf16, f16};
 use shard_codecs::kernel::Isa;
 use shard_codecs::{Base, Block, BlockHeader, CodecError, Decoder, Encoder, Level, Shape, Word};
 use shard_core::{BaseRef, DType, sha256};
+
+use crate::random::Rng;
 
 /// Wide types, and what their values come from.
 const CASES: [(DType, DType); 5] = [
@@ -15,22 +15,6 @@ const CASES: [(DType, DType); 5] = [
     (DType::F64, DType::F16),
     (DType::F64, DType::F32),
 ];
-
-/// Numbers that look random.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) >> 16
-    }
-
-    /// Nearly normal: the sum of twelve.
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| (self.next() & 0xffff) as f64 / 65536.0).sum::<f64>() - 6.0
-    }
-}
 
 /// A value as the narrow type has it, in a word of the wide one.
 fn put(wide: DType, narrow: DType, value: f64, out: &mut Vec<u8>) {

@@ -1,29 +1,14 @@
 //! Two versions of block-quantised weights: each code is predicted in the new scale of its unit.
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use shard_codecs::derive::{Ggml, Target};
 use shard_codecs::kernel::Isa;
 use shard_codecs::{Base, Block, BlockHeader, CodecError, Decoder, Encoder, Level, Rows, Shape, Word};
 use shard_core::{BaseRef, DType, sha256};
 
+use crate::random::Rng;
+
 const TYPES: [DType; 5] = [DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q8_0];
 const COLUMNS: usize = 256;
-
-/// Numbers that look random.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) >> 16
-    }
-
-    fn normal(&mut self) -> f32 {
-        (0..12).map(|_| (self.next() & 0xffff) as f32 / 65536.0).sum::<f32>() - 6.0
-    }
-}
 
 /// Weights as a type has them, by the derivation that makes it.
 fn quantised(dtype: DType, weights: &[f32]) -> Vec<u8> {
@@ -38,8 +23,8 @@ fn quantised(dtype: DType, weights: &[f32]) -> Vec<u8> {
 /// Two versions, of which a part of the weights differs by a little.
 fn versions(dtype: DType, weights: usize) -> (Vec<u8>, Vec<u8>) {
     let mut rng = Rng(weights as u64);
-    let old: Vec<f32> = (0..weights).map(|_| rng.normal() * 0.02).collect();
-    let new: Vec<f32> = old.iter().map(|weight| weight + rng.normal() * 0.0006).collect();
+    let old: Vec<f32> = (0..weights).map(|_| rng.normal() as f32 * 0.02).collect();
+    let new: Vec<f32> = old.iter().map(|weight| weight + rng.normal() as f32 * 0.0006).collect();
     (quantised(dtype, &old), quantised(dtype, &new))
 }
 

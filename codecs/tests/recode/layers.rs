@@ -1,29 +1,13 @@
 //! Coarse to fine: both layers give the words to the bit, the first gives them about, and says how far it is off.
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use shard_codecs::kernel::Isa;
 use shard_codecs::{Base, Block, BlockHeader, CodecError, Decoder, Encoder, Level, Rows, Shape, Word};
 use shard_core::{BaseRef, DType, sha256};
 
+use crate::random::Rng;
+
 const FLOATS: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DType::F64];
 const ROW: usize = 192;
-
-/// Numbers that look random.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) >> 16
-    }
-
-    /// Nearly normal: the sum of twelve.
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| (self.next() & 0xffff) as f64 / 65536.0).sum::<f64>() - 6.0
-    }
-}
 
 /// A word of that type, cut off rather than rounded.
 fn word(dtype: DType, value: f64, out: &mut Vec<u8>) {
