@@ -46,7 +46,7 @@ pub use error::StoreError;
 pub use nonce::Nonce;
 pub use ref_record::{RefState, Target};
 pub use refs::{RefError, Refs, Resolved};
-pub use sketch_index::{SketchIndex, SketchKeys};
+pub use sketch_index::{Known, SketchIndex, SketchKeys};
 pub use stat_cache::{FileStat, StatCache, StatEntry};
 pub use store::{PackInfo, Store, StoreOptions};
 pub use transaction::{RefUpdate, Transaction};

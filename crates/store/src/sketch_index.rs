@@ -92,7 +92,8 @@ impl<'a> SketchIndex<'a> {
         }
     }
 
-    /// For each key the numbers of the newest sketches that have it, at most [`MAX_FOUND`], newest first.
+    /// For each key the numbers of the newest sketches that have it, at most [`MAX_FOUND`], newest first. Those that were forgotten
+    /// do not count.
     ///
     /// # Errors
     /// [`StoreError::Index`].
@@ -100,8 +101,12 @@ impl<'a> SketchIndex<'a> {
         self.store.with_index(|index| {
             // One view of the index for all look-ups, and one lock.
             let tx = index.db().transaction()?;
-            let mut query =
-                tx.prepare_cached("SELECT number FROM posting WHERE key = ?1 ORDER BY number DESC LIMIT ?2")?;
+            // Postings stay when a sketch is forgotten. CROSS keeps the order: postings by their key, newest first, and for each a
+            // look-up of its sketch by number.
+            let mut query = tx.prepare_cached(
+                "SELECT p.number FROM posting p CROSS JOIN sketch s ON s.number = p.number
+                 WHERE p.key = ?1 ORDER BY p.number DESC LIMIT ?2",
+            )?;
             let mut found = Vec::with_capacity(keys.len());
             for key in keys {
                 let numbers = query.query_map(params![key.cast_signed(), MAX_FOUND as i64], |row| number(row, 0))?;
@@ -111,7 +116,7 @@ impl<'a> SketchIndex<'a> {
         })
     }
 
-    /// The sketch with a number, if it was not forgotten.
+    /// The sketch with a number; `None` where it was forgotten, as it may be after [`Self::find`] gave its number.
     ///
     /// # Errors
     /// [`StoreError::Index`].
@@ -216,6 +221,20 @@ mod tests {
         index.forget(&id(99)).unwrap();
         index.add(&[sketch(99, &[])]).unwrap();
         assert!(index.of_manifest(&id(1099)).unwrap().unwrap().number > found[0][0]);
+    }
+
+    #[test]
+    fn forgotten_sketches_do_not_hide_older_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::init(folder.path(), Cut::TEST).unwrap();
+        let index = store.sketches();
+        let all: Vec<SketchKeys> = (0..=MAX_FOUND as u64).map(|n| sketch(n, &[7])).collect();
+        assert!(index.add(&all).unwrap());
+        for forgotten in &all[1..] {
+            assert!(index.forget(&forgotten.sketch).unwrap());
+        }
+        let left = index.of_manifest(&id(1000)).unwrap().unwrap();
+        assert_eq!(index.find(&[7]).unwrap(), [[left.number]]);
     }
 
     #[test]

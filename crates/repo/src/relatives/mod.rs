@@ -17,7 +17,7 @@ use shard_core::{Digest, Layout};
 use shard_formats::Source;
 use shard_formats::compress::Expanded;
 use shard_manifest::{Sketch, SketchedTensor};
-use shard_store::{EntryKey, EntryKind, EntrySource, Location, SketchKeys, StoreError, Transaction};
+use shard_store::{EntryKey, EntryKind, EntrySource, Known, Location, SketchKeys, StoreError, Transaction};
 
 use crate::error::Result;
 use crate::objects::Objects;
@@ -28,6 +28,10 @@ use sample::{Order, sample};
 
 /// Most sketches that are read to be compared with a new file's. Each takes less than a tenth of a millisecond.
 const COMPARED: usize = 16;
+
+/// Most sketches that are looked for until as many were compared: those that are gone are forgotten on the way, and are not met
+/// again.
+const LOOKED_AT: usize = 256;
 
 /// Most relatives that are given.
 const RELATIVES: usize = 8;
@@ -171,27 +175,32 @@ impl<'a> Finder<'a> {
         }
         let mut votes: Vec<(u64, f64)> = votes.into_iter().collect();
         votes.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));
-        let mut candidates = Vec::with_capacity(COMPARED + 1);
-        for (number, _) in votes {
-            // Those that were forgotten are passed over.
-            candidates.extend(index.get(number)?);
-            if candidates.len() == COMPARED {
+        let subject = Subject::new(sample);
+        let mut objects = Objects::new(&self.look);
+        let (mut compared, mut related) = (Vec::with_capacity(COMPARED + 1), Vec::new());
+        let mut compare = |known: Known, compared: &mut Vec<Digest>| -> Result<()> {
+            let Some(sketch) = self.read(&mut objects, known.sketch)? else {
+                index.forget(&known.sketch)?;
+                return Ok(());
+            };
+            compared.push(known.manifest);
+            let nearness = subject.nearness(&sketch.tensors).filter(|nearness| *nearness >= LEAST);
+            related.extend(nearness.map(|nearness| (known, nearness)));
+            Ok(())
+        };
+        // Those whose entries are gone take no one's place.
+        for (number, _) in votes.into_iter().take(LOOKED_AT) {
+            if let Some(known) = index.get(number)? {
+                compare(known, &mut compared)?;
+            }
+            if compared.len() == COMPARED {
                 break;
             }
         }
-        if let Some(likely) = likely.filter(|likely| candidates.iter().all(|known| known.manifest != *likely)) {
-            candidates.extend(index.of_manifest(&likely)?);
-        }
-        let subject = Subject::new(sample);
-        let mut objects = Objects::new(&self.look);
-        let mut related = Vec::new();
-        for known in candidates {
-            let Some(sketch) = self.read(&mut objects, known.sketch)? else {
-                index.forget(&known.sketch)?;
-                continue;
-            };
-            let nearness = subject.nearness(&sketch.tensors).filter(|nearness| *nearness >= LEAST);
-            related.extend(nearness.map(|nearness| (known, nearness)));
+        if let Some(likely) = likely.filter(|likely| !compared.contains(likely))
+            && let Some(known) = index.of_manifest(&likely)?
+        {
+            compare(known, &mut compared)?;
         }
         related.sort_by(|a, b| b.1.total_cmp(&a.1).then(Reverse(a.0.number).cmp(&Reverse(b.0.number))));
         if let Some(&(_, nearest)) = related.first()
@@ -224,5 +233,38 @@ impl EntrySource for OneLook<'_> {
 
     fn read_stored(&self, location: &Location, out: &mut Vec<u8>) -> std::result::Result<(), StoreError> {
         self.0.read_stored(location, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+    use shard_core::limits::Cut;
+    use shard_core::sha256;
+    use shard_manifest::sketch::SKETCH_WORDS;
+    use shard_store::Store;
+
+    use super::*;
+
+    #[test]
+    fn sketches_that_are_gone_do_not_hide_one_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::init(folder.path(), Cut::TEST).unwrap();
+        let transaction = store.begin("test").unwrap();
+        let words = std::array::from_fn::<u16, SKETCH_WORDS, _>(|i| {
+            bf16::from_f32((i as f32 * 0.7).sin() * (1.0 + i as f32)).to_bits()
+        });
+        let sample = vec![SketchedTensor { segment: 0, elements: 1 << 20, words }];
+        let finder = Finder::new(&transaction);
+        let there = sha256(b"there");
+        finder.remember(Found { relatives: Vec::new(), sample: sample.clone() }, there).unwrap();
+        // Their entries were never written, and they are newer.
+        let gone: Vec<SketchKeys> = (0u8..40)
+            .map(|n| SketchKeys { sketch: sha256(&[n]), manifest: sha256(&[n, 0]), keys: keys(&sample) })
+            .collect();
+        assert!(store.sketches().add(&gone).unwrap());
+        let found = finder.related(&sample, None).unwrap();
+        assert_eq!(found.iter().map(|relative| relative.manifest).collect::<Vec<_>>(), [there]);
+        assert_eq!(store.sketches().of_manifest(&gone[39].manifest).unwrap(), None, "it was forgotten");
     }
 }
