@@ -87,7 +87,10 @@ impl Lossy {
 
     fn from_value(value: Value) -> Result<Self, ObjectError> {
         let mut reader = ObjectReader::nested(value, FIELD)?;
-        let bound = positive(&mut reader, "bound")?;
+        let bound = not_negative(&mut reader, "bound")?;
+        if !(bound > 0.0 && bound < 1.0) {
+            return Err(reader.invalid("bound", "a number above 0 and below 1"));
+        }
         let of = reader.digest("of")?;
         let Value::Object(members) = reader.require("tensors")? else {
             return Err(reader.invalid("tensors", "an object"));
@@ -96,9 +99,9 @@ impl Lossy {
         for (name, value) in members {
             let mut tensor = ObjectReader::nested(value, "lossy.tensors.*")?;
             let error = TensorError {
-                step: positive(&mut tensor, "step")?,
-                max_error: positive(&mut tensor, "max_error")?,
-                rms_error: positive(&mut tensor, "rms_error")?,
+                step: not_negative(&mut tensor, "step")?,
+                max_error: not_negative(&mut tensor, "max_error")?,
+                rms_error: not_negative(&mut tensor, "rms_error")?,
             };
             tensors.insert(name, error);
         }
@@ -107,7 +110,7 @@ impl Lossy {
 }
 
 /// A float that is finite and not negative.
-fn positive(reader: &mut ObjectReader, name: &str) -> Result<f64, ObjectError> {
+fn not_negative(reader: &mut ObjectReader, name: &str) -> Result<f64, ObjectError> {
     let value = reader.require(name)?;
     let float = canonical::as_float(&value).filter(|float| float.is_finite() && *float >= 0.0);
     float.ok_or_else(|| reader.invalid(name, "a finite number that is not negative"))
@@ -163,6 +166,12 @@ mod tests {
         assert_eq!(marked(&|value| value["later"] = 1.into()), Ok(Some(mark())), "what a later version may add");
         assert!(marked(&|value| *value = true.into()).is_err());
         assert!(marked(&|value| value["bound"] = "NaN".into()).is_err());
+        for bound in [0.0, -0.5, 1.0, 2.5] {
+            let error = marked(&|value| value["bound"] = canonical::float(bound)).unwrap_err();
+            assert!(error.to_string().contains("above 0 and below 1") || bound < 0.0, "{error}");
+        }
+        let exact = marked(&|value| value["tensors"]["w"]["rms_error"] = canonical::float(0.0));
+        assert_eq!(exact.unwrap().unwrap().tensors["w"].rms_error, 0.0);
         assert!(marked(&|value| value["of"] = "0".into()).is_err());
         assert!(marked(&|value| value["tensors"] = Value::Null).is_err());
         assert!(marked(&|value| value["tensors"]["w"]["step"] = (-1.0).into()).is_err());
