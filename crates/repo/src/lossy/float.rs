@@ -33,6 +33,16 @@ pub(super) struct Changed {
     pub(super) was_halfway: bool,
 }
 
+/// What the nearest multiple of a step is to an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nearest {
+    /// The element itself, or there is none, the element being no number.
+    Same,
+    Other(Changed),
+    /// Beyond the type's largest number, so that the element is on no grid.
+    Beyond,
+}
+
 impl Float {
     /// The types whose tensors are rounded.
     pub(super) fn of(dtype: DType) -> Option<Self> {
@@ -71,14 +81,13 @@ impl Float {
         }
     }
 
-    /// The nearest multiple of `2^step`, ties to the even multiple; zero has no sign then. `None` where the element stays: a multiple
-    /// already, not finite, or nearest to a multiple that is beyond the type.
-    pub(super) fn round(self, word: u64, step: i32) -> Option<Changed> {
-        let Finite { mantissa, place } = self.finite(word)?;
+    /// The nearest multiple of `2^step`, ties to the even multiple; zero has no sign then.
+    pub(super) fn round(self, word: u64, step: i32) -> Nearest {
+        let Some(Finite { mantissa, place }) = self.finite(word) else { return Nearest::Same };
         let cut = step.saturating_sub(self.unit(place));
         // A multiple of its last place is one of every smaller step.
         if mantissa == 0 || cut <= 0 || mantissa.trailing_zeros() as i32 >= cut {
-            return None;
+            return Nearest::Same;
         }
         let was_halfway = mantissa.trailing_zeros() as i32 == cut - 1;
         let hidden = 1u64 << self.mantissa;
@@ -96,11 +105,11 @@ impl Float {
             subnormal => (0, subnormal),
         };
         if place_after == self.places() {
-            return None;
+            return Nearest::Beyond;
         }
         let sign = if rounded == 0 { 0 } else { word & 1 << (self.mantissa + self.exponent) };
         let word = sign | (place_after as u64) << self.mantissa | fraction;
-        Some(Changed { word, error: mantissa.abs_diff(rounded), was_halfway })
+        Nearest::Other(Changed { word, error: mantissa.abs_diff(rounded), was_halfway })
     }
 
     /// The elements of little-endian bytes, which are whole elements.
@@ -111,7 +120,7 @@ impl Float {
     /// Rounds every element of little-endian bytes, which are whole elements.
     pub(super) fn round_all(self, bytes: &mut [u8], step: i32) {
         for element in bytes.chunks_exact_mut(self.bytes) {
-            if let Some(changed) = self.round(load(element), step) {
+            if let Nearest::Other(changed) = self.round(load(element), step) {
                 element.copy_from_slice(&changed.word.to_le_bytes()[..self.bytes]);
             }
         }

@@ -5,7 +5,8 @@
 //! The elements of a tensor become multiples of one power of two, `2^s`: the largest of which a half is within the bound. So each is
 //! off by half a step at most, and no more than the bound times the tensor's root mean square. Rounding does not leave the type, since
 //! a multiple of a power of two above an element's last place has no more digits than the element; only beyond the largest number is
-//! there none, and such an element stays.
+//! there none. A tensor with an element that is nearest to such a multiple stays as it is: the element would be on no grid, and a root
+//! mean square that shrank would move it when the tensor is rounded again.
 //!
 //! The root mean square of what was rounded may be larger than before, by less than twice, so that its own step may be `2^(s+1)` where
 //! it was close. Nothing is won by another round then, and rounding again must change nothing. So a tensor whose every element off the

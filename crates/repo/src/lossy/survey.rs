@@ -6,7 +6,7 @@ use shard_formats::Source;
 use shard_manifest::TensorError;
 
 use super::LossyBound;
-use super::float::{Finite, Float, power_of_two};
+use super::float::{Finite, Float, Nearest, power_of_two};
 use super::squares::{Scaled, Squares};
 
 /// Bytes that are read at once: whole elements of every type.
@@ -24,7 +24,8 @@ pub(super) struct Rounding {
 }
 
 /// Looks at the tensor in `start..start + len` of a source. `None` where it stays as it is: nothing in it is finite and not zero, or
-/// all elements are on the grid, or at most half a step off it (see the module's page).
+/// all elements are on the grid, or at most half a step off it, or one is nearest to a multiple that the type does not have (see the
+/// module's page).
 pub(super) fn survey(
     source: &dyn Source,
     start: u64,
@@ -45,18 +46,22 @@ pub(super) fn survey(
         advance(len);
         return Ok(None);
     };
-    let (mut errors, mut largest, mut all_halfway) = (Squares::new(float), 0f64, true);
+    let (mut errors, mut largest, mut all_halfway, mut is_any_beyond) = (Squares::new(float), 0f64, true, false);
     read(source, start, len, &mut |bytes| {
         for word in float.words(bytes) {
-            if let (Some(changed), Some(finite)) = (float.round(word, step), float.finite(word)) {
-                largest = largest.max(changed.error as f64 * power_of_two(float.unit(finite.place)));
-                errors.add(Finite { mantissa: changed.error, place: finite.place });
-                all_halfway &= changed.was_halfway;
+            match (float.round(word, step), float.finite(word)) {
+                (Nearest::Other(changed), Some(finite)) => {
+                    largest = largest.max(changed.error as f64 * power_of_two(float.unit(finite.place)));
+                    errors.add(Finite { mantissa: changed.error, place: finite.place });
+                    all_halfway &= changed.was_halfway;
+                }
+                (Nearest::Beyond, _) => is_any_beyond = true,
+                (Nearest::Same | Nearest::Other(_), _) => {}
             }
         }
         advance(bytes.len() as u64);
     })?;
-    let Some(rms) = errors.root_mean(count).filter(|_| !all_halfway) else { return Ok(None) };
+    let Some(rms) = errors.root_mean(count).filter(|_| !all_halfway && !is_any_beyond) else { return Ok(None) };
     let rms_error = rms.value * power_of_two(rms.exponent);
     Ok(Some(Rounding { step, error: TensorError { step: power_of_two(step), max_error: largest, rms_error } }))
 }

@@ -2,7 +2,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 use shard_core::{DType, NoProgress, Segment, TensorView, sha256};
 
-use super::float::power_of_two;
+use super::float::{Changed, Nearest, power_of_two};
 use super::squares::Squares;
 use super::*;
 
@@ -155,11 +155,18 @@ fn subnormal_and_extreme_numbers() {
     }
 }
 
+fn other(nearest: Nearest) -> Option<Changed> {
+    match nearest {
+        Nearest::Other(changed) => Some(changed),
+        Nearest::Same | Nearest::Beyond => None,
+    }
+}
+
 #[test]
 fn ties_go_to_the_even_multiple() {
     let round = |value: f32| {
         let word = u64::from(value.to_bits());
-        float(DType::F32).round(word, 1).map_or(value, |changed| f32::from_bits(changed.word as u32))
+        other(float(DType::F32).round(word, 1)).map_or(value, |changed| f32::from_bits(changed.word as u32))
     };
     let expected =
         [(0.9, 0.0), (1.0, 0.0), (1.1, 2.0), (2.0, 2.0), (3.0, 4.0), (5.0, 4.0), (7.0, 8.0), (-3.0, -4.0), (-1.0, 0.0)];
@@ -167,9 +174,26 @@ fn ties_go_to_the_even_multiple() {
         assert_eq!(round(from).to_bits(), f32::to_bits(to), "{from}");
     }
     let f16s = float(DType::F16);
-    assert_eq!(f16s.round(0x7bff, 6), None, "65504 is nearest to 65536, which the type does not have");
-    assert_eq!(f16s.round(0x7bfe, 6), None, "65472 is a multiple of 64");
-    assert_eq!(f16s.round(0x7bfd, 6).unwrap().word, 0x7bfc, "65440 is as near to 65408, which is 1022 times 64");
+    assert_eq!(f16s.round(0x7bff, 6), Nearest::Beyond, "65504 is nearest to 65536, which the type does not have");
+    assert_eq!(f16s.round(0x7bfe, 6), Nearest::Same, "65472 is a multiple of 64");
+    assert_eq!(other(f16s.round(0x7bfd, 6)).unwrap().word, 0x7bfc, "65440 is as near to 65408, which is 1022 times 64");
+}
+
+#[test]
+fn a_tensor_with_an_element_nearest_to_what_the_type_does_not_have_is_left_alone() {
+    // A step of 256: 65440 is nearest to 65536. Without the hundreds, which would become 0, the step is 128, and it moves.
+    let mut values = vec![0.0; 218 * 300];
+    values[0] = 65440.0;
+    values[1..=400].fill(100.0);
+    let words: Vec<u64> = values.iter().map(|value| word(DType::F16, *value)).collect();
+    check(DType::F16, &words, 0.5);
+    let (file, layout) = file_of(DType::F16, &words);
+    assert_eq!(rounded(&file, &layout, 0.5), (file.clone(), None));
+    // As large a number that is on the grid is in nobody's way.
+    let words: Vec<u64> = [vec![word(DType::F16, 65280.0)], words[1..].to_vec()].concat();
+    check(DType::F16, &words, 0.5);
+    let (file, layout) = file_of(DType::F16, &words);
+    assert!(rounded(&file, &layout, 0.5).1.is_some());
 }
 
 #[test]
