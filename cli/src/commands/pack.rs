@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     if context.ui.json {
         context.ui.print_json(&to_json(&report, output))?;
     } else {
-        context.ui.inform(&to_text(&report, output, context))?;
+        context.ui.inform(&to_text(&report, output, args.lossy, context))?;
     }
     Ok(code::DONE)
 }
@@ -87,7 +87,7 @@ fn raw_total(report: &PackReport) -> u64 {
     report.files.iter().map(|file| file.size).sum()
 }
 
-fn to_text(report: &PackReport, output: &Path, context: &Context) -> String {
+fn to_text(report: &PackReport, output: &Path, asked: Option<LossyBound>, context: &Context) -> String {
     let mut table = Table::new(&["file", ">size", ">growth", ">ratio", lossy::COLUMN]);
     let mut notes = String::new();
     for file in &report.files {
@@ -96,7 +96,7 @@ fn to_text(report: &PackReport, output: &Path, context: &Context) -> String {
             human(file.size).into(),
             human(file.growth).into(),
             ratio(file.size, file.growth).into(),
-            lossy::cell(file.lossy.as_ref()),
+            lossy::cell(file.lossy.as_ref().map(Ok)),
         ]);
         notes.push_str(&note(&file.path, file.note.as_ref()));
         if let Some(lossy) = &file.lossy {
@@ -106,6 +106,12 @@ fn to_text(report: &PackReport, output: &Path, context: &Context) -> String {
         if let Some(why) = file.exact {
             notes.push_str(&format!("note: {} is kept exactly: {why}\n", visible(&file.path)));
         }
+    }
+    if let Some(bound) = asked.filter(|_| report.files.iter().all(|file| file.lossy.is_none())) {
+        notes.push_str(&format!(
+            "note: nothing was rounded: no tensor has elements that {} allows to change; all files are exact\n",
+            bound.get()
+        ));
     }
     let raw = raw_total(report);
     table.row(vec![
@@ -126,7 +132,7 @@ fn to_json(report: &PackReport, output: &Path) -> Value {
         fields["growth"] = file.growth.into();
         fields["ratio"] = ratio_value(file.size, file.growth).into();
         fields["note"] = file.note.as_deref().into();
-        lossy::add_to(&mut fields, file.lossy.as_ref());
+        lossy::add_to(&mut fields, file.lossy.as_ref().map(Ok));
         if let Some(why) = file.exact {
             fields["exact"] = why.into();
         }

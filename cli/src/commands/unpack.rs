@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use shard_manifest::{ArchiveFile, Lossy};
+use shard_manifest::ArchiveFile;
 use shard_repo::{Archive, RepoError};
 
 use crate::Context;
 use crate::error::{Failure, code};
-use crate::report::lossy;
+use crate::report::lossy::{self, Mark};
 use crate::report::size::{count, human};
 use crate::report::style::Style;
 use crate::report::table::{Cell, Table};
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let archive = Archive::open(&args.archive).map_err(|error| Failure::in_archive(error, &args.archive))?;
-    let files = listed(&archive).map_err(|error| Failure::in_archive(error, &args.archive))?;
+    let files = listed(&archive);
     if args.list {
         let ui = &context.ui;
         if ui.json {
@@ -52,11 +52,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
             other => Failure::in_archive(other, &args.archive),
         })?;
     drop(progress);
-    let approximate = || files.iter().filter_map(|(file, lossy)| Some((file.path.as_str(), lossy.as_ref()?)));
     if context.ui.json {
         let files = written.iter().map(|(path, size)| {
             let mut file = json!({"path": path, "size": size});
-            lossy::add_to(&mut file, approximate().find(|(marked, _)| marked == path).map(|(_, lossy)| lossy));
+            let mark = files.iter().find(|(marked, _)| marked.path == *path).and_then(|(_, mark)| mark.as_ref());
+            lossy::add_to(&mut file, mark.map(Result::as_ref));
             file
         });
         let output = args.output.display().to_string();
@@ -67,36 +67,40 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         let restored = count(written.len() as u64, "file");
         context.ui.inform(&format!("{restored} restored ({}) in {}\n", human(bytes), visible(&output)))?;
         // With `--quiet` too: nobody is to take them for what was packed.
-        context.ui.note(&approximate().map(|(path, lossy)| format!("{path} is {lossy}")).collect::<Vec<_>>());
+        let notes = files.iter().filter_map(|(file, mark)| Some(format!("{} is {}", file.path, lossy::what(mark)?)));
+        context.ui.note(&notes.collect::<Vec<_>>());
     }
     Ok(code::DONE)
 }
 
-/// A file of an archive, and how far it is from what was packed.
-pub(crate) type Listed<'a> = (&'a ArchiveFile, Option<Lossy>);
+/// A file of an archive, and its mark.
+pub(crate) type Listed<'a> = (&'a ArchiveFile, Mark);
 
-/// The files of an archive, in series order.
-pub(crate) fn listed(archive: &Archive) -> Result<Vec<Listed<'_>>, RepoError> {
-    archive.root.files.iter().map(|file| Ok((file, archive.lossy(file)?))).collect()
+/// The files of an archive, in series order. One whose manifest cannot be read is listed by what the archive's root says of it, like
+/// a file without a mark: it cannot be restored, and `verify` says why.
+pub(crate) fn listed(archive: &Archive) -> Vec<Listed<'_>> {
+    let mark = |file| archive.lossy(file).ok().and_then(Result::transpose);
+    archive.root.files.iter().map(|file| (file, mark(file))).collect()
 }
 
 /// The files of an archive as a table.
 pub(crate) fn list_text(files: &[Listed<'_>], context: &Context) -> String {
     let mut table = Table::new(&["file", ">size", "sha256", lossy::COLUMN]);
-    for (file, lossy) in files {
+    for (file, mark) in files {
         table.row(vec![
             file.path.as_str().into(),
             human(file.size).into(),
             Cell::new(file.sha256.to_hex(), Style::Dim),
-            lossy::cell(lossy.as_ref()),
+            lossy::cell(mark.as_ref().map(Result::as_ref)),
         ]);
     }
-    context.ui.table(&table)
+    let marks = lossy::lines(files.iter().map(|(file, mark)| (file.path.as_str(), mark)));
+    format!("{}{marks}", context.ui.table(&table))
 }
 
 /// The same as JSON.
 pub(crate) fn list_json(files: &[Listed<'_>]) -> Value {
-    let files = files.iter().map(|(file, lossy)| {
+    let files = files.iter().map(|(file, mark)| {
         let mut value = json!({
             "path": file.path,
             "mode": file.mode,
@@ -104,7 +108,7 @@ pub(crate) fn list_json(files: &[Listed<'_>]) -> Value {
             "sha256": file.sha256.to_hex(),
             "manifest": file.manifest.to_hex(),
         });
-        lossy::add_to(&mut value, lossy.as_ref());
+        lossy::add_to(&mut value, mark.as_ref().map(Result::as_ref));
         value
     });
     json!({"files": files.collect::<Vec<_>>()})

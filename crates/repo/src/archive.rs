@@ -231,15 +231,13 @@ impl Archive {
         place_all(ready, folder)
     }
 
-    /// How far one of its files is from the one that was given; `None` where it is that one.
+    /// How far one of its files is from the one that was given; `None` where it is that one. The inner error is that of a mark that is
+    /// malformed: the file is marked all the same.
     ///
     /// # Errors
     /// A damaged archive.
-    pub fn lossy(&self, file: &ArchiveFile) -> Result<Option<Lossy>> {
-        let manifest = Objects::new(&self.reader).manifest(file.manifest)?;
-        let malformed =
-            |source: ObjectError| RepoError::Object { what: "manifest", id: file.manifest, source: source.into() };
-        manifest.lossy().map_err(malformed)
+    pub fn lossy(&self, file: &ArchiveFile) -> Result<std::result::Result<Option<Lossy>, ObjectError>> {
+        Ok(Objects::new(&self.reader).manifest(file.manifest)?.lossy())
     }
 
     /// How the blocks of one of its files are stored.
@@ -259,16 +257,18 @@ impl Archive {
         let manifests = self.root.files.iter().map(|file| (file.path.clone(), file.manifest, file.sha256)).collect();
         let mut report = verify_source(&self.reader, &|kind| Ok(self.reader.keys(kind)), manifests, progress)?;
         for file in &self.root.files {
-            match self.lossy(file) {
-                Ok(None) => {}
-                Ok(Some(lossy)) => report.warnings.push(format!("{}: {lossy}", file.path)),
-                // A manifest that cannot be read is among the problems already.
-                Err(error) => {
-                    let problem = format!("{}: {}", file.path, with_sources(&error));
-                    if !report.problems.contains(&problem) {
-                        report.problems.push(problem);
-                    }
+            let problem = match self.lossy(file) {
+                Ok(Ok(None)) => continue,
+                Ok(Ok(Some(lossy))) => {
+                    report.warnings.push(format!("{} is {lossy}", file.path));
+                    continue;
                 }
+                Ok(Err(error)) => format!("{}: marked as lossy, but its mark is malformed: {error}", file.path),
+                // Mostly it is among the problems already.
+                Err(error) => format!("{}: {}", file.path, with_sources(&error)),
+            };
+            if !report.problems.contains(&problem) {
+                report.problems.push(problem);
             }
         }
         Ok(report)

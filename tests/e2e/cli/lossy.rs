@@ -2,7 +2,12 @@
 
 use std::fs;
 
+use shard_codecs::{Block, Encoder, Level};
+use shard_core::{limits::Cut, sha256};
 use shard_datasets::synth::{Walk, WalkOptions};
+use shard_history::FileMode;
+use shard_manifest::{ArchiveFile, ArchiveRoot, ContentManifest, Lossy, StorageManifest};
+use shard_store::{ArchiveWriter, EntryKey, EntryKind, EntrySink};
 use shard_tests::rewrite;
 
 use crate::place::{Place, hex};
@@ -79,8 +84,11 @@ fn approximations_are_within_the_bound_and_marked() {
         &["verify", "lossy.shard"],
     ] {
         let out = place.ok(args);
-        assert_eq!(out.matches("0.01").count(), names.len(), "{args:?}: {out}");
-        assert!(out.contains("lossy"), "{args:?}: {out}");
+        for name in &names {
+            let of = hex(&place.read(name));
+            let line = format!("{name} is lossy: an approximation of the file with SHA-256 {of}, within 0.01 of");
+            assert_eq!(out.matches(&line).count(), 1, "{args:?}: {out}");
+        }
         assert!(place.json(args).to_string().contains("lossy"), "{args:?}");
     }
     let json = place.json(&["unpack", "lossy.shard", "-o", "twice"]);
@@ -90,6 +98,80 @@ fn approximations_are_within_the_bound_and_marked() {
     let back: Vec<String> = names.iter().map(|name| format!("back/{name}")).collect();
     let again = place.json(&pack(&back, "again.shard", &["--lossy", "1e-2"]));
     assert!(!again.to_string().contains("lossy"), "{again}");
+    let out = place.ok(&pack(&back, "text.shard", &["--lossy", "1e-2"]));
+    assert!(out.contains("nothing was rounded"), "{out}");
+    assert!(!place.ok(&pack(&names, "some.shard", &["--lossy", "1e-2"])).contains("nothing was rounded"));
+}
+
+/// An archive of files without bytes, with these manifests.
+fn archive_of(place: &Place, name: &str, manifests: &[(&str, Vec<u8>)]) {
+    let writer = ArchiveWriter::create(&place.path().join(name)).unwrap();
+    let put = |kind, bytes: &[u8]| {
+        let mut stored = Vec::new();
+        let block = Block { data: bytes, dtype: None, rows: None, base: None };
+        Encoder::new(Level::Default).encode(&block, &mut stored).unwrap();
+        let id = sha256(bytes);
+        writer.put(&EntryKey::new(kind, id), &stored, bytes.len() as u64, &[]).unwrap();
+        id
+    };
+    let mut root = ArchiveRoot::default();
+    for (path, manifest) in manifests {
+        let manifest = put(EntryKind::Manifest, manifest);
+        root.files.push(ArchiveFile {
+            path: (*path).to_owned(),
+            mode: FileMode::ALL[0].as_str().to_owned(),
+            size: 0,
+            sha256: sha256(b""),
+            manifest,
+            storage: put(EntryKind::Storage, &StorageManifest::new(manifest).to_bytes().unwrap()),
+            record: None,
+            extra: Default::default(),
+        });
+    }
+    put(EntryKind::Archive, &root.to_bytes().unwrap());
+    writer.finish(false).unwrap();
+}
+
+#[test]
+fn a_mark_or_a_manifest_that_makes_no_sense_hides_no_file() {
+    let place = Place::new();
+    let plain = ContentManifest {
+        format: "opaque".to_owned(),
+        size: 0,
+        sha256: sha256(b""),
+        cut: Cut::V1,
+        segments: Vec::new(),
+        tensors: Vec::new(),
+        compressed: Vec::new(),
+        extra: Default::default(),
+    };
+    let mut marked = plain.clone();
+    marked.mark_lossy(&Lossy { bound: 7.0, of: sha256(b"given"), tensors: Default::default() });
+    let (plain, marked) = (plain.to_bytes().unwrap(), marked.to_bytes().unwrap());
+
+    archive_of(&place, "marked.shard", &[("good", plain.clone()), ("odd", marked)]);
+    for args in
+        [&["unpack", "marked.shard", "--list"][..], &["show", "marked.shard"], &["show", "marked.shard", "--storage"]]
+    {
+        let out = place.ok(args);
+        assert!(out.contains("odd is marked as lossy, but its mark is malformed: "), "{args:?}: {out}");
+        assert!(out.contains("good") && !out.contains("good is"), "{args:?}: {out}");
+    }
+    assert!(place.json(&["show", "marked.shard"])["files"][1]["lossy"]["malformed"].is_string());
+    let run = place.run(&["unpack", "marked.shard", "-o", "back"]);
+    assert!(run.code == 0 && run.err.contains("odd is marked as lossy, but"), "{}", run.err);
+    assert_eq!((place.read("back/good"), place.read("back/odd")), (Vec::new(), Vec::new()));
+    let run = place.run(&["verify", "marked.shard"]);
+    assert!(run.code == 1 && run.out.contains("odd: marked as lossy, but its mark is malformed"), "{}", run.out);
+
+    archive_of(&place, "damaged.shard", &[("good", plain), ("bad", b"no manifest".to_vec())]);
+    for args in [&["unpack", "damaged.shard", "--list"][..], &["show", "damaged.shard"]] {
+        let out = place.ok(args);
+        assert!(out.contains("good") && out.contains("bad"), "{args:?}: {out}");
+    }
+    assert_ne!(place.run(&["unpack", "damaged.shard", "-o", "other"]).code, 0);
+    let run = place.run(&["verify", "damaged.shard"]);
+    assert!(run.code == 1 && run.out.contains("bad"), "{}", run.out);
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(super) fn header(view: &View<'_>, context: &Context) -> String {
     if let Some(id) = &view.id {
         field("manifest", &id.to_hex());
     }
-    if let Some(lossy) = lossy::of_manifest(manifest) {
+    if let Some(lossy) = lossy::what(&lossy::of(manifest)) {
         field("lossy", lossy.strip_prefix("lossy: ").unwrap_or(&lossy));
     }
     if let Some(note) = &view.note {
@@ -155,7 +155,7 @@ pub(super) fn to_json(view: &View<'_>) -> Value {
             }
         },
     });
-    lossy::add_of_manifest(&mut value, view.manifest);
+    lossy::add_to(&mut value, lossy::of(view.manifest).as_ref().map(Result::as_ref));
     value
 }
 

@@ -128,7 +128,7 @@ fn revision(id: shard_core::Digest, args: &Args, repository: &Repository, contex
             for (path, file) in repository.files_of(id)?.files() {
                 let (manifest, stored) = repository.storage(file.manifest)?;
                 let mut totals = storage::totals_json(&stored);
-                lossy::add_of_manifest(&mut totals, &manifest);
+                lossy::add_to(&mut totals, lossy::of(&manifest).as_ref().map(Result::as_ref));
                 all.insert(path.clone(), totals);
             }
             value["storage"] = Value::Object(all);
@@ -150,13 +150,10 @@ fn revision(id: shard_core::Digest, args: &Args, repository: &Repository, contex
         let mut stored = Vec::new();
         for (path, file) in repository.files_of(id)?.files() {
             let (manifest, of_file) = repository.storage(file.manifest)?;
-            let lossy = manifest.lossy().map_err(|error| {
-                Failure::new(code::DAMAGED, format!("the manifest of {path} is malformed")).because(error)
-            })?;
-            stored.push((path.clone(), of_file, lossy));
+            stored.push((path.clone(), of_file, lossy::of(&manifest)));
         }
         text.push('\n');
-        text.push_str(&ui.table(&storage::files_table(&stored)));
+        text.push_str(&storage::files_text(&stored, context));
     }
     ui.print(&text)
 }
@@ -229,7 +226,7 @@ fn archive(path: &Path, args: &Args, context: &Context) -> Result<(), Failure> {
         return Err(needs_file("--manifest", args));
     }
     let archive = Archive::open(path).map_err(|error| Failure::in_archive(error, path))?;
-    let files = unpack::listed(&archive).map_err(|error| Failure::in_archive(error, path))?;
+    let files = unpack::listed(&archive);
     let ui = &context.ui;
     if ui.json {
         let mut value = unpack::list_json(&files);
@@ -247,11 +244,11 @@ fn archive(path: &Path, args: &Args, context: &Context) -> Result<(), Failure> {
         return ui.print(&unpack::list_text(&files, context));
     }
     let mut stored = Vec::new();
-    for (file, lossy) in files {
+    for (file, mark) in files {
         let of_file = archive.storage(file).map_err(|error| Failure::in_archive(error, path))?;
-        stored.push((file.path.clone(), of_file, lossy));
+        stored.push((file.path.clone(), of_file, mark));
     }
-    ui.print(&ui.table(&storage::files_table(&stored)))
+    ui.print(&storage::files_text(&stored, context))
 }
 
 fn print_view(view: &file::View<'_>, context: &Context) -> Result<(), Failure> {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use shard_core::Digest;
 use shard_manifest::storage::base_value;
-use shard_manifest::{BlockStorage, ContentManifest, Lossy, StorageManifest};
+use shard_manifest::{BlockStorage, ContentManifest, StorageManifest};
 
 use super::file::{View, header, to_json as file_json};
 use crate::Context;
 use crate::report::json::sizes;
-use crate::report::lossy;
+use crate::report::lossy::{self, Mark};
 use crate::report::size::{human, ratio};
 use crate::report::style::Style;
 use crate::report::table::{Cell, Table};
@@ -156,10 +156,10 @@ fn deltas(stored: &StorageManifest) -> usize {
     stored.blocks.values().filter(|block| block.base.is_some()).count()
 }
 
-/// A row a file: its path, how it is stored, and how far it is from what was given.
-pub(super) fn files_table(files: &[(String, StorageManifest, Option<Lossy>)]) -> Table {
+/// A row a file: its path, how it is stored, and how far it is from what was given. Below them, which files have a mark.
+pub(super) fn files_text(files: &[(String, StorageManifest, Mark)], context: &Context) -> String {
     let mut table = Table::new(&["file", ">blocks", ">deltas", ">depth", ">raw", ">stored", ">ratio", lossy::COLUMN]);
-    for (path, stored, lossy) in files {
+    for (path, stored, mark) in files {
         let (raw, bytes) = stored.totals();
         table.row(vec![
             path.as_str().into(),
@@ -169,8 +169,9 @@ pub(super) fn files_table(files: &[(String, StorageManifest, Option<Lossy>)]) ->
             human(raw).into(),
             human(bytes).into(),
             ratio(raw, bytes).into(),
-            lossy::cell(lossy.as_ref()),
+            lossy::cell(mark.as_ref().map(Result::as_ref)),
         ]);
     }
-    table
+    let marks = lossy::lines(files.iter().map(|(path, _, mark)| (path.as_str(), mark)));
+    format!("{}{marks}", context.ui.table(&table))
 }
