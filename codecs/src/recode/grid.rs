@@ -12,8 +12,8 @@
 //!    predictions, ties to even, where there are predictions. Multiples are below 2^(bits - 2) in magnitude, of predictions limited to that;
 //!    a prediction that is not finite counts as 0.
 
-use shard_core::WireReader;
 use shard_core::wire::put_varint;
+use shard_core::{FloatFormat, WireReader};
 
 use super::{Recoding, TILE, Tools};
 use crate::CodecError;
@@ -43,13 +43,39 @@ fn lowest(value: f64) -> i32 {
     if significand == 0 { NONE } else { field.max(1) - 1075 + significand.trailing_zeros() as i32 }
 }
 
+/// The exponent of a value, but for subnormal numbers.
+fn highest(value: f64) -> i32 {
+    (value.to_bits() >> 52 & 0x7ff) as i32 - 1023
+}
+
+/// Whether a few words are enough to tell that there is no grid of so many bits: nearly always, where there is none.
+fn has_none(isa: Isa, float: FloatFormat, word: Word, words: &[u8], most_bits: i32) -> bool {
+    const FEW: usize = 64;
+    let mut values = [0.0; FEW];
+    let few = &words[..words.len().min(FEW * word.bytes)];
+    let values = &mut values[..few.len() / word.bytes];
+    kernel::load(isa, float, few, values);
+    // Those that are rare enough to be kept apart are not among so few, or not more than one.
+    let mut exponents = [i32::MIN; 2];
+    for value in values.iter() {
+        let own = highest(*value);
+        exponents = if own > exponents[0] { [own, exponents[0]] } else { [exponents[0], exponents[1].max(own)] };
+    }
+    let is_beyond = |value: &&f64| exponents[1].saturating_sub(lowest(**value)) > most_bits;
+    values.iter().filter(is_beyond).count() > FEW / 8
+}
+
 /// The exponent field of the step that nearly all words are multiples of, if they are few enough of it.
 fn find(isa: Isa, word: Word, words: &[u8]) -> Option<u16> {
     let float = word.float.filter(|float| linear::is_known(*float))?;
     let count = words.len() / word.bytes;
     let mut values = [0.0; TILE];
     let mut step = NONE;
-    let mut highest = i32::MIN;
+    let most_bits = 8 * word.bytes as i32 - 4;
+    if has_none(isa, float, word, words, most_bits) {
+        return None;
+    }
+    let mut top = i32::MIN;
     for tile in words.chunks(TILE * word.bytes) {
         let values = &mut values[..tile.len() / word.bytes];
         kernel::load(isa, float, tile, values);
@@ -58,12 +84,11 @@ fn find(isa: Isa, word: Word, words: &[u8]) -> Option<u16> {
         let mut exponents: Vec<i32> = values.iter().map(|value| lowest(*value)).collect();
         let (_, least, _) = exponents.select_nth_unstable(beyond);
         step = step.min(*least);
-        let mut exponents: Vec<i32> =
-            values.iter().map(|value| (value.to_bits() >> 52 & 0x7ff) as i32 - 1023).collect();
+        let mut exponents: Vec<i32> = values.iter().map(|value| highest(*value)).collect();
         let (_, most, _) = exponents.select_nth_unstable(values.len() - 1 - beyond);
-        highest = highest.max(*most);
+        top = top.max(*most);
         // Most words are on no grid, which the first few tell.
-        if step != NONE && highest.saturating_sub(step) > 8 * word.bytes as i32 - 4 {
+        if step != NONE && top.saturating_sub(step) > most_bits {
             return None;
         }
     }

@@ -179,6 +179,13 @@ impl Archive {
     /// # Errors
     /// A file that is no archive, or a damaged one.
     pub fn open(path: &Path) -> Result<Self> {
+        // Opening a pipe would wait for a writer that never comes.
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(RepoError::Path {
+                path: path.to_owned(),
+                why: "is not a file, so it is no archive".to_owned(),
+            });
+        }
         let reader = ArchiveReader::open(path)?;
         let roots = reader.keys(EntryKind::Archive);
         let [EntryKey { id, .. }] = roots[..] else {

@@ -77,6 +77,12 @@ fn pack_and_unpack_without_a_repository() {
     for args in [&["unpack", "bad.shard", "-o", "x"][..], &["verify", "bad.shard"], &["show", "bad.shard"]] {
         place.fails(args, 5, &["bad.shard", "copy it again"]);
     }
+    let pipe = shard_tests::disk::fifo(&place.path().join("pipe")).map(|_| "pipe");
+    for other in pipe.into_iter().chain(["."]) {
+        for command in ["unpack", "verify"] {
+            place.fails(&[command, other], 2, &["is no archive"]);
+        }
+    }
     let whole = place.read("run.shard");
     place.write("cut.shard", &whole[..whole.len() - 10]);
     place.fails(&["unpack", "cut.shard", "-o", "x"], 5, &["cut.shard"]);
