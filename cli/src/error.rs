@@ -91,10 +91,14 @@ impl Failure {
 
     /// A failure to read an archive: what is damaged is the archive, not a repository.
     pub(crate) fn in_archive(error: RepoError, archive: &Path) -> Self {
-        if let Err(missing) = archive.metadata() {
-            return Self::io(archive, "cannot read", &missing);
-        }
+        let is_file = match archive.metadata() {
+            Ok(metadata) => metadata.is_file(),
+            Err(missing) => return Self::io(archive, "cannot read", &missing),
+        };
         let mut failure = Self::from(error);
+        if !is_file {
+            return failure.next("give the path of an archive, as `shard pack` makes them");
+        }
         if failure.code == code::DAMAGED {
             let shown = archive.display();
             let problem = std::mem::replace(&mut failure.what, format!("{shown}: it is damaged, or is no archive"));

@@ -269,7 +269,7 @@ fn what_is_no_archive_is_said_so() {
             let _ = refused(
                 &shard,
                 &[command, name],
-                &[exit::NO, exit::NOT_FOUND, exit::REFUSED, exit::DAMAGED, exit::SYSTEM],
+                &[exit::NO, exit::USAGE, exit::NOT_FOUND, exit::REFUSED, exit::DAMAGED, exit::SYSTEM],
             );
         }
     }
