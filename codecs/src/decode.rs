@@ -159,11 +159,13 @@ impl Decoder {
         bases: &[&[u8]],
         out: &mut [u8],
     ) -> Result<Deviation, CodecError> {
-        let derived = if header.derived.is_some() { Some(self.derive(header, bases)?) } else { None };
-        let on = derived.as_deref();
-        let result = self.decode_coarse(header, body, if on.is_some() { on.as_slice() } else { bases }, out);
-        self.derived = derived.unwrap_or_else(|| std::mem::take(&mut self.derived));
-        result
+        if header.derived.is_some() {
+            let derived = self.derive(header, bases)?;
+            let result = self.decode_coarse(header, body, &[&derived], out);
+            self.derived = derived;
+            return result;
+        }
+        self.decode_coarse(header, body, bases, out)
     }
 
     fn decode_coarse(

@@ -1,5 +1,7 @@
 //! From a block's bytes to its stored form.
 
+use std::ops::Range;
+
 use shard_core::limits::MAX_BLOCK;
 
 use crate::block::{BlockHeader, most_bytes};
@@ -198,13 +200,7 @@ impl Encoder {
             }
             tried += 1;
             first = Some(first.unwrap_or(candidate));
-            if middle > start {
-                if out.len() - middle < middle - start {
-                    out.drain(start..middle);
-                } else {
-                    out.truncate(middle);
-                }
-            }
+            settle(out, start..middle, middle == start || out.len() - middle < middle - start);
         }
         if self.layers.is_some() {
             self.put_layers(block, out, start)?;
@@ -212,12 +208,8 @@ impl Encoder {
         for shape in self.unusual(block) {
             let middle = out.len();
             let done = self.put(shape, &[false; MAX_STREAMS], &Factors::default(), block, out)?;
-            if done && (tried == 0 || out.len() - middle < middle - start) {
-                tried += 1;
-                out.drain(start..middle);
-            } else {
-                out.truncate(middle);
-            }
+            tried += usize::from(done);
+            settle(out, start..middle, done && (middle == start || out.len() - middle < middle - start));
         }
         // An estimate is not a promise: nothing is stored larger than raw.
         let raw = BlockHeader::raw(block).map(|header| {
@@ -257,11 +249,7 @@ impl Encoder {
             return Ok(());
         }
         let done = self.put(shape, &[false; MAX_STREAMS], &one.factors, block, out)?;
-        if done && (out.len() - middle) * LAYERS_COST <= (middle - start) * (LAYERS_COST + 1) {
-            out.drain(start..middle);
-        } else {
-            out.truncate(middle);
-        }
+        settle(out, start..middle, done && (out.len() - middle) * LAYERS_COST <= (middle - start) * (LAYERS_COST + 1));
         Ok(())
     }
 
@@ -374,6 +362,15 @@ impl Encoder {
         }
         let used_base = header.base.is_some();
         Ok(Encoded { chain: header.chain, used_base, header_len, stored_len: stored.len() })
+    }
+}
+
+/// Keeps of two stored forms, one at `old` and the other after it, the second if it is wanted.
+fn settle(out: &mut Vec<u8>, old: Range<usize>, is_wanted: bool) {
+    if is_wanted {
+        out.drain(old);
+    } else {
+        out.truncate(old.end);
     }
 }
 

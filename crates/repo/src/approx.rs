@@ -14,7 +14,7 @@ use shard_manifest::{ContentManifest, PlacedBlock};
 use shard_store::EntrySource;
 
 use crate::blocks::{BlockReader, Coarse, block_key};
-use crate::checkout::{CheckoutOptions, Ready, choose, place_all, prepare_all, refuse_taken};
+use crate::checkout::{CheckoutOptions, Ready, place_all, prepare_all, refuse_taken};
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
 use crate::repository::Repository;
@@ -118,15 +118,17 @@ impl Repository {
     ) -> Result<ApproxReport> {
         self.refuse_own(folder)?;
         fs::create_dir_all(folder).map_err(RepoError::io("cannot create", folder))?;
-        let commit = self.resolve(text)?;
-        let tree = self.files_of(commit)?;
-        let chosen = if paths.is_empty() { tree.files().clone() } else { choose(text, tree, paths)? };
-        let marks: Vec<String> = chosen.keys().map(|path| format!("{path}{APPROX_MARK}")).collect();
-        let is_mark = |path: &&String| marks.iter().any(|mark| *path == mark || path.starts_with(&format!("{mark}/")));
+        let (commit, chosen) = self.chosen(text, paths)?;
+        let is_mark = |path: &&String| {
+            let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+            let mut marked = ends.filter_map(|end| path.get(..end)?.strip_suffix(APPROX_MARK));
+            marked.any(|of| chosen.contains_key(of))
+        };
         if let Some(path) = chosen.keys().find(is_mark) {
             let why = "has the name of the mark of an approximation";
             return Err(RepoError::Approximation { path: path.into(), why });
         }
+        let marks = chosen.keys().map(|path| format!("{path}{APPROX_MARK}"));
         let names: Vec<String> = chosen.keys().cloned().chain(marks).collect();
         refuse_taken(names.iter(), folder, options)?;
         let mut objects = Objects::new(self.store());

@@ -23,7 +23,7 @@ use crate::lossy::{LossyBound, Outcome, Rounded};
 use crate::objects::Objects;
 use crate::parent::MAX_CANDIDATES;
 use crate::repository::Settings;
-use crate::snapshot::{FileBatch, Input, Kept, SnapshotCost, SnapshotOptions, keep, put_object};
+use crate::snapshot::{FileBatch, Input, Kept, SnapshotCost, SnapshotOptions, keep_file, put_object};
 use crate::verify::{VerifyReport, verify_source, with_sources};
 use crate::worktree::{REPOSITORY_DIR, UNFINISHED, is_unfinished, tree_mode};
 
@@ -109,13 +109,7 @@ pub fn pack(
     progress.begin("packing", Some(total));
     let writer = ArchiveWriter::create(out)?;
     let lossy = options.lossy;
-    let options = SnapshotOptions {
-        cut: Cut::V1,
-        level: settings.level,
-        coarse: settings.coarse,
-        threads: settings.workers(),
-        chains,
-    };
+    let options = SnapshotOptions::new(Cut::V1, settings, chains);
     let mut root = ArchiveRoot::default();
     let mut report = Vec::new();
     let mut series: Vec<Arc<ContentManifest>> = Vec::new();
@@ -135,7 +129,7 @@ pub fn pack(
             Outcome::Untouched(why) => (Input { source: &source, path: &place, mark: None }, Some(*why)),
         };
         let earlier = |_: &_| Ok(series.clone().into());
-        let Kept { manifest, id, cost, note } = keep(input, earlier, &mut batch, &writer, options, progress)?;
+        let Kept { manifest, id, cost, note } = keep_file(input, earlier, &mut batch, &writer, options, progress)?;
         let now = fs::metadata(&place).map_err(read)?;
         if manifest.size != metadata.len() || FileStat::new(&now) != FileStat::new(&metadata) {
             return Err(RepoError::Changed(place));

@@ -137,9 +137,7 @@ impl Repository {
         options: CheckoutOptions,
         progress: &dyn Progress,
     ) -> Result<CheckoutReport> {
-        let commit = self.resolve(text)?;
-        let tree = self.files_of(commit)?;
-        let chosen = if paths.is_empty() { tree.files().clone() } else { choose(text, tree, paths)? };
+        let (commit, chosen) = self.chosen(text, paths)?;
         fs::create_dir_all(folder).map_err(RepoError::io("cannot create", folder))?;
         refuse_taken(chosen.keys(), folder, options)?;
         let wanted: BTreeMap<&String, &FileEntry> = chosen.iter().collect();
@@ -147,6 +145,14 @@ impl Repository {
         let ready = prepare_all(&self.store, &wanted, folder, temporary, self.settings.workers(), progress)?;
         let written = place_all(ready, folder)?;
         Ok(CheckoutReport { commit, branch: None, written, removed: Vec::new(), unchanged: 0 })
+    }
+
+    /// A revision's commit, and its files: all, or those at or below `paths`.
+    pub(crate) fn chosen(&self, text: &str, paths: &[String]) -> Result<(Digest, BTreeMap<String, FileEntry>)> {
+        let commit = self.resolve(text)?;
+        let tree = self.files_of(commit)?;
+        let chosen = if paths.is_empty() { tree.files().clone() } else { choose(text, tree, paths)? };
+        Ok((commit, chosen))
     }
 
     /// Refuses where content that no commit has would be replaced or removed: files of the work tree that differ from the
@@ -235,7 +241,7 @@ pub(crate) fn refuse_taken<'a>(
 }
 
 /// The files at or below `paths`.
-pub(crate) fn choose(text: &str, tree: FileTree, paths: &[String]) -> Result<BTreeMap<String, FileEntry>> {
+fn choose(text: &str, tree: FileTree, paths: &[String]) -> Result<BTreeMap<String, FileEntry>> {
     let mut chosen = BTreeMap::new();
     for path in paths {
         let before = chosen.len();

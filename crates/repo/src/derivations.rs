@@ -17,7 +17,7 @@ use crate::blocks::{BlockReader, block_key};
 use crate::error::{RepoError, Result};
 use crate::parent::MAX_CANDIDATES;
 use crate::repository::Settings;
-use crate::snapshot::{FileBatch, SnapshotOptions, keep_file};
+use crate::snapshot::{FileBatch, Input, SnapshotOptions, keep_file};
 
 /// What one derivation does for the files of a series.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,19 +46,20 @@ impl KeptSeries {
     fn new(files: &[PathBuf], settings: Settings, chains: ChainLimits, progress: &dyn Progress) -> Result<Self> {
         // Never finished, so nothing is ever there under that name.
         let writer = ArchiveWriter::create(&env::temp_dir().join("shard-bench"))?;
-        let options = SnapshotOptions {
-            cut: Cut::V1,
-            level: settings.level,
-            coarse: settings.coarse,
-            threads: settings.workers(),
-            chains,
-        };
+        let options = SnapshotOptions::new(Cut::V1, settings, chains);
         let (mut batch, mut manifests) = (FileBatch::default(), Vec::<Arc<ContentManifest>>::new());
         for path in files {
             let source = FileSource::open(path).map_err(RepoError::io("cannot read", path))?;
             let models = manifests.iter().rev().filter(|manifest| !manifest.tensors.is_empty());
             let earlier: Vec<_> = models.take(MAX_CANDIDATES).map(Arc::clone).collect();
-            let kept = keep_file(&source, path, |_| Ok(earlier.into()), &mut batch, &writer, options, progress)?;
+            let kept = keep_file(
+                Input { source: &source, path, mark: None },
+                |_| Ok(earlier.into()),
+                &mut batch,
+                &writer,
+                options,
+                progress,
+            )?;
             manifests.push(Arc::new(kept.manifest));
         }
         Ok(Self { writer, manifests })

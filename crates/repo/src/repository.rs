@@ -162,13 +162,7 @@ impl Repository {
     }
 
     pub(crate) fn snapshot_options(&self) -> SnapshotOptions {
-        SnapshotOptions {
-            cut: self.cut(),
-            level: self.settings.level,
-            coarse: self.settings.coarse,
-            threads: self.settings.workers(),
-            chains: ChainLimits::of_level(self.settings.level),
-        }
+        SnapshotOptions::new(self.cut(), self.settings, ChainLimits::of_level(self.settings.level))
     }
 
     pub(crate) fn objects(&self) -> Objects<'_> {

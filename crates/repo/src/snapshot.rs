@@ -27,6 +27,7 @@ use crate::blocks::{BlockReader, block_key};
 use crate::derive::{LowRanks, MadeBlocks};
 use crate::error::{RepoError, Result};
 use crate::parent::{BasePlan, EarlierFiles, Sketches, read_part};
+use crate::repository::Settings;
 
 mod bases;
 mod derived;
@@ -51,6 +52,12 @@ pub(crate) struct SnapshotOptions {
     pub(crate) coarse: Option<u8>,
     pub(crate) threads: usize,
     pub(crate) chains: ChainLimits,
+}
+
+impl SnapshotOptions {
+    pub(crate) fn new(cut: Cut, settings: Settings, chains: ChainLimits) -> Self {
+        Self { cut, level: settings.level, coarse: settings.coarse, threads: settings.workers(), chains }
+    }
 }
 
 /// What a snapshot of a file cost.
@@ -109,22 +116,9 @@ pub(crate) struct Input<'a> {
     pub(crate) mark: Option<&'a Lossy>,
 }
 
-/// [`keep`] for a file that is what was given.
-pub(crate) fn keep_file(
-    source: &dyn Source,
-    path: &Path,
-    earlier: impl FnOnce(&Layout) -> Result<EarlierFiles>,
-    batch: &mut FileBatch,
-    sink: &dyn EntrySink,
-    options: SnapshotOptions,
-    progress: &dyn Progress,
-) -> Result<Kept> {
-    keep(Input { source, path, mark: None }, earlier, batch, sink, options, progress)
-}
-
 /// Parses, cuts, encodes and stores a file and its manifest. `earlier` gives the manifests of files that may predict it; `batch` is what
 /// is known of the other files, if several are kept in one go.
-pub(crate) fn keep(
+pub(crate) fn keep_file(
     Input { source, path, mark }: Input<'_>,
     earlier: impl FnOnce(&Layout) -> Result<EarlierFiles>,
     batch: &mut FileBatch,

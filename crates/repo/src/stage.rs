@@ -21,7 +21,7 @@ use crate::objects::Objects;
 use crate::parent::{EarlierFiles, MAX_CANDIDATES, by_nearness};
 use crate::relatives::{Finder, Found as Relatives};
 use crate::repository::{Repository, STAGE};
-use crate::snapshot::{FileBatch, Kept, SnapshotCost, keep_file, put_object};
+use crate::snapshot::{FileBatch, Input, Kept, SnapshotCost, keep_file, put_object};
 use crate::worktree::{Found, tree_mode};
 
 /// What became of a path that was added.
@@ -249,7 +249,8 @@ impl Adder<'_> {
             segments = layout.segments.len();
             self.manifests(&relatives, likely)
         };
-        let kept = keep_file(source, &place, earlier, &mut batch, transaction, options, progress)?;
+        let kept =
+            keep_file(Input { source, path: &place, mark: None }, earlier, &mut batch, transaction, options, progress)?;
         self.batch = batch;
         // Otherwise it is kept under another layout than the one that was sampled.
         if kept.manifest.segments.len() == segments {
