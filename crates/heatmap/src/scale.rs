@@ -1,0 +1,142 @@
+//! From values to colours and back.
+
+use crate::metric::Metric;
+
+/// Decades that a logarithmic scale spans at most, down from the largest value.
+const MOST_DECADES: f64 = 6.0;
+
+/// A mark beside a scale.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tick {
+    /// Where it is, from 0 (least change) to 1.
+    pub position: f64,
+    /// What it says.
+    pub label: String,
+}
+
+/// How the values of a metric become positions on the colour map.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scale {
+    metric: Metric,
+    /// Whether positions follow the logarithm.
+    logarithmic: bool,
+    /// The amounts of change at positions 0 and 1; `low < high`.
+    low: f64,
+    high: f64,
+}
+
+impl Scale {
+    /// A scale on which the values of a metric fill the colour map; `None` without values. Shares go from 0 to 1, ranks from 0 on; all
+    /// else is logarithmic, over at most six decades, and what lies below has the colour of the least.
+    #[must_use]
+    pub fn of(metric: Metric, values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let amounts = values.into_iter().map(|value| amount(metric, value)).filter(|amount| amount.is_finite());
+        let amounts: Vec<f64> = amounts.collect();
+        let largest = amounts.iter().copied().max_by(f64::total_cmp)?;
+        let linear = |high| Self { metric, logarithmic: false, low: 0.0, high };
+        match metric {
+            Metric::Changed => return Some(linear(1.0)),
+            Metric::EffectiveRank => return Some(linear(largest.max(1.0))),
+            _ if largest <= 0.0 => return Some(linear(1.0)),
+            Metric::Relative | Metric::Cosine | Metric::MaxUlp => {}
+        }
+        let least = amounts.iter().copied().filter(|amount| *amount > 0.0).min_by(f64::total_cmp).unwrap_or(largest);
+        // Whole decades, so that scales of like pairs are alike.
+        let high = largest.log10().ceil();
+        let low = least.log10().floor().max(high - MOST_DECADES).min(high - 1.0);
+        Some(Self { metric, logarithmic: true, low: 10f64.powf(low), high: 10f64.powf(high) })
+    }
+
+    /// The metric.
+    #[must_use]
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// Whether positions follow the logarithm of the amount of change.
+    #[must_use]
+    pub fn is_logarithmic(&self) -> bool {
+        self.logarithmic
+    }
+
+    /// The amounts of change at positions 0 and 1; of a cosine its distance from 1.
+    #[must_use]
+    pub fn range(&self) -> (f64, f64) {
+        (self.low, self.high)
+    }
+
+    /// Where a value is, from 0 (least change) to 1. What is infinite is at 1.
+    #[must_use]
+    pub fn position(&self, value: f64) -> f64 {
+        let amount = amount(self.metric, value);
+        let position = match self.logarithmic {
+            true if amount <= self.low => 0.0,
+            true => (amount / self.low).ln() / (self.high / self.low).ln(),
+            false => (amount - self.low) / (self.high - self.low),
+        };
+        if position.is_nan() { 0.0 } else { position.clamp(0.0, 1.0) }
+    }
+
+    /// Marks beside the scale, from the least up.
+    #[must_use]
+    pub fn ticks(&self) -> Vec<Tick> {
+        let tick = |amount: f64| {
+            let value = if self.metric.falls() { 1.0 - amount } else { amount };
+            let label = match self.metric {
+                Metric::Cosine | Metric::Relative if self.logarithmic => power(amount),
+                Metric::MaxUlp if amount >= 1000.0 => power(amount),
+                metric => metric.short(value),
+            };
+            let position = match self.logarithmic {
+                true => (amount / self.low).ln() / (self.high / self.low).ln(),
+                false => (amount - self.low) / (self.high - self.low),
+            };
+            Tick { position: position.clamp(0.0, 1.0), label }
+        };
+        if self.logarithmic {
+            let (first, last) = (self.low.log10().round() as i32, self.high.log10().round() as i32);
+            (first..=last).map(|decade| tick(10f64.powi(decade))).collect()
+        } else {
+            (0..=4).map(|quarter| tick(self.low + (self.high - self.low) * f64::from(quarter) / 4.0)).collect()
+        }
+    }
+}
+
+/// How large a change is: a cosine's distance from 1, any other value itself.
+fn amount(metric: Metric, value: f64) -> f64 {
+    if metric.falls() { (1.0 - value).max(0.0) } else { value }
+}
+
+fn power(amount: f64) -> String {
+    match amount.log10().round() as i32 {
+        0 => "1".to_owned(),
+        1 => "10".to_owned(),
+        2 => "100".to_owned(),
+        decade => format!("1e{decade}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_fill_the_scale() {
+        let scale = Scale::of(Metric::Relative, [0.002, 0.5, 0.0]).unwrap();
+        assert_eq!(scale.range(), (0.001, 1.0));
+        assert_eq!((scale.position(0.0), scale.position(1.0), scale.position(f64::INFINITY)), (0.0, 1.0, 1.0));
+        assert!((scale.position(10f64.powf(-1.5)) - 0.5).abs() < 1e-12);
+        let labels: Vec<String> = scale.ticks().into_iter().map(|tick| tick.label).collect();
+        assert_eq!(labels, ["1e-3", "1e-2", "1e-1", "1"]);
+    }
+
+    #[test]
+    fn cosines_count_from_one_down() {
+        let scale = Scale::of(Metric::Cosine, [0.99, 0.0]).unwrap();
+        assert!(scale.position(0.0) > scale.position(0.9));
+        assert_eq!(scale.position(1.0), 0.0);
+        assert_eq!(Scale::of(Metric::Cosine, []), None);
+        assert_eq!(Scale::of(Metric::Changed, [0.2]).unwrap().position(0.5), 0.5);
+        assert_eq!(Scale::of(Metric::MaxUlp, [0.0]).unwrap().position(0.0), 0.0);
+    }
+}
