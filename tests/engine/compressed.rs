@@ -152,7 +152,7 @@ fn deflated_files_are_compared_by_what_is_in_them() {
         path
     };
     let (old, new) = (place("old.npz", 0, 1), place("new.npz", 1, 1));
-    let side = |path: &Path| Side::from_path(path, Cut::V1, &NoProgress).unwrap();
+    let side = |path: &Path| Side::from_path(path, Cut::V1).unwrap();
     let found = compare_sides(&side(&old), &side(&new), &NoProgress).unwrap();
     let stats = found.tensors[0].stats.unwrap();
     assert_eq!(stats.words, 9 << 20);

@@ -1,7 +1,7 @@
 //! Inner loops, in versions for several instruction sets.
 //!
-//! Safe Rust in `scalar.rs`, `words.rs`, `linear.rs` and `buckets.rs` defines what each kernel computes. Two kinds of versions
-//! stand beside it: the same code compiled for wider vectors (word transforms, scaled floats), and hand-written ones (rANS,
+//! Safe Rust in `scalar.rs`, `words.rs`, `linear.rs`, `change.rs` and `buckets.rs` defines what each kernel computes. Two kinds of versions
+//! stand beside it: the same code compiled for wider vectors (word transforms, scaled floats, sums), and hand-written ones (rANS,
 //! buckets, low bits). All give the same bytes, which the tests check for every instruction set the machine has. This
 //! folder is the only one with `unsafe`: calls into code compiled for features that [`Isa`] proves present, and the gathers,
 //! vector loads and stores of the hand-written versions.
@@ -18,11 +18,13 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_bits;
 pub(crate) mod buckets;
+mod change;
 pub(crate) mod linear;
 mod scalar;
 mod sha256;
 mod words;
 
+pub use change::{ChangeSums, change};
 pub use sha256::sha256_pair;
 
 use shard_core::FloatFormat;

@@ -299,7 +299,7 @@ fn every_tensor_of_two_versions_is_accounted_for() {
         let (a, b) = (bench.place("old.safetensors"), bench.place("new.safetensors"));
         fs::write(&a, &old).unwrap();
         fs::write(&b, &new).unwrap();
-        let side = |path: &Path| Side::from_path(path, Cut::TEST, &NoProgress).unwrap();
+        let side = |path: &Path| Side::from_path(path, Cut::TEST).unwrap();
         compare_sides(&side(&a), &side(&b), &NoProgress).unwrap()
     };
     for comparison in [&stored, &on_disk] {

@@ -75,7 +75,7 @@ struct Plan {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let progress = context.ui.progress();
     let sides: Vec<&str> = args.old.iter().chain(&args.new).map(String::as_str).collect();
-    let plan = operand::plan(&sides, context, progress.as_ref())?;
+    let plan = operand::plan(&sides, context)?;
     let compared = plan
         .pairs
         .into_iter()

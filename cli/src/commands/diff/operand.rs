@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use shard_core::Progress;
 use shard_core::limits::Cut;
 use shard_history::{FileChange, FileTree, Revision, RevisionSpec, diff_files};
 use shard_repo::{RepoError, Repository, Side, WorkState, model_name};
@@ -23,10 +22,10 @@ enum Operand {
 }
 
 /// Finds out what is to be compared.
-pub(super) fn plan(sides: &[&str], context: &Context, progress: &dyn Progress) -> Result<Plan, Failure> {
+pub(super) fn plan(sides: &[&str], context: &Context) -> Result<Plan, Failure> {
     let repository = context.repository_if_any()?;
     let operands = sides.iter().map(|text| operand(text, repository.as_ref())).collect::<Result<Vec<_>, _>>()?;
-    let planner = Planner { repository, context, progress };
+    let planner = Planner { repository, context };
     match &operands[..] {
         [] => planner.against_work_tree(&head()?),
         [Operand::Revision(revision)] => planner.against_work_tree(revision),
@@ -90,7 +89,6 @@ fn head() -> Result<Revision, Failure> {
 struct Planner<'a> {
     repository: Option<Repository>,
     context: &'a Context,
-    progress: &'a dyn Progress,
 }
 
 impl Planner<'_> {
@@ -110,7 +108,7 @@ impl Planner<'_> {
     }
 
     fn disk(&self, path: &Path) -> Result<Side, Failure> {
-        Ok(Side::from_path(path, self.cut(), self.progress)?)
+        Ok(Side::from_path(path, self.cut())?)
     }
 
     /// A file on disk against what a revision has at its path.

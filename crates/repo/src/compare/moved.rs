@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use shard_core::{DType, TensorView};
 use shard_history::{TensorChange, TensorPair};
 
-use super::{Part, PartReader, at_once};
+use super::part::{Part, PartReader, at_once};
 use crate::error::Result;
 use crate::parent::Sketch;
 

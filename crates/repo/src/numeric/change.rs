@@ -1,26 +1,12 @@
 //! Statistics of the change between two runs of words of one element type.
 //!
-//! Sums are taken block by block in a fixed order, so the same pair gives the same bits on every machine.
+//! Sums are taken piece by piece in a fixed order, so the same pair gives the same bits on every machine.
 
-use half::{bf16, f16};
+use shard_codecs::kernel::{ChangeSums, Isa, change};
 use shard_core::DType;
 
 use super::float8::small_float;
-
-/// Sums over words of two versions of a tensor; mergeable.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct ChangeSums {
-    words: u64,
-    changed: u64,
-    max_steps: u64,
-    max_abs: f64,
-    /// Sums over the words that are finite on both sides.
-    old_squares: f64,
-    new_squares: f64,
-    products: f64,
-    change_squares: f64,
-    not_finite: u64,
-}
+use super::is_valued;
 
 /// How much a tensor changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,8 +25,19 @@ pub struct ChangeStats {
     pub cosine: Option<f64>,
     /// Largest absolute change of a value; `None` for packed types.
     pub max_abs: Option<f64>,
+    /// Euclidean norm of the old values, words that are not finite on both sides left out; `None` for packed types.
+    pub old_norm: Option<f64>,
+    /// The same of the new values.
+    pub new_norm: Option<f64>,
+    /// The same of the differences.
+    pub change_norm: Option<f64>,
+    /// The factor that brings the old values nearest to the new ones (least squares); `None` for packed types and where the old
+    /// norm is zero.
+    pub factor: Option<f64>,
     /// Words that are NaN or infinite on either side.
     pub not_finite: u64,
+    /// Words that are NaN or infinite on the new side only.
+    pub lost: u64,
 }
 
 impl ChangeStats {
@@ -49,54 +46,41 @@ impl ChangeStats {
     pub fn changed_share(&self) -> f64 {
         if self.words == 0 { 0.0 } else { self.changed as f64 / self.words as f64 }
     }
-}
 
-impl ChangeSums {
-    /// Adds the sums of the words that follow.
-    pub(crate) fn merge(&mut self, next: &Self) {
-        self.words += next.words;
-        self.changed += next.changed;
-        self.max_steps = self.max_steps.max(next.max_steps);
-        self.max_abs = self.max_abs.max(next.max_abs);
-        self.old_squares += next.old_squares;
-        self.new_squares += next.new_squares;
-        self.products += next.products;
-        self.change_squares += next.change_squares;
-        self.not_finite += next.not_finite;
-    }
-
-    /// What the sums say; `valued` is false for packed types, whose words are no numbers.
-    pub(crate) fn finish(&self, valued: bool) -> ChangeStats {
-        let relative = match (self.old_squares > 0.0, self.change_squares > 0.0) {
-            (true, _) => Some((self.change_squares / self.old_squares).sqrt()),
+    /// What sums over words of a type say.
+    pub(crate) fn of(sums: &ChangeSums, dtype: DType) -> Self {
+        let relative = match (sums.old_squares > 0.0, sums.change_squares > 0.0) {
+            (true, _) => Some((sums.change_squares / sums.old_squares).sqrt()),
             (false, false) => Some(0.0),
             (false, true) => None,
         };
-        let norms = self.old_squares.sqrt() * self.new_squares.sqrt();
-        let cosine = (norms > 0.0).then(|| (self.products / norms).clamp(-1.0, 1.0));
-        ChangeStats {
-            words: self.words,
-            changed: self.changed,
-            max_ulp: self.max_steps,
-            relative: relative.filter(|_| valued),
-            cosine: cosine.filter(|_| valued),
-            max_abs: valued.then_some(self.max_abs),
-            not_finite: self.not_finite,
+        let norms = sums.old_squares.sqrt() * sums.new_squares.sqrt();
+        let cosine = (norms > 0.0).then(|| (sums.products / norms).clamp(-1.0, 1.0));
+        let factor = (sums.old_squares > 0.0).then(|| sums.products / sums.old_squares);
+        let valued = |value: Option<f64>| value.filter(|value| is_valued(dtype) && value.is_finite());
+        Self {
+            words: sums.words,
+            changed: sums.changed,
+            max_ulp: sums.max_steps,
+            relative: valued(relative),
+            cosine: valued(cosine),
+            max_abs: valued(Some(sums.max_abs)),
+            old_norm: valued(Some(sums.old_squares.sqrt())),
+            new_norm: valued(Some(sums.new_squares.sqrt())),
+            change_norm: valued(Some(sums.change_squares.sqrt())),
+            factor: valued(factor),
+            not_finite: sums.not_finite,
+            lost: sums.lost,
         }
     }
 }
 
 /// The sums over two equally long runs of whole words, little-endian.
 pub(crate) fn compare(dtype: DType, old: &[u8], new: &[u8]) -> ChangeSums {
+    if let Some(sums) = dtype.float().and_then(|float| change(Isa::best(), float, old, new)) {
+        return sums;
+    }
     match dtype {
-        DType::BF16 => words(old, new, |w: [u8; 2]| f64::from(bf16::from_le_bytes(w)), steps16),
-        DType::F16 | DType::C32 => words(old, new, |w: [u8; 2]| f64::from(f16::from_le_bytes(w)), steps16),
-        DType::F32 | DType::C64 => words(
-            old,
-            new,
-            |w: [u8; 4]| f64::from(f32::from_le_bytes(w)),
-            |a, b| ordered32(a).abs_diff(ordered32(b)).into(),
-        ),
         DType::F64 | DType::C128 => words(old, new, f64::from_le_bytes, |a, b| ordered64(a).abs_diff(ordered64(b))),
         DType::U16 => words(
             old,
@@ -161,42 +145,14 @@ fn words<const N: usize>(
     let (old, _) = old.as_chunks::<N>();
     let (new, _) = new.as_chunks::<N>();
     for (old, new) in old.iter().zip(new) {
-        sums.words += 1;
-        let (x, y) = (value(*old), value(*new));
-        if old != new {
-            sums.changed += 1;
-            sums.max_steps = sums.max_steps.max(steps(*old, *new));
-        }
-        if x.is_finite() && y.is_finite() {
-            let change = y - x;
-            sums.old_squares += x * x;
-            sums.new_squares += y * y;
-            sums.products += x * y;
-            sums.change_squares += change * change;
-            sums.max_abs = sums.max_abs.max(change.abs());
-        } else {
-            sums.not_finite += 1;
-        }
+        sums.add(value(*old), value(*new), old != new, || steps(*old, *new));
     }
     sums
-}
-
-fn steps16(old: [u8; 2], new: [u8; 2]) -> u64 {
-    let ordered = |word| {
-        let bits = i16::from_le_bytes(word);
-        bits ^ ((bits >> 15) & i16::MAX)
-    };
-    ordered(old).abs_diff(ordered(new)).into()
 }
 
 fn ordered8(word: u8) -> i8 {
     let bits = word.cast_signed();
     bits ^ ((bits >> 7) & i8::MAX)
-}
-
-fn ordered32(word: [u8; 4]) -> i32 {
-    let bits = i32::from_le_bytes(word);
-    bits ^ ((bits >> 31) & i32::MAX)
 }
 
 fn ordered64(word: [u8; 8]) -> i64 {
@@ -206,7 +162,8 @@ fn ordered64(word: [u8; 8]) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::is_valued;
+    use half::bf16;
+
     use super::*;
 
     fn bf16s(values: &[f32]) -> Vec<u8> {
@@ -216,7 +173,7 @@ mod tests {
     #[test]
     fn a_small_change_in_bf16() {
         let (old, new) = (bf16s(&[1.0, 2.0, -4.0, 0.0]), bf16s(&[1.0, 2.0, -4.0, 3.0]));
-        let stats = compare(DType::BF16, &old, &new).finish(true);
+        let stats = ChangeStats::of(&compare(DType::BF16, &old, &new), DType::BF16);
         assert_eq!((stats.words, stats.changed, stats.max_abs), (4, 1, Some(3.0)));
         assert!((stats.relative.unwrap() - (9.0f64 / 21.0).sqrt()).abs() < 1e-12);
         assert!((stats.cosine.unwrap() - 21.0 / (21f64.sqrt() * 30f64.sqrt())).abs() < 1e-12);
@@ -227,8 +184,8 @@ mod tests {
     fn ulp_steps_cross_zero() {
         // The smallest positive and negative denormal are two steps apart, with +0 and -0 between them counted as one
         // step from each other.
-        assert_eq!(steps16(1u16.to_le_bytes(), 0x8001u16.to_le_bytes()), 3);
-        assert_eq!(steps16(0u16.to_le_bytes(), 0x8000u16.to_le_bytes()), 1);
+        let steps = |a: u16, b: u16| compare(DType::F16, &a.to_le_bytes(), &b.to_le_bytes()).max_steps;
+        assert_eq!((steps(1, 0x8001), steps(0, 0x8000)), (3, 1));
         assert_eq!(compare(DType::F32, &1f32.to_le_bytes(), &1.0000001f32.to_le_bytes()).max_steps, 1);
         assert_eq!(compare(DType::F64, &f64::MIN.to_le_bytes(), &f64::MAX.to_le_bytes()).max_steps, {
             2 * (0x7fef_ffff_ffff_ffffu64) + 1
@@ -238,8 +195,8 @@ mod tests {
     #[test]
     fn nan_and_infinity_are_counted_apart() {
         let (old, new) = (bf16s(&[f32::NAN, 1.0, 1.0]), bf16s(&[f32::NAN, f32::INFINITY, 1.0]));
-        let stats = compare(DType::BF16, &old, &new).finish(true);
-        assert_eq!((stats.changed, stats.not_finite), (1, 2));
+        let stats = ChangeStats::of(&compare(DType::BF16, &old, &new), DType::BF16);
+        assert_eq!((stats.changed, stats.not_finite, stats.lost), (1, 2, 1));
         assert_eq!(stats.relative, Some(0.0));
     }
 
@@ -250,7 +207,7 @@ mod tests {
             let old: Vec<u8> = (0..unit * 8).map(|i| i as u8).collect();
             let mut new = old.clone();
             new[0] ^= 1;
-            let stats = compare(*dtype, &old, &new).finish(is_valued(*dtype));
+            let stats = ChangeStats::of(&compare(*dtype, &old, &new), *dtype);
             assert_eq!(stats.words, (old.len() / dtype.word_bytes()) as u64, "{dtype}");
             assert_eq!(stats.changed, 1, "{dtype}");
             assert!(stats.max_ulp >= 1, "{dtype}");

@@ -10,7 +10,7 @@ mod values;
 use shard_core::DType;
 
 pub use change::ChangeStats;
-pub(crate) use change::{ChangeSums, compare};
+pub(crate) use change::compare;
 pub use summary::Summary;
 pub(crate) use tensors::TensorSums;
 pub(crate) use values::{MOST_VALUES, values};
