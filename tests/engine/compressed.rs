@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use shard_core::NoProgress;
 use shard_core::limits::Cut;
 use shard_datasets::rng::Rng;
-use shard_repo::{Archive, CheckoutOptions, CommitOptions, PackOptions, Repository, Settings, compare_sides, pack};
+use shard_repo::{
+    Archive, CheckoutOptions, CommitOptions, CompareOptions, PackOptions, Repository, Settings, compare_sides, pack,
+};
 use shard_repo::{Side, describe};
 use shard_tests::zips::{deflate, npy, zip, zip_of};
 
@@ -153,7 +155,7 @@ fn deflated_files_are_compared_by_what_is_in_them() {
     };
     let (old, new) = (place("old.npz", 0, 1), place("new.npz", 1, 1));
     let side = |path: &Path| Side::from_path(path, Cut::V1).unwrap();
-    let found = compare_sides(&side(&old), &side(&new), &NoProgress).unwrap();
+    let found = compare_sides(&side(&old), &side(&new), CompareOptions::default(), &NoProgress).unwrap();
     let stats = found.tensors[0].stats.unwrap();
     assert_eq!(stats.words, 9 << 20);
     assert!((stats.relative.unwrap() - 5e-4).abs() < 1e-5, "{stats:?}");

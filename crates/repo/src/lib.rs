@@ -31,7 +31,10 @@ pub use approx::{APPROX_MARK, ApproxFile, ApproxReport, ApproxTensor};
 pub use archive::{Archive, PackOptions, PackReport, Packed, pack};
 pub use checkout::{CheckoutOptions, CheckoutReport};
 pub use commit::{CommitOptions, CommitReport};
-pub use compare::{Comparison, Side, TensorDiff, compare_sides};
+pub use compare::{
+    CompareOptions, Comparison, Finding, Histogram, Inside, Kind, Patch, Side, Spectrum, TensorDiff, Verdict,
+    compare_sides, look_inside,
+};
 pub use derivations::{DerivationFigures, measure_derivations};
 pub use error::{RepoError, Result};
 pub use inspect::{ChunkLine, ChunkReport, Description, chunk, describe, read_manifest};

@@ -11,8 +11,8 @@ use shard_core::{NoProgress, sha256};
 use shard_datasets::cases::{Versions, every_change};
 use shard_history::{Revision, TensorChange};
 use shard_repo::{
-    AddedState, Archive, CheckoutOptions, CommitOptions, PackOptions, RepoError, Repository, Settings, Side, WorkState,
-    compare_sides, pack,
+    AddedState, Archive, CheckoutOptions, CommitOptions, CompareOptions, PackOptions, RepoError, Repository, Settings,
+    Side, WorkState, compare_sides, pack,
 };
 use tempfile::TempDir;
 
@@ -294,13 +294,13 @@ fn every_tensor_of_two_versions_is_accounted_for() {
         let models = bench.repository.models(&Revision::parse(text).unwrap(), "").unwrap();
         models.into_values().next().unwrap()
     };
-    let stored = compare_sides(&side("HEAD~1"), &side("HEAD"), &NoProgress).unwrap();
+    let stored = compare_sides(&side("HEAD~1"), &side("HEAD"), CompareOptions::default(), &NoProgress).unwrap();
     let on_disk = {
         let (a, b) = (bench.place("old.safetensors"), bench.place("new.safetensors"));
         fs::write(&a, &old).unwrap();
         fs::write(&b, &new).unwrap();
         let side = |path: &Path| Side::from_path(path, Cut::TEST).unwrap();
-        compare_sides(&side(&a), &side(&b), &NoProgress).unwrap()
+        compare_sides(&side(&a), &side(&b), CompareOptions::default(), &NoProgress).unwrap()
     };
     for comparison in [&stored, &on_disk] {
         let state = |name: &str| {

@@ -14,7 +14,9 @@ use shard_core::{Digest, Sha256};
 use shard_datasets::train::{Event, Series, TrainConfig, train};
 use shard_history::Revision;
 use shard_manifest::RunRecord;
-use shard_repo::{CheckoutOptions, CommitOptions, DEFAULT_BRANCH, RepoError, Repository, compare_sides};
+use shard_repo::{
+    CheckoutOptions, CommitOptions, CompareOptions, DEFAULT_BRANCH, RepoError, Repository, compare_sides,
+};
 
 use crate::Context;
 use crate::error::{Failure, code};
@@ -260,7 +262,7 @@ fn last_change(repository: &Repository, context: &Context) -> Result<String, Fai
     };
     let (mut old, mut new) = (models("HEAD~1")?, models("HEAD")?);
     let (Some((_, old)), Some((_, new))) = (old.pop_first(), new.pop_first()) else { return Ok(String::new()) };
-    let comparison = compare_sides(&old, &new, context.ui.progress().as_ref())?;
+    let comparison = compare_sides(&old, &new, CompareOptions::default(), context.ui.progress().as_ref())?;
     Ok(super::diff::by_layer(&old, &new, &comparison, context))
 }
 

@@ -6,7 +6,7 @@ mod rows;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use shard_history::{FileChange, TensorChange as State};
-use shard_repo::{Comparison, Side, TensorDiff, compare_sides};
+use shard_repo::{CompareOptions, Comparison, Side, TensorDiff, compare_sides};
 
 use crate::Context;
 use crate::error::{Failure, code};
@@ -79,7 +79,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let compared = plan
         .pairs
         .into_iter()
-        .map(|pair| compare_sides(&pair.old, &pair.new, progress.as_ref()).map(|comparison| (pair, comparison)))
+        .map(|pair| {
+            compare_sides(&pair.old, &pair.new, CompareOptions::default(), progress.as_ref())
+                .map(|comparison| (pair, comparison))
+        })
         .collect::<Result<Vec<_>, _>>()?;
     drop(progress);
     let differs = !plan.others.is_empty() || compared.iter().any(|(_, comparison)| !comparison.identical);
@@ -128,7 +131,8 @@ pub(crate) fn by_layer(old: &Side, new: &Side, comparison: &Comparison, context:
 
 /// One line that accounts for every tensor.
 fn summary(comparison: &Comparison) -> String {
-    let mut text = count(comparison.tensors.len() as u64, "tensor");
+    let mut text = format!("{}: {}\n", comparison.verdict.kind.as_str(), comparison.verdict.evidence);
+    text.push_str(&count(comparison.tensors.len() as u64, "tensor"));
     let states = State::ALL.iter().map(|state| (state, of_state(&comparison.tensors, *state)));
     let parts: Vec<String> =
         states.filter(|(_, count)| *count > 0).map(|(state, count)| format!("{count} {}", state.as_str())).collect();

@@ -52,7 +52,18 @@ pub(super) fn table(tensors: &[TensorDiff], args: &Args, context: &Context) -> S
 }
 
 fn tensor_table(rows: &[&TensorDiff]) -> Table {
-    let mut table = Table::new(&["tensor", "state", "dtype", "shape", ">changed", ">relative", ">cosine", ">max ULP"]);
+    let mut table = Table::new(&[
+        "tensor",
+        "state",
+        "dtype",
+        "shape",
+        ">changed",
+        ">relative",
+        ">cosine",
+        ">max ULP",
+        "kind",
+        "evidence",
+    ]);
     for tensor in rows {
         let name = match &tensor.old_name {
             Some(old) => format!("{old} -> {}", tensor.name),
@@ -70,7 +81,10 @@ fn tensor_table(rows: &[&TensorDiff]) -> Table {
                 stats.cosine.map(cosine).unwrap_or_default().into(),
                 stats.max_ulp.to_string().into(),
             ]);
+        } else {
+            cells.extend(["".into(), "".into(), "".into(), "".into()]);
         }
+        cells.extend([tensor.finding.kind.as_str().into(), tensor.finding.evidence.as_str().into()]);
         table.row(cells);
     }
     table

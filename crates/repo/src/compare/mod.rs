@@ -1,6 +1,8 @@
 //! Tensor by tensor comparison of two models, wherever they are kept.
 
 mod contents;
+mod inside;
+mod kind;
 mod moved;
 mod part;
 mod stream;
@@ -8,16 +10,20 @@ mod stream;
 use std::path::Path;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use shard_core::limits::Cut;
 use shard_core::{DType, Digest, Progress};
 use shard_formats::model::LogicalModel;
-use shard_history::{TensorChange, diff_tensors};
+use shard_history::{TensorChange, TensorPair, diff_tensors};
 use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
 
 use crate::error::{RepoError, Result};
 use crate::numeric::ChangeStats;
 use contents::Placed;
+pub use inside::{Histogram, Inside, Patch, look_inside};
+use kind::Subject;
+pub use kind::{Finding, Kind, Spectrum, Verdict};
 use part::Part;
 use stream::Job;
 
@@ -45,6 +51,11 @@ pub struct TensorDiff {
     /// How its values changed, where element type, shape and order are the same on both sides; not told of all of very many views
     /// that share bytes.
     pub stats: Option<ChangeStats>,
+    /// What kind of change it is.
+    pub finding: Finding,
+    /// The directions of its change, where that was asked for; `None` also for what is no matrix of one shape on both sides, and where
+    /// something is not finite.
+    pub spectrum: Option<Spectrum>,
 }
 
 /// What a comparison found.
@@ -56,6 +67,8 @@ pub struct Comparison {
     pub identical: bool,
     /// Whether something differs that is not in a tensor.
     pub other_bytes_differ: bool,
+    /// What kind of change it is as a whole.
+    pub verdict: Verdict,
 }
 
 impl Side {
@@ -122,15 +135,22 @@ impl Side {
     }
 }
 
+/// What a comparison is to find out beside what it takes one pass to see.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CompareOptions {
+    /// The directions of the change of each matrix: minutes for a large model.
+    pub spectra: bool,
+}
+
 /// Compares two models. Of what is stored equality is told by ids, without reading; of files by their bytes. Where values differ, both
 /// sides are read once.
 ///
 /// # Errors
 /// What cannot be read on either side.
-pub fn compare_sides(old: &Side, new: &Side, progress: &dyn Progress) -> Result<Comparison> {
+pub fn compare_sides(old: &Side, new: &Side, options: CompareOptions, progress: &dyn Progress) -> Result<Comparison> {
     let by_bytes = old.is_plain_files() && new.is_plain_files();
     if by_bytes && same_files(old, new)? {
-        return Ok(identical(old));
+        return identical(old);
     }
     // To compare a file with stored blocks its own blocks have to be known.
     let hashed = if by_bytes { None } else { Some((old.hashed(progress)?, new.hashed(progress)?)) };
@@ -163,34 +183,73 @@ pub fn compare_sides(old: &Side, new: &Side, progress: &dyn Progress) -> Result<
     sums.extend(to_read.iter().copied().zip(stream::sums(&jobs, progress)?));
     progress.finish();
 
-    let tensors = pairs.iter().map(|pair| {
-        let old = pair.old.and_then(|index| old_tensors.get(index));
-        let new = pair.new.and_then(|index| new_tensors.get(index));
+    let subject = |pair: &TensorPair| {
+        let old = pair.old.and_then(|index| old_tensors.get(index)).copied();
+        let new = pair.new.and_then(|index| new_tensors.get(index)).copied();
         let known = pair.old.zip(pair.new).and_then(|pair| sums.get(&pair));
         let sums = known.filter(|_| pair.change == TensorChange::Value);
         let stats = sums.zip(new).map(|(sums, (_, tensor))| ChangeStats::of(sums, tensor.dtype));
-        TensorDiff::new(pair.change, old, new, stats)
-    });
+        Subject { change: pair.change, old, new, stats }
+    };
+    let subjects: Vec<Subject<'_>> = pairs.iter().map(subject).collect();
+    let findings = kind::findings(&subjects)?;
+    let mut tensors: Vec<TensorDiff> =
+        subjects.iter().zip(findings).map(|(subject, finding)| TensorDiff::new(subject, finding)).collect();
     let (other_bytes_differ, identical) = match by_bytes {
         true => (other_bytes(old)? != other_bytes(new)?, false),
         false => (old.other_blocks() != new.other_blocks(), old.keys() == new.keys()),
     };
-    Ok(Comparison { tensors: tensors.collect(), identical, other_bytes_differ })
+    if options.spectra {
+        add_spectra(&mut tensors, &subjects, progress)?;
+    }
+    let verdict = kind::verdict(&mut tensors, identical, other_bytes_differ);
+    Ok(Comparison { tensors, identical, other_bytes_differ, verdict })
 }
 
 impl TensorDiff {
-    fn new(
-        state: TensorChange,
-        old: Option<&Placed<'_>>,
-        new: Option<&Placed<'_>>,
-        stats: Option<ChangeStats>,
-    ) -> Self {
-        let geometry = |side: Option<&Placed<'_>>| side.map(|(_, tensor)| (tensor.dtype, tensor.shape.clone()));
-        let old_name = old.map(|(_, tensor)| tensor.name.clone());
-        let name = new.map(|(_, tensor)| tensor.name.clone()).or_else(|| old_name.clone()).unwrap_or_default();
+    fn new(subject: &Subject<'_>, finding: Finding) -> Self {
+        let geometry = |side: Option<Placed<'_>>| side.map(|(_, tensor)| (tensor.dtype, tensor.shape.clone()));
+        let old_name = subject.old.map(|(_, tensor)| tensor.name.clone());
+        let name = subject.new.map(|(_, tensor)| tensor.name.clone()).or_else(|| old_name.clone()).unwrap_or_default();
         let old_name = old_name.filter(|old_name| *old_name != name);
-        Self { name, old_name, state, old: geometry(old), new: geometry(new), stats }
+        let (old, new) = (geometry(subject.old), geometry(subject.new));
+        let (state, stats) = (subject.change, subject.stats);
+        Self { name, old_name, state, old, new, stats, finding, spectrum: None }
     }
+
+    /// Elements on the new side, or on the old one where it has none.
+    #[must_use]
+    pub fn elements(&self) -> u64 {
+        let shape = self.new.as_ref().or(self.old.as_ref()).map(|(_, shape)| shape.as_slice()).unwrap_or_default();
+        if shape.contains(&0) { 0 } else { shape.iter().fold(1, |product: u64, dim| product.saturating_mul(*dim)) }
+    }
+
+    /// Whether it is a moment of an optimizer, by its name.
+    #[must_use]
+    pub fn is_optimizer_state(&self) -> bool {
+        is_optimizer_state(&self.name)
+    }
+}
+
+fn is_optimizer_state(name: &str) -> bool {
+    ["exp_avg", "momentum", "optimizer"].iter().any(|part| name.contains(part))
+}
+
+/// Those of changed matrices, several at a time.
+fn add_spectra(tensors: &mut [TensorDiff], subjects: &[Subject<'_>], progress: &dyn Progress) -> Result<()> {
+    let changed = |subject: &&Subject<'_>| matches!(subject.change, TensorChange::Value | TensorChange::DType);
+    progress.begin("taking spectra", Some(subjects.iter().filter(changed).count() as u64));
+    tensors.par_iter_mut().zip(subjects).filter(|(_, subject)| changed(subject)).try_for_each(
+        |(tensor, subject)| {
+            if let (Some(old), Some(new)) = (subject.old, subject.new) {
+                tensor.spectrum = kind::spectrum(old, new)?;
+            }
+            progress.advance(1);
+            Ok::<(), RepoError>(())
+        },
+    )?;
+    progress.finish();
+    Ok(())
 }
 
 fn same_files(old: &Side, new: &Side) -> Result<bool> {
@@ -210,8 +269,18 @@ fn other_bytes(side: &Side) -> Result<Vec<Digest>> {
 }
 
 /// The comparison of a side with itself.
-fn identical(side: &Side) -> Comparison {
+fn identical(side: &Side) -> Result<Comparison> {
     let tensors = side.tensors();
-    let equal = |tensor| TensorDiff::new(TensorChange::Equal, Some(tensor), Some(tensor), None);
-    Comparison { tensors: tensors.iter().map(equal).collect(), identical: true, other_bytes_differ: false }
+    let equal = tensors.into_iter().map(|tensor| Subject {
+        change: TensorChange::Equal,
+        old: Some(tensor),
+        new: Some(tensor),
+        stats: None,
+    });
+    let subjects: Vec<Subject<'_>> = equal.collect();
+    let findings = kind::findings(&subjects)?;
+    let mut tensors: Vec<TensorDiff> =
+        subjects.iter().zip(findings).map(|(subject, finding)| TensorDiff::new(subject, finding)).collect();
+    let verdict = kind::verdict(&mut tensors, true, false);
+    Ok(Comparison { tensors, identical: true, other_bytes_differ: false, verdict })
 }

@@ -150,6 +150,28 @@ fn words<const N: usize>(
     sums
 }
 
+/// The step from one word to another of a type whose elements are words, in units in the last place (floats) or in ones (integers);
+/// 0 exactly where their bits are the same.
+pub(crate) fn signed_steps(dtype: DType, old: &[u8], new: &[u8]) -> i128 {
+    let bits = |word: &[u8]| {
+        let mut wide = [0; 8];
+        wide.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
+        u64::from_le_bytes(wide)
+    };
+    let width = 8 * old.len().clamp(1, 8) as u32;
+    let ordered = |word: &[u8]| {
+        let bits = bits(word);
+        let signed = i128::from((bits << (64 - width)).cast_signed() >> (64 - width));
+        match (dtype.float(), dtype) {
+            // Negative floats count down from -0, which is one below +0.
+            (Some(float), _) if float.signed && signed < 0 => -1 - (signed + (1 << (width - 1))),
+            (None, DType::I8 | DType::I16 | DType::I32 | DType::I64) | (Some(_), _) if dtype != DType::F8E8M0 => signed,
+            _ => i128::from(bits),
+        }
+    };
+    ordered(new) - ordered(old)
+}
+
 fn ordered8(word: u8) -> i8 {
     let bits = word.cast_signed();
     bits ^ ((bits >> 7) & i8::MAX)
@@ -198,6 +220,25 @@ mod tests {
         let stats = ChangeStats::of(&compare(DType::BF16, &old, &new), DType::BF16);
         assert_eq!((stats.changed, stats.not_finite, stats.lost), (1, 2, 1));
         assert_eq!(stats.relative, Some(0.0));
+    }
+
+    #[test]
+    fn signed_steps_are_as_long_as_the_largest_step() {
+        for dtype in DType::ALL.iter().filter(|dtype| dtype.storage_unit() == (1, dtype.word_bytes() as u64)) {
+            let bytes = dtype.word_bytes();
+            let mut state = 1u64;
+            let mut word = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state ^ state >> 29).to_le_bytes()[..bytes].to_vec()
+            };
+            for _ in 0..200 {
+                let (old, new) = (word(), word());
+                let steps = signed_steps(*dtype, &old, &new);
+                let most = compare(*dtype, &old, &new).max_steps;
+                assert_eq!(steps.unsigned_abs(), u128::from(most), "{dtype} {old:?} {new:?}");
+                assert_eq!(signed_steps(*dtype, &new, &old), -steps, "{dtype}");
+            }
+        }
     }
 
     #[test]

@@ -10,10 +10,10 @@ mod values;
 use shard_core::DType;
 
 pub use change::ChangeStats;
-pub(crate) use change::compare;
+pub(crate) use change::{compare, signed_steps};
 pub use summary::Summary;
 pub(crate) use tensors::TensorSums;
-pub(crate) use values::{MOST_VALUES, values};
+pub(crate) use values::{MOST_VALUES, push_values, values};
 
 /// Whether the words of a type are numbers on their own.
 pub(crate) fn is_valued(dtype: DType) -> bool {

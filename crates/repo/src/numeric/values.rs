@@ -107,6 +107,19 @@ pub(crate) fn values(dtype: DType, units: &[u8]) -> Option<Vec<f32>> {
     })
 }
 
+/// Adds the values of whole storage units to `out`; `false` for the quantised types whose values shard does not know. Padding at the end
+/// of the last unit counts as values.
+pub(crate) fn push_values(dtype: DType, units: &[u8], out: &mut Vec<f64>) -> bool {
+    let Some(mut values) = Values::of(dtype) else { return false };
+    for tile in units.chunks(values.tile_bytes().max(1)) {
+        match values.tile(tile, usize::MAX) {
+            Tile::Single(values) => out.extend(values.iter().map(|value| f64::from(*value))),
+            Tile::Double(values) => out.extend_from_slice(values),
+        }
+    }
+    true
+}
+
 fn singles<const N: usize>(bytes: &[u8], out: &mut Vec<f32>, value: impl Fn([u8; N]) -> f32) {
     out.extend(bytes.as_chunks::<N>().0.iter().map(|word| value(*word)));
 }
