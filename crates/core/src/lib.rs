@@ -1,5 +1,5 @@
 //! The vocabulary that every other crate of shard speaks: data types, tensor views, file layouts, content ids, base
-//! references, limits, wire primitives and progress. Nothing here does I/O.
+//! references, limits, wire primitives, progress, and what is safe and short enough to print. Nothing here does I/O.
 #![forbid(unsafe_code)]
 
 pub mod base;
@@ -8,6 +8,8 @@ pub mod dtype;
 pub mod layout;
 pub mod limits;
 pub mod progress;
+pub mod size;
+pub mod text;
 pub mod wire;
 
 pub use base::{BaseRange, BaseRef, Transpose};

@@ -10,7 +10,7 @@ use super::codec::Codec;
 use super::error::BenchError;
 use super::report::{Report, rounds};
 use crate::report::size::human;
-use crate::report::text::visible;
+use crate::report::text::xml;
 use labels::{Area, place_labels};
 
 /// The picture, in pixels.
@@ -335,7 +335,7 @@ fn tooltip(point: &Point) -> String {
 
 fn put_mark(out: &mut String, family: Family, (x, y): (f64, f64), tooltip: &str) {
     let color = family.look().1;
-    let title = if tooltip.is_empty() { String::new() } else { format!("<title>{}</title>", escape(tooltip)) };
+    let title = if tooltip.is_empty() { String::new() } else { format!("<title>{}</title>", xml(tooltip)) };
     let _ = match family {
         Family::Shard => writeln!(
             out,
@@ -354,12 +354,7 @@ fn put_mark(out: &mut String, family: Family, (x, y): (f64, f64), tooltip: &str)
 }
 
 fn text(out: &mut String, (x, y): (f64, f64), style: &str, text: &str) {
-    let _ = writeln!(out, r##"<text x="{x:.1}" y="{y:.1}" {style}>{}</text>"##, escape(text));
-}
-
-/// Text for SVG. Names of files and tensors are a stranger's words.
-fn escape(text: &str) -> String {
-    visible(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let _ = writeln!(out, r##"<text x="{x:.1}" y="{y:.1}" {style}>{}</text>"##, xml(text));
 }
 
 fn cut(text: &str, most: usize) -> String {
