@@ -4,6 +4,7 @@
 //! the same bytes everywhere.
 #![forbid(unsafe_code)]
 
+pub mod color;
 mod map;
 mod metric;
 mod scale;
