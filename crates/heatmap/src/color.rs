@@ -34,8 +34,10 @@ static MAP: LazyLock<[Rgb; SHADES]> = LazyLock::new(|| {
     shades
 });
 
-/// The xterm palette beyond its first sixteen, whose colours are the user's: a cube of 216 and 24 greys.
-static PALETTE: LazyLock<[Lab; 240]> = LazyLock::new(|| std::array::from_fn(|index| to_lab(xterm(index))));
+/// Of the xterm palette of 256 those near the curve, and their places. There are nearer ones here and there, but they are now greyer, now
+/// more vivid, now lighter and now darker, and then the order is lost.
+static RAMP_256: LazyLock<[(u8, Lab); 9]> =
+    LazyLock::new(|| [18, 24, 30, 73, 79, 150, 186, 192, 228].map(|number| (number, to_lab(xterm(number)))));
 
 /// The colour at a position from 0 (least change) to 1. What lies outside, or is not a number, is taken as the nearer end, or as 0.
 #[must_use]
@@ -69,14 +71,12 @@ pub const fn fill(mark: Mark) -> Rgb {
     }
 }
 
-/// The number of the nearest colour in the xterm palette of 256, by the distance in OKLab. The first sixteen are never taken: what they
-/// look like is up to the user.
+/// The number in the xterm palette of 256 of the colour at a position: of a ramp that gets lighter, that which is nearest in OKLab.
 #[must_use]
-pub fn nearest_256(color: Rgb) -> u8 {
-    let wanted = to_lab(color);
-    let distances = PALETTE.iter().map(|place| distance(*place, wanted));
-    let nearest = distances.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(index, _)| index);
-    16 + nearest as u8
+pub fn ramp_256(position: f64) -> u8 {
+    let wanted = to_lab(color(position));
+    let nearest = RAMP_256.iter().min_by(|a, b| distance(a.1, wanted).total_cmp(&distance(b.1, wanted)));
+    nearest.map_or(0, |(number, _)| *number)
 }
 
 /// The step of a ramp of sixteen-colour terminals at a position: a number from 0 to 15 of a background, and whether black is read on it
@@ -188,13 +188,11 @@ fn luminance(color: Rgb) -> f64 {
     color.map(decoded).iter().zip([0.2126, 0.7152, 0.0722]).map(|(light, weight)| light * weight).sum()
 }
 
-/// A colour of the xterm palette, counted from its seventeenth.
-fn xterm(index: usize) -> Rgb {
-    let level = |step: usize| if step == 0 { 0 } else { (55 + 40 * step) as u8 };
-    match index {
-        0..216 => [level(index / 36), level(index / 6 % 6), level(index % 6)],
-        grey => [(8 + 10 * (grey - 216)).min(255) as u8; 3],
-    }
+/// A colour of the xterm palette: of its cube of 216, between the user's own sixteen and the greys.
+fn xterm(number: u8) -> Rgb {
+    let level = |step: u8| if step == 0 { 0 } else { 55 + 40 * step };
+    let index = number.saturating_sub(16).min(215);
+    [level(index / 36), level(index / 6 % 6), level(index % 6)]
 }
 
 #[cfg(test)]
@@ -298,15 +296,16 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_of_256() {
-        assert_eq!((xterm(0), xterm(215), xterm(216), xterm(239)), ([0; 3], [255; 3], [8; 3], [238; 3]));
-        assert_eq!([nearest_256([0; 3]), nearest_256([255; 3]), nearest_256([255, 0, 0])], [16, 231, 196]);
-        assert_eq!(nearest_256([0x5f, 0x87, 0xaf]), 67);
-        // The palette is coarse where colours are dark, but no colour of the map may be far from its own.
-        for step in 0..=100 {
-            let color = color(f64::from(step) / 100.0);
-            let found = xterm(usize::from(nearest_256(color)) - 16);
-            assert!(distance(to_lab(color), to_lab(found)) < 0.12, "{color:?} {found:?}");
+    fn of_256_colours_the_ramp_is_near_the_map_and_gets_lighter() {
+        assert_eq!((xterm(16), xterm(231), xterm(67)), ([0; 3], [255; 3], [0x5f, 0x87, 0xaf]));
+        let numbers: Vec<u8> = (0..=100).map(|step| ramp_256(f64::from(step) / 100.0)).collect();
+        let mut ramp = numbers.clone();
+        ramp.dedup();
+        assert_eq!(ramp.len(), RAMP_256.len(), "none is missing, and none comes back: {numbers:?}");
+        assert!(ramp.windows(2).all(|pair| to_lab(xterm(pair[0]))[0] + 0.02 < to_lab(xterm(pair[1]))[0]));
+        for number in ramp {
+            let place = to_lab(xterm(number));
+            assert!(evenly(256).any(|on_map| distance(on_map, place) < 0.09), "{number}");
         }
     }
 

@@ -5,10 +5,13 @@
 #![forbid(unsafe_code)]
 
 pub mod color;
+mod grid;
 mod map;
 mod metric;
 mod scale;
+mod terminal;
 
 pub use map::{Cell, Entry, Heatmap, Label, Mark, Panel, Version};
 pub use metric::{Metric, Values};
 pub use scale::{Scale, Tick};
+pub use terminal::{Colors, TextOptions, text};

@@ -5,6 +5,10 @@ use crate::metric::Metric;
 /// Decades that a logarithmic scale spans at most, down from the largest value.
 const MOST_DECADES: f64 = 6.0;
 
+/// The powers of ten that a logarithmic scale ends at, so that no power of it is zero or infinite.
+const LEAST_DECADE: f64 = -300.0;
+const MOST_DECADE: f64 = 308.0;
+
 /// A mark beside a scale.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tick {
@@ -42,7 +46,7 @@ impl Scale {
         }
         let least = amounts.iter().copied().filter(|amount| *amount > 0.0).min_by(f64::total_cmp).unwrap_or(largest);
         // Whole decades, so that scales of like pairs are alike.
-        let high = largest.log10().ceil();
+        let high = largest.log10().ceil().clamp(LEAST_DECADE, MOST_DECADE);
         let low = least.log10().floor().max(high - MOST_DECADES).min(high - 1.0);
         Some(Self { metric, logarithmic: true, low: 10f64.powf(low), high: 10f64.powf(high) })
     }
@@ -100,6 +104,20 @@ impl Scale {
             (0..=4).map(|quarter| tick(self.low + (self.high - self.low) * f64::from(quarter) / 4.0)).collect()
         }
     }
+
+    /// Ticks with the spans from start to end that they take beside a scale: of all, or where they would overlap of every second, third
+    /// and so on, down from the largest.
+    pub(crate) fn spaced_ticks(&self, span: impl Fn(&Tick) -> (f64, f64)) -> Vec<(Tick, (f64, f64))> {
+        let all: Vec<(Tick, (f64, f64))> = self.ticks().into_iter().map(|tick| (tick.clone(), span(&tick))).collect();
+        let last = all.len().saturating_sub(1);
+        let every = |step: usize| all.iter().enumerate().filter(move |(index, _)| (last - index).is_multiple_of(step));
+        let apart = |step: &usize| {
+            let spans: Vec<(f64, f64)> = every(*step).map(|(_, (_, span))| *span).collect();
+            spans.windows(2).all(|pair| matches!(pair, [before, after] if before.1 <= after.0))
+        };
+        let step = (1..=last).find(apart).unwrap_or(last + 1);
+        every(step).map(|(_, tick)| tick.clone()).collect()
+    }
 }
 
 /// How large a change is: a cosine's distance from 1, any other value itself.
@@ -128,6 +146,17 @@ mod tests {
         assert!((scale.position(10f64.powf(-1.5)) - 0.5).abs() < 1e-12);
         let labels: Vec<String> = scale.ticks().into_iter().map(|tick| tick.label).collect();
         assert_eq!(labels, ["1e-3", "1e-2", "1e-1", "1"]);
+    }
+
+    #[test]
+    fn the_smallest_and_the_largest_numbers_have_scales() {
+        for value in [f64::from_bits(1), f64::MIN_POSITIVE, f64::MAX] {
+            let scale = Scale::of(Metric::Relative, [value, 0.0]).unwrap();
+            let (low, high) = scale.range();
+            assert!(low > 0.0 && low < high && high.is_finite(), "{low} {high}");
+            assert!((2..=7).contains(&scale.ticks().len()), "{value}");
+            assert!((0.0..=1.0).contains(&scale.position(value)));
+        }
     }
 
     #[test]
