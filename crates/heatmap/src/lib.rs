@@ -6,11 +6,13 @@
 
 pub mod color;
 mod grid;
+mod html;
 mod map;
 mod metric;
 mod scale;
 mod terminal;
 
+pub use html::html;
 pub use map::{Cell, Entry, Heatmap, Label, Mark, Panel, Version};
 pub use metric::{Metric, Values};
 pub use scale::{Scale, Tick};

@@ -4,7 +4,6 @@ use crate::metric::Metric;
 
 /// Decades that a logarithmic scale spans at most, down from the largest value.
 const MOST_DECADES: f64 = 6.0;
-
 /// The powers of ten that a logarithmic scale ends at, so that no power of it is zero or infinite.
 const LEAST_DECADE: f64 = -300.0;
 const MOST_DECADE: f64 = 308.0;
@@ -121,7 +120,7 @@ impl Scale {
 }
 
 /// How large a change is: a cosine's distance from 1, any other value itself.
-fn amount(metric: Metric, value: f64) -> f64 {
+pub(crate) fn amount(metric: Metric, value: f64) -> f64 {
     if metric.falls() { (1.0 - value).max(0.0) } else { value }
 }
 
@@ -167,5 +166,15 @@ mod tests {
         assert_eq!(Scale::of(Metric::Cosine, []), None);
         assert_eq!(Scale::of(Metric::Changed, [0.2]).unwrap().position(0.5), 0.5);
         assert_eq!(Scale::of(Metric::MaxUlp, [0.0]).unwrap().position(0.0), 0.0);
+    }
+
+    #[test]
+    fn values_at_the_limits_leave_a_scale_finite() {
+        for value in [f64::MAX, f64::MIN_POSITIVE, 5e-324, 1e308] {
+            let scale = Scale::of(Metric::Relative, [value]).unwrap();
+            let (low, high) = scale.range();
+            assert!(0.0 < low && low < high && high.is_finite(), "{value:e}: {low:e} to {high:e}");
+            assert!((2..=7).contains(&scale.ticks().len()), "{value:e}");
+        }
     }
 }
