@@ -57,6 +57,11 @@ impl Place<'_> {
     pub(crate) fn glyph(&self, metric: Metric) -> Option<char> {
         self.mark.glyph().or(if self.values.get(metric).is_none() { Some(UNMEASURED) } else { None })
     }
+
+    /// Whether a picture gives it the colour of its mark: where there is no value, and what is not finite whatever its value.
+    pub(crate) fn is_filled(&self, metric: Metric) -> bool {
+        self.mark == Mark::NotFinite || self.values.get(metric).is_none()
+    }
 }
 
 /// What is to be said of a glyph or a fill that occurs.
@@ -65,6 +70,8 @@ pub(crate) struct Key {
     /// `None` for places without tensors.
     pub(crate) glyph: Option<char>,
     pub(crate) mark: Mark,
+    /// Whether the colour of the mark occurs.
+    pub(crate) filled: bool,
     pub(crate) meaning: &'static str,
 }
 
@@ -104,6 +111,16 @@ impl<'a> Grid<'a> {
         self.places.iter().flatten()
     }
 
+    /// The full names of rows, safe to print.
+    pub(crate) fn full_rows(&self) -> Vec<String> {
+        labels(self.rows, &self.map.rows, |label| &label.full)
+    }
+
+    /// The full names of columns, safe to print.
+    pub(crate) fn full_columns(&self) -> Vec<String> {
+        labels(self.columns, &self.map.columns, |label| &label.full)
+    }
+
     /// What stands above the columns.
     pub(crate) fn heads(&self) -> Heads {
         Heads::new(&self.map.column_title, labels(self.columns, &self.map.columns, |label| &label.short))
@@ -133,13 +150,20 @@ impl<'a> Grid<'a> {
         let mut keys = Vec::new();
         for mark in Mark::ALL {
             let glyph = mark.glyph().unwrap_or(UNMEASURED);
-            if self.places().any(|place| place.mark == mark && place.glyph(metric) == Some(glyph)) {
+            let mut places =
+                self.places().filter(|place| place.mark == mark && place.glyph(metric) == Some(glyph)).peekable();
+            if places.peek().is_some() {
                 let meaning = if mark == Mark::Value { "changed, not measured" } else { mark.as_str() };
-                keys.push(Key { glyph: Some(glyph), mark, meaning });
+                keys.push(Key {
+                    glyph: Some(glyph),
+                    mark,
+                    filled: places.any(|place| place.is_filled(metric)),
+                    meaning,
+                });
             }
         }
         if self.places.iter().any(Option::is_none) {
-            keys.push(Key { glyph: None, mark: Mark::Equal, meaning: "no such tensor" });
+            keys.push(Key { glyph: None, mark: Mark::Equal, filled: false, meaning: "no such tensor" });
         }
         keys
     }

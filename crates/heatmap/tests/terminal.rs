@@ -85,6 +85,11 @@ fn check(map: &Heatmap, options: &TextOptions) {
     }
     if options.colors == Colors::Plain {
         assert!(!written.contains('\u{1b}'));
+        let labels = map.rows.iter().chain(&map.columns).map(|label| &label.short);
+        let names: String =
+            labels.chain(&map.notes).chain([&map.title, &map.row_title, &map.column_title]).cloned().collect();
+        let foreign = written.chars().find(|c| !c.is_ascii() && !names.contains(*c));
+        assert!(foreign.is_none(), "{foreign:?} in {written}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Sheet;
 use super::line::{center, width};
+use crate::fit::every;
 use crate::grid::Heads;
 
 /// The most lines that heads in several lines take, and the most that they take where they run downwards.
@@ -33,9 +34,7 @@ fn side_by_side(texts: &[&str], cell: usize) -> Option<String> {
 /// Every so manyth head, from the first column that it stands for.
 fn some(labels: &[String], cell: usize, room: usize) -> String {
     let longest = labels.iter().map(|label| width(label)).max().unwrap_or(0);
-    let rounds = (0..).map(|power| 10usize.saturating_pow(power));
-    let every = rounds.flat_map(|round| [1, 2, 5].map(|factor| round.saturating_mul(factor)));
-    let every = every.into_iter().find(|every| every.saturating_mul(cell) > longest).unwrap_or(usize::MAX);
+    let every = every(cell, longest + 1);
     let mut line = String::new();
     for (index, label) in labels.iter().enumerate().step_by(every) {
         let start = index * cell;

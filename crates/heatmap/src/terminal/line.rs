@@ -1,43 +1,30 @@
 //! Lines of text: how wide they are, how they are shortened, and how they are coloured.
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthChar;
+
+use crate::fit::Ruler;
+
+/// Measures in columns.
+const COLUMNS: Ruler = Ruler { advance: columns };
+
+fn columns(c: char) -> usize {
+    // The selector makes a narrow emoji before it wide.
+    if c == '\u{fe0f}' { 1 } else { c.width().unwrap_or(0) }
+}
 
 /// Columns that a text takes.
 pub(super) fn width(text: &str) -> usize {
-    text.width()
+    COLUMNS.width(text)
 }
 
-/// The start of a text, or with `from_end` its end, as much as fits into so many columns.
-fn part(text: &str, room: usize, from_end: bool) -> &str {
-    let mut end = 0;
-    let mut used = 0;
-    let mut step = |c: char| {
-        // Makes a narrow emoji before it wide.
-        let more = usize::from(c == '\u{fe0f}');
-        used += c.width().unwrap_or(0) + more;
-        end += if used <= room { c.len_utf8() } else { 0 };
-        used <= room
-    };
-    if from_end {
-        text.chars().rev().take_while(|c| step(*c)).for_each(drop);
-        text.get(text.len() - end..).unwrap_or_default()
-    } else {
-        text.chars().take_while(|c| step(*c)).for_each(drop);
-        text.get(..end).unwrap_or_default()
-    }
-}
-
-/// The text in at most so many columns; what is too long loses its middle, which tells least of names.
+/// The text in at most so many columns.
 pub(super) fn shorten(text: &str, room: usize, dots: &str) -> String {
-    if width(text) <= room {
-        return text.to_owned();
-    }
-    let Some(left) = room.checked_sub(width(dots)).filter(|left| *left >= 2) else {
-        return part(text, room, false).to_owned();
-    };
-    let start = part(text, left.div_ceil(2), false);
-    let end = part(text, left / 2, true);
-    format!("{start}{dots}{end}")
+    COLUMNS.shorten(text, room, dots)
+}
+
+/// The text in lines of at most so many columns.
+pub(super) fn wrap(text: &str, room: usize) -> Vec<String> {
+    COLUMNS.wrap(text, room)
 }
 
 /// The text in the middle of so many columns.
@@ -49,36 +36,6 @@ pub(super) fn center(text: &str, room: usize) -> String {
 /// The text at the right of so many columns.
 pub(super) fn right(text: &str, room: usize) -> String {
     format!("{}{text}", " ".repeat(room.saturating_sub(width(text))))
-}
-
-/// The text in lines of at most so many columns, broken at spaces, and within words that are longer than a line.
-pub(super) fn wrap(text: &str, room: usize) -> Vec<String> {
-    let room = room.max(2);
-    let mut lines: Vec<String> = Vec::new();
-    let mut line = String::new();
-    for mut word in text.split(' ').filter(|word| !word.is_empty()) {
-        let joined = if line.is_empty() { word.to_owned() } else { format!("{line} {word}") };
-        if width(&joined) <= room {
-            line = joined;
-            continue;
-        }
-        if !line.is_empty() {
-            lines.push(std::mem::take(&mut line));
-        }
-        while width(word) > room {
-            let start = part(word, room, false);
-            if start.is_empty() {
-                break;
-            }
-            lines.push(start.to_owned());
-            word = word.get(start.len()..).unwrap_or_default();
-        }
-        line = word.to_owned();
-    }
-    if !line.is_empty() {
-        lines.push(line);
-    }
-    lines
 }
 
 /// Items side by side, on as many lines as they need.
@@ -137,21 +94,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_is_left_out() {
-        assert_eq!(shorten("model.layers.12", 15, "…"), "model.layers.12");
-        assert_eq!(shorten("model.layers.12", 9, "…"), "mode…s.12");
-        assert_eq!(shorten("model.layers.12", 9, "..."), "mod....12");
-        assert_eq!((shorten("abc", 2, "..."), shorten("abc", 0, "…")), ("ab".to_owned(), String::new()));
-        assert_eq!(shorten("名前名前", 6, "…"), "名…前");
+    fn texts_are_placed_by_their_columns() {
         assert_eq!((center("ab", 5), center("名", 2), right("名", 3)), (" ab  ".into(), "名".into(), " 名".into()));
-    }
-
-    #[test]
-    fn lines_break_at_spaces_and_within_long_words() {
-        assert_eq!(wrap("one two  three", 8), ["one two", "three"]);
-        assert_eq!(wrap("one abcdefghij k", 4), ["one", "abcd", "efgh", "ij k"]);
-        assert_eq!(wrap("名前名", 3), ["名", "前", "名"]);
-        assert!(wrap("", 5).is_empty());
+        assert_eq!((width("☀"), width("☀\u{fe0f}"), width("e\u{301}")), (1, 2, 1));
         let items = ["= equal", "+ added", "- removed"].map(str::to_owned);
         assert_eq!(flow(&items, 17), ["= equal   + added", "- removed"]);
     }
