@@ -27,8 +27,15 @@ pub fn layer_of(name: &str) -> &str {
 
 /// Where the first number that counts layers starts and ends, in bytes.
 fn split_at_number(name: &str) -> Option<(usize, usize)> {
+    let mut before = "";
     for (start, end) in parts(name) {
         let part = name.get(start..end)?;
+        // Keras 3 numbers the variables of a layer, as in `layers/dense_1/vars/0`.
+        let word = part.trim_matches('_');
+        let is_variable = std::mem::replace(&mut before, word).eq_ignore_ascii_case("vars");
+        if is_variable && word.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
         // In one part, digits between underscores or the part's ends: `0`, `h_0`, `lora_unet_down_blocks_0_attn`.
         let mut at = start;
         for piece in part.split('_') {
@@ -150,6 +157,8 @@ mod tests {
             ("params/h_3/attn/kernel", "params/h_3"),
             ("layer_normalization_12/gamma:0", "layer_normalization_12"),
             ("features.0.weight", "features.0"),
+            ("layers/dense_1/vars/0", "layers/dense_1"),
+            ("layers/dense/vars/1", "layers/dense"),
             ("0", "0"),
             ("conv1.weight", "conv1"),
             ("embeddings.word_embeddings.weight", "embeddings"),
