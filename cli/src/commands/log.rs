@@ -9,6 +9,7 @@ use shard_history::revision::RefKind;
 use shard_manifest::RunRecord;
 use shard_repo::{Head, LogEntry, NamedRef, RepoError, Repository};
 
+use super::diff::{By, Pictures, series};
 use crate::Context;
 use crate::error::{Failure, code};
 use crate::report::json;
@@ -33,11 +34,22 @@ pub(crate) struct Args {
     /// A line a commit
     #[arg(long)]
     oneline: bool,
+    /// Show these commits as a picture: each against the one before it, time on x, layers on y, and what each takes
+    #[arg(long, conflicts_with = "oneline")]
+    heat: bool,
+    /// With --heat: what colours stand for
+    #[arg(long, value_name = "METRIC", value_enum, default_value_t, requires = "heat")]
+    by: By,
+    #[command(flatten)]
+    pictures: Pictures,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let repository = context.repository()?;
-    let entries = select(args, &repository)?;
+    let (entries, path) = select(args, &repository)?;
+    if args.heat {
+        return series::of_log(&repository, &entries, path.as_deref(), args.by, &args.pictures, context);
+    }
     if context.ui.json {
         let commits: Vec<Value> = entries.iter().map(|entry| json::commit(&entry.id, &entry.commit)).collect();
         context.ui.print_json(&json!({"commits": commits}))?;
@@ -57,17 +69,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     Ok(code::DONE)
 }
 
-/// The commits asked for.
-fn select(args: &Args, repository: &Repository) -> Result<Vec<LogEntry>, Failure> {
+/// The commits asked for, and the path that they are about.
+fn select(args: &Args, repository: &Repository) -> Result<(Vec<LogEntry>, Option<String>), Failure> {
     let most = args.max_count.unwrap_or(usize::MAX);
     let tracked = |path: &Path| repository.tracked_path(path);
     let path = args.second.as_deref().or(args.path.as_deref()).map(tracked).transpose()?;
     let Some(first) = &args.first else {
         let head = repository.resolve("HEAD")?;
-        return Ok(repository.log(head, path.as_deref(), most)?);
+        return Ok((repository.log(head, path.as_deref(), most)?, path));
     };
     match repository.resolve(first) {
-        Ok(from) => Ok(repository.log(from, path.as_deref(), most)?),
+        Ok(from) => Ok((repository.log(from, path.as_deref(), most)?, path)),
         Err(error @ RepoError::Revision(_)) if path.is_none() => {
             // No revision, so a path: one that is there, or was once.
             let path = Path::new(first);
@@ -76,7 +88,7 @@ fn select(args: &Args, repository: &Repository) -> Result<Vec<LogEntry>, Failure
             if entries.is_empty() && std::fs::symlink_metadata(path).is_err() {
                 return Err(Failure::from(error).because(format!("no commit has a path {name:?} either")));
             }
-            Ok(entries)
+            Ok((entries, Some(name)))
         }
         Err(error) => Err(error.into()),
     }

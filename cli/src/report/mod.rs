@@ -15,6 +15,7 @@ use std::io::{self, IsTerminal, Write};
 use clap::ValueEnum;
 use serde_json::Value;
 use shard_core::{NoProgress, Progress};
+use shard_heatmap::{Colors, TextOptions};
 
 use crate::error::Failure;
 use style::Style;
@@ -66,6 +67,18 @@ impl Ui {
     /// A table as text for this terminal.
     pub(crate) fn table(&self, table: &Table) -> String {
         table.render(self.color(), self.width())
+    }
+
+    /// How pictures are shown on this terminal. What COLORTERM and TERM say of its colours is believed.
+    pub(crate) fn picture_options(&self) -> TextOptions {
+        let is_there = |name: &str, part: &str| std::env::var(name).is_ok_and(|value| value.contains(part));
+        let colors = match self.color() {
+            false => Colors::Plain,
+            true if is_there("COLORTERM", "truecolor") || is_there("COLORTERM", "24bit") => Colors::True,
+            true if is_there("TERM", "256color") => Colors::TwoFiftySix,
+            true => Colors::Sixteen,
+        };
+        TextOptions { width: self.width(), height: None, colors }
     }
 
     /// Text in a style.

@@ -11,6 +11,7 @@ mod grid;
 mod html;
 mod map;
 mod metric;
+pub mod models;
 mod picture;
 mod scale;
 mod terminal;

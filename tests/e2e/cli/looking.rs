@@ -143,8 +143,9 @@ fn diff_accounts_for_every_tensor() {
     }
     assert!(place.ok(&["diff", "v1", "HEAD", "--equal"]).contains("equal.f32"));
     assert!(!place.ok(&["diff", "v1", "HEAD", "--stat"]).contains("noisy.weight"));
-    let by_layer = place.ok(&["diff", "v1", "HEAD", "--by-layer"]);
-    assert!(by_layer.starts_with("v1:model -> HEAD:model\nlayer "), "{by_layer}");
+    let by_layer = place.ok(&["diff", "v1", "HEAD", "--layers"]);
+    assert!(by_layer.starts_with("v1:model -> HEAD:model\nresized: ") && by_layer.contains("\nlayer "), "{by_layer}");
+    assert_eq!(place.ok(&["diff", "v1..HEAD"]), place.ok(&["diff", "v1", "HEAD"]));
     let json = place.json(&["diff", "v1", "HEAD", "--equal", "--sort", "change"]);
     let model = &json["models"][0];
     assert_eq!(model["counts"]["equal"], 3);
@@ -177,14 +178,17 @@ fn diff_accounts_for_every_tensor() {
 }
 
 #[test]
-fn many_changes_are_rolled_up_by_layer() {
+fn of_many_changes_there_is_a_picture_and_tables_where_they_are_asked_for() {
     let place = Place::new();
     let mut versions = Versions::new(3, 60, 8, 32, 0.5);
     place.write("a.safetensors", &versions.next().unwrap().unwrap());
     place.write("b.safetensors", &versions.next().unwrap().unwrap());
     let out = place.ok(&["diff", "a.safetensors", "b.safetensors"]);
-    assert!(out.contains("\nlayer ") && out.contains("60 tensors: 60 value"), "{out}");
-    let out = place.ok(&["diff", "a.safetensors", "b.safetensors", "--by-tensor"]);
+    assert!(!out.contains("\ntensor ") && out.contains("60 tensors: 60 value"), "{out}");
+    assert!(out.contains("block.59") && out.contains("relative change  "), "{out}");
+    let out = place.ok(&["diff", "a.safetensors", "b.safetensors", "--layers"]);
+    assert!(out.contains("\nlayer ") && out.contains("block.59"), "{out}");
+    let out = place.ok(&["diff", "a.safetensors", "b.safetensors", "--tensors"]);
     assert!(out.contains("\ntensor ") && out.contains("block.59.weight"), "{out}");
 }
 

@@ -43,7 +43,7 @@ fn wrong_usage_is_code_2() {
     let help = place.ok(&["help"]);
     assert!(help.contains("Exit codes:") && help.contains("5  damaged data"), "{help}");
     assert!(place.ok(&["--version"]).starts_with("shard "));
-    assert!(place.ok(&["help", "diff"]).contains("--by-layer"));
+    assert!(place.ok(&["help", "diff"]).contains("--layers"));
 }
 
 #[test]

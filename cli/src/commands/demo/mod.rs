@@ -263,7 +263,7 @@ fn last_change(repository: &Repository, context: &Context) -> Result<String, Fai
     let (mut old, mut new) = (models("HEAD~1")?, models("HEAD")?);
     let (Some((_, old)), Some((_, new))) = (old.pop_first(), new.pop_first()) else { return Ok(String::new()) };
     let comparison = compare_sides(&old, &new, CompareOptions::default(), context.ui.progress().as_ref())?;
-    Ok(super::diff::by_layer(&old, &new, &comparison, context))
+    Ok(super::diff::as_picture(&old, &new, &comparison, context))
 }
 
 /// Writes every commit's files into a folder of its own and hashes them.

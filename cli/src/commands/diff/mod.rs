@@ -1,51 +1,105 @@
 //! `shard diff`
 
+mod csv;
+mod inside;
+mod json;
 mod operand;
+mod picture;
 mod rows;
+pub(crate) mod series;
+
+use std::path::PathBuf;
 
 use clap::ValueEnum;
-use serde_json::{Value, json};
+use shard_heatmap::Metric;
 use shard_history::{FileChange, TensorChange as State};
 use shard_repo::{CompareOptions, Comparison, Side, TensorDiff, compare_sides};
 
 use crate::Context;
 use crate::error::{Failure, code};
 use crate::report::changes::change_table;
-use crate::report::json::file_change;
 use crate::report::size::count;
 use crate::report::style::Style;
+pub(crate) use picture::Pictures;
 
-/// Show which tensors differ between two models, and how much
+/// Show which layers of a model changed, how much, and what kind of change it is
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A revision, REV:PATH, a file, a folder of shards or an index.json; HEAD where nothing is named. Alone, a file is
-    /// compared with what HEAD has of it, anything else with the work tree
-    #[arg(value_name = "OLD")]
-    old: Option<String>,
-    /// The same; the work tree where nothing is named
-    #[arg(value_name = "NEW")]
-    new: Option<String>,
-    /// Only the summary of each model
-    #[arg(long)]
+    /// OLD and NEW: revisions, REV:PATH, files, folders of shards or index.json files; or one range OLD..NEW. HEAD stands for an OLD
+    /// that is not named, the work tree for a NEW; a file alone is compared with what HEAD has of it. With --series any number
+    #[arg(value_name = "MODEL")]
+    sides: Vec<String>,
+    /// What colours stand for, and what --sort change goes by
+    #[arg(long, value_name = "METRIC", value_enum, default_value_t)]
+    by: By,
+    /// Only what kind of change it is and the number of tensors
+    #[arg(long, conflicts_with_all = ["tensors", "layers", "names", "tensor"])]
     stat: bool,
+    /// A row a tensor; the default below the picture where there are at most 40
+    #[arg(long, conflicts_with = "layers")]
+    tensors: bool,
+    /// A row a layer
+    #[arg(long)]
+    layers: bool,
+    /// Only the map of names: what each tensor of both sides is called on either
+    #[arg(long, conflicts_with_all = ["tensors", "layers", "tensor"])]
+    names: bool,
+    /// Look into one tensor: its rows and columns, how far its words moved, and in how many directions
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tensors", "layers", "csv", "series"])]
+    tensor: Option<String>,
+    /// Compare each of several versions with the one before it: time on x, layers on y, and what each version takes. Files, or
+    /// revisions, or one range of a branch
+    #[arg(long, conflicts_with_all = ["stat", "tensors", "layers", "names"])]
+    series: bool,
+    /// With --series of files: do not pack them to see what each takes
+    #[arg(long, requires = "series")]
+    no_sizes: bool,
+    /// Show equal tensors in tables too
+    #[arg(long)]
+    equal: bool,
+    /// Order of the rows in tables: by name, numbers by their value, or the largest change first
+    #[arg(long, value_name = "BY", value_enum, default_value_t)]
+    sort: Sort,
+    /// Print a row a tensor as CSV
+    #[arg(long, conflicts_with_all = ["stat", "tensors", "layers", "names"])]
+    csv: bool,
+    #[command(flatten)]
+    pictures: Pictures,
     /// Exit with 1 where something differs
     #[arg(long)]
     exit_code: bool,
-    /// Show equal tensors too
-    #[arg(long)]
-    equal: bool,
-    /// Order of the rows: by name, numbers by their value, or the largest change first
-    #[arg(long, value_name = "BY", value_enum, default_value_t)]
-    sort: Sort,
-    /// A row a layer; the default where there would be more than 40 rows
-    #[arg(long, conflicts_with = "by_tensor")]
-    by_layer: bool,
-    /// A row a tensor, however many there are
-    #[arg(long)]
-    by_tensor: bool,
-    /// Only the map of names: what each tensor of both sides is called on either
-    #[arg(long, conflicts_with_all = ["stat", "by_layer", "by_tensor"])]
-    names: bool,
+}
+
+/// A measure of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum By {
+    /// Norm of the difference over the norm of the old values
+    #[default]
+    Relative,
+    /// Share of the words whose bits changed
+    Changed,
+    /// Cosine of the angle between old and new values
+    Cosine,
+    /// Largest step of a word, in units in the last place
+    MaxUlp,
+    /// How many directions the change of a matrix has (Roy and Vetterli 2007); takes minutes for large models
+    EffectiveRank,
+}
+
+impl By {
+    pub(crate) fn metric(self) -> Metric {
+        match self {
+            Self::Relative => Metric::Relative,
+            Self::Changed => Metric::Changed,
+            Self::Cosine => Metric::Cosine,
+            Self::MaxUlp => Metric::MaxUlp,
+            Self::EffectiveRank => Metric::EffectiveRank,
+        }
+    }
+
+    pub(crate) fn options(self) -> CompareOptions {
+        CompareOptions { spectra: self == Self::EffectiveRank }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -55,7 +109,7 @@ enum Sort {
     Change,
 }
 
-/// More rows than this are rolled up by layer.
+/// With more rows than this there is only the picture, unless a table is asked for.
 const MANY_ROWS: usize = 40;
 
 /// Two versions of a model, and what they are compared as.
@@ -63,6 +117,12 @@ struct Pair {
     name: String,
     old: Side,
     new: Side,
+}
+
+impl Pair {
+    fn title(&self) -> String {
+        format!("{} -> {}", self.old.label, self.new.label)
+    }
 }
 
 /// What is to be compared.
@@ -73,25 +133,60 @@ struct Plan {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
+    args.pictures.check()?;
+    if args.series {
+        return series::of_operands(args, context);
+    }
     let progress = context.ui.progress();
-    let sides: Vec<&str> = args.old.iter().chain(&args.new).map(String::as_str).collect();
+    let sides: Vec<&str> = args.sides.iter().map(String::as_str).collect();
     let plan = operand::plan(&sides, context)?;
+    if let Some(name) = &args.tensor {
+        let pair = only(&plan.pairs, "--tensor")?;
+        let found = shard_repo::look_inside(&pair.old, &pair.new, name, progress.as_ref())?;
+        drop(progress);
+        inside::print(&pair.title(), &found, args, context)?;
+        let differs = found.steps.unchanged < found.patches.iter().map(|patch| patch.elements).sum();
+        return Ok(if args.exit_code && differs { code::DIFFERENT } else { code::DONE });
+    }
+    if args.pictures.any() {
+        only(&plan.pairs, "a picture")?;
+    }
     let compared = plan
         .pairs
         .into_iter()
         .map(|pair| {
-            compare_sides(&pair.old, &pair.new, CompareOptions::default(), progress.as_ref())
-                .map(|comparison| (pair, comparison))
+            let found = compare_sides(&pair.old, &pair.new, args.by.options(), progress.as_ref())?;
+            Ok((pair, found))
         })
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Vec<_>, Failure>>()?;
     drop(progress);
-    let differs = !plan.others.is_empty() || compared.iter().any(|(_, comparison)| !comparison.identical);
+    let differs = !plan.others.is_empty() || compared.iter().any(|(_, found)| !found.identical);
+    if let Some((pair, found)) = compared.first().filter(|_| args.pictures.any()) {
+        args.pictures.write(&picture::of(&pair.title(), found, args.by))?;
+    }
     if context.ui.json {
-        context.ui.print_json(&to_json(&compared, &plan.others, differs, args))?;
+        context.ui.print_json(&json::document(&compared, &plan.others, differs, args))?;
+    } else if args.csv {
+        context.ui.print(&csv::text(&compared))?;
     } else {
         context.ui.print(&to_text(&compared, &plan.others, args, context))?;
     }
     Ok(if args.exit_code && differs { code::DIFFERENT } else { code::DONE })
+}
+
+/// The pair, where there is one only.
+fn only<'a>(pairs: &'a [Pair], what: &str) -> Result<&'a Pair, Failure> {
+    match pairs {
+        [pair] => Ok(pair),
+        [] => Err(Failure::new(code::REFUSED, format!("{what} needs a model that differs, and there is none"))
+            .next("name two versions of a model")),
+        several => {
+            let names: Vec<&str> = several.iter().map(|pair| pair.name.as_str()).take(5).collect();
+            Err(Failure::new(code::USAGE, format!("{what} is of one model, and {} differ", several.len()))
+                .because(format!("they are {}{}", names.join(", "), if several.len() > 5 { ", …" } else { "" }))
+                .next("name one of them as REV:PATH on either side"))
+        }
+    }
 }
 
 fn to_text(compared: &[(Pair, Comparison)], others: &[FileChange], args: &Args, context: &Context) -> String {
@@ -101,10 +196,16 @@ fn to_text(compared: &[(Pair, Comparison)], others: &[FileChange], args: &Args, 
         if !text.is_empty() {
             text.push('\n');
         }
-        let title = format!("{} -> {}", pair.old.label, pair.new.label);
-        text.push_str(&format!("{}\n", ui.paint(&title, Style::Bold)));
+        let table_only = args.names || args.tensors || args.layers || args.stat;
+        if !table_only && !comparison.tensors.is_empty() {
+            text.push_str(&picture::text(&picture::of(&pair.title(), comparison, args.by), context));
+            text.push('\n');
+        } else {
+            text.push_str(&format!("{}\n", ui.paint(&pair.title(), Style::Bold)));
+            text.push_str(&format!("{}\n", ui.paint(&rows::verdict(comparison), Style::Plain)));
+        }
         if args.names {
-            text.push_str(&context.ui.table(&rows::name_map(&comparison.tensors)));
+            text.push_str(&ui.table(&rows::name_map(&comparison.tensors)));
         } else if !args.stat {
             text.push_str(&rows::table(&comparison.tensors, args, context));
         }
@@ -121,18 +222,17 @@ fn to_text(compared: &[(Pair, Comparison)], others: &[FileChange], args: &Args, 
     text
 }
 
-/// A comparison as a table of layers, for the demo.
+/// A comparison as a picture, for the demo.
 #[cfg(feature = "demo")]
-pub(crate) fn by_layer(old: &Side, new: &Side, comparison: &Comparison, context: &Context) -> String {
-    let title = context.ui.paint(&format!("{} -> {}", old.label, new.label), Style::Bold);
-    let table = rows::layer_table(&rows::layers(&comparison.tensors, Sort::Name, false));
-    format!("\n{title}\n{}{}", context.ui.table(&table), summary(comparison))
+pub(crate) fn as_picture(old: &Side, new: &Side, comparison: &Comparison, context: &Context) -> String {
+    let title = format!("{} -> {}", old.label, new.label);
+    let map = picture::of(&title, comparison, By::default());
+    format!("\n{}\n{}", picture::text(&map, context), summary(comparison))
 }
 
 /// One line that accounts for every tensor.
 fn summary(comparison: &Comparison) -> String {
-    let mut text = format!("{}: {}\n", comparison.verdict.kind.as_str(), comparison.verdict.evidence);
-    text.push_str(&count(comparison.tensors.len() as u64, "tensor"));
+    let mut text = count(comparison.tensors.len() as u64, "tensor");
     let states = State::ALL.iter().map(|state| (state, of_state(&comparison.tensors, *state)));
     let parts: Vec<String> =
         states.filter(|(_, count)| *count > 0).map(|(state, count)| format!("{count} {}", state.as_str())).collect();
@@ -151,32 +251,7 @@ fn of_state(tensors: &[TensorDiff], state: State) -> usize {
     tensors.iter().filter(|tensor| tensor.state == state).count()
 }
 
-fn to_json(compared: &[(Pair, Comparison)], others: &[FileChange], differs: bool, args: &Args) -> Value {
-    let models = compared.iter().map(|(pair, comparison)| {
-        let counts: serde_json::Map<String, Value> = State::ALL
-            .iter()
-            .map(|state| (state.as_str().to_owned(), of_state(&comparison.tensors, *state).into()))
-            .collect();
-        let mut model = json!({
-            "name": pair.name,
-            "old": pair.old.label,
-            "new": pair.new.label,
-            "identical": comparison.identical,
-            "other_bytes_differ": comparison.other_bytes_differ,
-            "total": comparison.tensors.len(),
-            "counts": counts,
-        });
-        if args.names {
-            model["names"] = rows::name_map_json(&comparison.tensors);
-        } else if !args.stat {
-            model["tensors"] = rows::selected(&comparison.tensors, args).into_iter().map(rows::tensor_json).collect();
-            model["layers"] = rows::layers_json(&comparison.tensors, args);
-        }
-        model
-    });
-    json!({
-        "differs": differs,
-        "models": models.collect::<Vec<_>>(),
-        "other_files": others.iter().map(file_change).collect::<Vec<_>>(),
-    })
+/// A file that a result is written to.
+pub(crate) fn write(path: &PathBuf, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes).map_err(|error| Failure::io(path, "cannot write", &error))
 }

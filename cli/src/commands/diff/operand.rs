@@ -24,6 +24,16 @@ enum Operand {
 /// Finds out what is to be compared.
 pub(super) fn plan(sides: &[&str], context: &Context) -> Result<Plan, Failure> {
     let repository = context.repository_if_any()?;
+    if let [one] = sides
+        && let Some((from, to)) = range(one, repository.as_ref())
+    {
+        let planner = Planner { repository, context };
+        return planner.revisions(&from, &to);
+    }
+    if sides.len() > 2 {
+        return Err(Failure::new(code::USAGE, format!("two models are compared, and {} are named", sides.len()))
+            .next("add --series to compare each with the one before it"));
+    }
     let operands = sides.iter().map(|text| operand(text, repository.as_ref())).collect::<Result<Vec<_>, _>>()?;
     let planner = Planner { repository, context };
     match &operands[..] {
@@ -39,6 +49,17 @@ pub(super) fn plan(sides: &[&str], context: &Context) -> Result<Plan, Failure> {
             Ok(Plan { pairs: plan.pairs.into_iter().map(swap).collect(), ..plan })
         }
         [old, new, ..] => Ok(Plan { pairs: planner.pair_up(old, new)?, others: Vec::new() }),
+    }
+}
+
+/// `A..B`, where that is no file.
+fn range(text: &str, repository: Option<&Repository>) -> Option<(Revision, Revision)> {
+    if repository.is_none() || Path::new(text).symlink_metadata().is_ok() {
+        return None;
+    }
+    match RevisionSpec::parse(text) {
+        Ok(RevisionSpec::Range(from, to)) => Some((from, to)),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde_json::{Value, json};
 use shard_core::DType;
 use shard_history::{TensorChange as State, natural_cmp, roll_up};
-use shard_repo::TensorDiff;
+use shard_repo::{Comparison, TensorDiff};
 
 use super::{Args, MANY_ROWS, Sort, of_state};
 use crate::Context;
@@ -40,14 +40,11 @@ fn by_change(a: &TensorDiff, b: &TensorDiff) -> Ordering {
 
 pub(super) fn table(tensors: &[TensorDiff], args: &Args, context: &Context) -> String {
     let rows = selected(tensors, args);
-    if rows.is_empty() {
+    // The picture says it all where there are many.
+    if rows.is_empty() || (!args.layers && !args.tensors && rows.len() > MANY_ROWS) {
         return String::new();
     }
-    let table = if args.by_layer || (!args.by_tensor && rows.len() > MANY_ROWS) {
-        layer_table(&layers(tensors, args.sort, args.equal))
-    } else {
-        tensor_table(&rows)
-    };
+    let table = if args.layers { layer_table(&layers(tensors, args.sort, args.equal)) } else { tensor_table(&rows) };
     context.ui.table(&table)
 }
 
@@ -84,7 +81,7 @@ fn tensor_table(rows: &[&TensorDiff]) -> Table {
         } else {
             cells.extend(["".into(), "".into(), "".into(), "".into()]);
         }
-        cells.extend([tensor.finding.kind.as_str().into(), tensor.finding.evidence.as_str().into()]);
+        cells.push(tensor.finding.kind.as_str().into());
         table.row(cells);
     }
     table
@@ -258,50 +255,22 @@ pub(super) fn layers_json(tensors: &[TensorDiff], args: &Args) -> Value {
     rows.collect()
 }
 
-pub(super) fn tensor_json(tensor: &TensorDiff) -> Value {
-    let geometry = |side: &Option<(DType, Vec<u64>)>| {
-        side.as_ref().map_or(Value::Null, |(dtype, dims)| json!({"dtype": dtype.name(), "shape": dims}))
-    };
-    let stats = tensor.stats.map_or(Value::Null, |stats| {
-        json!({
-            "words": stats.words,
-            "changed": stats.changed,
-            "changed_share": stats.changed_share(),
-            "max_ulp": stats.max_ulp,
-            "relative": stats.relative,
-            "cosine": stats.cosine,
-            "max_abs": stats.max_abs,
-            "not_finite": stats.not_finite,
-        })
-    });
-    json!({
-        "name": tensor.name,
-        "old_name": tensor.old_name,
-        "state": tensor.state.as_str(),
-        "old": geometry(&tensor.old),
-        "new": geometry(&tensor.new),
-        "stats": stats,
-    })
+/// The kind of a model's change in a line.
+pub(super) fn verdict(found: &Comparison) -> String {
+    format!("{}: {}", found.verdict.kind.as_str(), found.verdict.evidence)
 }
 
 #[cfg(test)]
 mod tests {
-    use shard_repo::ChangeStats;
+    use shard_repo::{ChangeStats, Finding, Kind};
 
     use super::*;
 
     fn args(sort: Sort, equal: bool) -> Args {
-        Args {
-            old: None,
-            new: None,
-            stat: false,
-            exit_code: false,
-            equal,
-            sort,
-            by_layer: false,
-            by_tensor: false,
-            names: false,
-        }
+        let mut command = <Args as clap::Args>::augment_args(clap::Command::new("diff"));
+        let matches = command.try_get_matches_from_mut(["diff"]).unwrap();
+        let defaults = <Args as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
+        Args { sort, equal, ..defaults }
     }
 
     fn tensor(name: &str, state: State, relative: Option<f64>) -> TensorDiff {
@@ -313,9 +282,16 @@ mod tests {
             relative: Some(relative),
             cosine: Some(0.5),
             max_abs: Some(1.0),
+            old_norm: Some(1.0),
+            new_norm: Some(1.0),
+            change_norm: Some(relative),
+            factor: Some(1.0),
             not_finite: 0,
+            lost: 0,
         });
-        TensorDiff { name: name.to_owned(), old_name: None, state, old: geometry.clone(), new: geometry, stats }
+        let finding = Finding { kind: Kind::Changed, evidence: String::new(), rank: None, share: None };
+        let (old, new) = (geometry.clone(), geometry);
+        TensorDiff { name: name.to_owned(), old_name: None, state, old, new, stats, finding, spectrum: None }
     }
 
     fn tensors() -> Vec<TensorDiff> {
@@ -355,6 +331,6 @@ mod tests {
         changed.new = Some((DType::BF16, vec![3, 5]));
         let text = tensor_table(&[&changed]).render(false, None);
         assert!(text.contains("BF16") && text.contains("[2, 5] -> [3, 5]"), "{text}");
-        assert_eq!(tensor_json(&changed)["new"]["shape"], json!([3, 5]));
+        assert_eq!(super::super::json::tensor(&changed)["new"]["shape"], json!([3, 5]));
     }
 }

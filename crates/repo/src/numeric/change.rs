@@ -7,6 +7,7 @@ use shard_core::DType;
 
 use super::float8::small_float;
 use super::is_valued;
+use super::values::push_values;
 
 /// How much a tensor changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,26 +18,26 @@ pub struct ChangeStats {
     pub changed: u64,
     /// Largest step of a word, in units in the last place (floats) or in ones (integers).
     pub max_ulp: u64,
-    /// Euclidean norm of the change over that of the old values, words that are not finite left out; `None` for packed
-    /// types, and where the old norm is zero and something changed.
+    /// Euclidean norm of the change over that of the old values, those that are not finite left out; `None` for quantised
+    /// types whose values are not known, and where the old norm is zero and something changed.
     pub relative: Option<f64>,
-    /// Cosine of the angle between old and new values, words that are not finite left out; `None` for packed types and
-    /// where a norm is zero.
+    /// Cosine of the angle between old and new values, those that are not finite left out; `None` for quantised types whose values are
+    /// not known, and where a norm is zero.
     pub cosine: Option<f64>,
-    /// Largest absolute change of a value; `None` for packed types.
+    /// Largest absolute change of a value; `None` for quantised types whose values are not known.
     pub max_abs: Option<f64>,
-    /// Euclidean norm of the old values, words that are not finite on both sides left out; `None` for packed types.
+    /// Euclidean norm of the old values, those that are not finite on both sides left out; `None` as above.
     pub old_norm: Option<f64>,
     /// The same of the new values.
     pub new_norm: Option<f64>,
     /// The same of the differences.
     pub change_norm: Option<f64>,
-    /// The factor that brings the old values nearest to the new ones (least squares); `None` for packed types and where the old
-    /// norm is zero.
+    /// The factor that brings the old values nearest to the new ones (least squares); `None` as above and where the old norm
+    /// is zero.
     pub factor: Option<f64>,
-    /// Words that are NaN or infinite on either side.
+    /// Values that are NaN or infinite on either side.
     pub not_finite: u64,
-    /// Words that are NaN or infinite on the new side only.
+    /// Values that are NaN or infinite on the new side only.
     pub lost: u64,
 }
 
@@ -130,9 +131,22 @@ pub(crate) fn compare(dtype: DType, old: &[u8], new: &[u8]) -> ChangeSums {
                 let ordered = |w: u8| if format.signed { i16::from(ordered8(w)) } else { i16::from(w) };
                 words(old, new, |[w]| values[usize::from(w)], |[a], [b]| ordered(a).abs_diff(ordered(b)).into())
             }
+            None if dtype.storage_unit().0 > 1 => packed(dtype, old, new),
             None => words(old, new, |[w]| f64::from(w), |[a], [b]| a.abs_diff(b).into()),
         },
     }
+}
+
+/// Of types whose elements are parts of bytes or share scales, the words are bytes, and the sums are of values, where these are known.
+fn packed(dtype: DType, old: &[u8], new: &[u8]) -> ChangeSums {
+    let bytes = words(old, new, |[_]| 0.0, |[a], [b]| a.abs_diff(b).into());
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    if !push_values(dtype, old, &mut before) || !push_values(dtype, new, &mut after) {
+        return bytes;
+    }
+    let mut values = ChangeSums::default();
+    before.iter().zip(&after).for_each(|(old, new)| values.add(*old, *new, false, || 0));
+    ChangeSums { words: bytes.words, changed: bytes.changed, max_steps: bytes.max_steps, ..values }
 }
 
 fn words<const N: usize>(

@@ -15,7 +15,7 @@ pub use summary::Summary;
 pub(crate) use tensors::TensorSums;
 pub(crate) use values::{MOST_VALUES, push_values, values};
 
-/// Whether the words of a type are numbers on their own.
+/// Whether the values of a type are known: not of some of GGML's quantised types.
 pub(crate) fn is_valued(dtype: DType) -> bool {
-    dtype.float().is_some() || dtype.storage_unit().0 == 1
+    push_values(dtype, &[], &mut Vec::new())
 }

@@ -20,7 +20,7 @@ pub(super) struct Limits {
 
 impl Limits {
     /// Enough to tell kinds apart.
-    const GLANCE: Self = Self { rows: 192, columns: 1024 };
+    const GLANCE: Self = Self { rows: 192, columns: 256 };
     /// Columns of a vector.
     const VECTOR: u64 = 16 << 10;
 }

@@ -21,6 +21,8 @@ const BEYOND_ROUNDING: f64 = 1.3;
 const MOST_REST: f64 = 1.6;
 /// Kurtosis of noise: between that of coin tosses (1) and of a few outliers.
 const NOISE_KURTOSIS: std::ops::Range<f64> = 1.5..12.0;
+/// How many times as long the shorter side of a matrix is than a rank that is low.
+const LEAST_SIDE: usize = 6;
 /// Turns of the power method.
 const TURNS: usize = 40;
 
@@ -50,7 +52,7 @@ pub(super) fn low_rank(glance: &Sample, old: Placed<'_>, new: Placed<'_>) -> Res
     let least = edge.max(values.first().copied().unwrap_or(0.0) * 1e-6);
     let rank = values.iter().take_while(|value| **value > least).count();
     let held: f64 = values.iter().take(rank).map(|value| value * value).sum();
-    let is_low = rank > 0 && rank * 3 <= values.len() && total - held <= MOST_REST * rounding + 1e-10 * total;
+    let is_low = rank > 0 && rank * LEAST_SIDE <= values.len() && total - held <= MOST_REST * rounding + 1e-10 * total;
     Ok(is_low.then_some(LowRank { rank, share: held / total }))
 }
 

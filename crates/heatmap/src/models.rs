@@ -1,0 +1,230 @@
+//! Pictures of comparisons: of two models, of a series of versions, and of one tensor.
+
+use std::collections::{BTreeMap, HashMap};
+
+use shard_core::DType;
+use shard_history::{Column, Layer, TensorChange, in_model_order, role_of, roll_up};
+use shard_repo::{ChangeStats, Comparison, Inside, Patch, TensorDiff};
+
+use crate::map::{Cell, Entry, Heatmap, Label, Mark, Panel, Version};
+use crate::metric::{Metric, Values};
+
+/// What became of two models: a row a layer in the model's order, a column a kind of tensors.
+#[must_use]
+pub fn of_comparison(title: String, found: &Comparison, metric: Metric) -> Heatmap {
+    let layers = layers(found.tensors.iter().map(|tensor| tensor.name.as_str()));
+    let kinds: Vec<Column<'_>> = found.tensors.iter().map(|tensor| role_of(&tensor.name).column).collect();
+    let mut order: Vec<Column<'_>> = kinds.clone();
+    order.sort_unstable();
+    order.dedup();
+    let place: HashMap<Column<'_>, usize> = order.iter().enumerate().map(|(index, column)| (*column, index)).collect();
+    let mut cells = Vec::new();
+    for (row, layer) in layers.iter().enumerate() {
+        let mut by_column: BTreeMap<usize, Vec<Entry>> = BTreeMap::new();
+        for index in &layer.tensors {
+            let (Some(tensor), Some(kind)) = (found.tensors.get(*index), kinds.get(*index)) else { continue };
+            by_column.entry(place.get(kind).copied().unwrap_or(0)).or_default().push(entry(tensor));
+        }
+        cells.extend(by_column.into_iter().map(|(column, entries)| Cell::new(row, column, entries)));
+    }
+    Heatmap {
+        title,
+        notes: vec![format!("{}: {}", found.verdict.kind.as_str(), found.verdict.evidence)],
+        row_title: "layer".to_owned(),
+        column_title: "kind".to_owned(),
+        rows: labels(&layers),
+        columns: order.iter().map(|column| Label { short: column.short(), full: column.full() }).collect(),
+        cells,
+        metric,
+        panel: None,
+    }
+}
+
+/// The layers of some tensors, in the model's order.
+fn layers<'a>(names: impl Iterator<Item = &'a str>) -> Vec<Layer> {
+    let mut layers = roll_up(names);
+    in_model_order(&mut layers);
+    layers
+}
+
+/// Layers by their last parts, such as `h.3`; in full where that is another layer's, too.
+fn labels(layers: &[Layer]) -> Vec<Label> {
+    let short = |name: &str| -> String {
+        let parts: Vec<&str> = name.split(['.', '/']).collect();
+        let ends_in_number = parts.last().is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+        let kept = if ends_in_number { 2 } else { 1 };
+        parts.get(parts.len().saturating_sub(kept)..).unwrap_or_default().join(".")
+    };
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for layer in layers {
+        *counts.entry(short(&layer.name)).or_default() += 1;
+    }
+    let label = |layer: &Layer| {
+        let short = short(&layer.name);
+        let is_own = counts.get(&short) == Some(&1) && !short.is_empty();
+        Label { short: if is_own { short } else { layer.name.clone() }, full: layer.name.clone() }
+    };
+    layers.iter().map(label).collect()
+}
+
+fn entry(tensor: &TensorDiff) -> Entry {
+    Entry {
+        name: tensor.name.clone(),
+        old_name: tensor.old_name.clone(),
+        mark: mark(tensor),
+        geometry: geometry(tensor),
+        kind: tensor.finding.kind.as_str().to_owned(),
+        evidence: tensor.finding.evidence.clone(),
+        values: values(tensor),
+    }
+}
+
+fn mark(tensor: &TensorDiff) -> Mark {
+    match tensor.state {
+        TensorChange::Equal => Mark::Equal,
+        TensorChange::Renamed => Mark::Renamed,
+        TensorChange::Value if tensor.stats.is_some_and(|stats| stats.not_finite > 0) => Mark::NotFinite,
+        TensorChange::Value => Mark::Value,
+        TensorChange::DType => Mark::DType,
+        TensorChange::Shape => Mark::Shape,
+        TensorChange::Removed => Mark::Removed,
+        TensorChange::Added => Mark::Added,
+    }
+}
+
+fn geometry(tensor: &TensorDiff) -> String {
+    let text = |side: &(DType, Vec<u64>)| format!("{} {:?}", side.0, side.1);
+    match (tensor.old.as_ref().map(text), tensor.new.as_ref().map(text)) {
+        (Some(old), Some(new)) if old != new => format!("{old} -> {new}"),
+        (_, Some(one)) | (Some(one), None) => one,
+        (None, None) => String::new(),
+    }
+}
+
+/// What is the same has not changed by any measure.
+fn values(tensor: &TensorDiff) -> Values {
+    let mut values = Values::default();
+    if matches!(tensor.state, TensorChange::Equal | TensorChange::Renamed) {
+        values.set(Metric::Changed, Some(0.0));
+        values.set(Metric::Relative, Some(0.0));
+        values.set(Metric::Cosine, Some(1.0));
+        values.set(Metric::MaxUlp, Some(0.0));
+    }
+    if let Some(stats) = tensor.stats {
+        values.set(Metric::Changed, Some(stats.changed_share()));
+        values.set(Metric::Relative, relative(&stats));
+        values.set(Metric::Cosine, stats.cosine);
+        values.set(Metric::MaxUlp, Some(stats.max_ulp as f64));
+    }
+    values.set(Metric::EffectiveRank, tensor.spectrum.as_ref().map(|spectrum| spectrum.effective_rank()));
+    values
+}
+
+/// What was all zeros has changed by infinitely much.
+fn relative(stats: &ChangeStats) -> Option<f64> {
+    stats.relative.or_else(|| stats.change_norm.filter(|norm| *norm > 0.0).map(|_| f64::INFINITY))
+}
+
+/// A series in the making: each version is compared with the one before it.
+#[derive(Debug, Default)]
+pub struct Series {
+    versions: Vec<(Label, Option<Version>)>,
+    /// Of each layer, in the order in which they came up: its name, and what became of it in which version.
+    layers: Vec<(String, BTreeMap<usize, (Mark, Values)>)>,
+    index: HashMap<String, usize>,
+}
+
+impl Series {
+    /// Adds a version: what became of the one before, and what it takes. The first has nothing before it.
+    pub fn push(&mut self, label: Label, found: Option<&Comparison>, version: Option<Version>) {
+        let column = self.versions.len();
+        self.versions.push((label, version));
+        let tensors = found.map_or(&[][..], |found| &found.tensors);
+        for layer in roll_up(tensors.iter().map(|tensor| tensor.name.as_str())) {
+            let of_layer = || layer.tensors.iter().filter_map(|index| tensors.get(*index));
+            let mark = of_layer().map(mark).max().unwrap_or(Mark::Equal);
+            let all: Vec<Values> = of_layer().map(values).collect();
+            let place = *self.index.entry(layer.name.clone()).or_insert_with(|| {
+                self.layers.push((layer.name.clone(), BTreeMap::new()));
+                self.layers.len() - 1
+            });
+            if let Some((_, row)) = self.layers.get_mut(place) {
+                row.insert(column, (mark, Values::largest(all.iter())));
+            }
+        }
+    }
+
+    /// The picture: a row a layer, a column a version, and what each version takes.
+    #[must_use]
+    pub fn finish(self, title: String, notes: Vec<String>, metric: Metric) -> Heatmap {
+        let named = self.layers.iter().enumerate();
+        let mut order: Vec<Layer> =
+            named.map(|(index, (name, _))| Layer { name: name.clone(), tensors: vec![index] }).collect();
+        in_model_order(&mut order);
+        let mut cells = Vec::new();
+        for (row, layer) in order.iter().enumerate() {
+            let Some((_, found)) = layer.tensors.first().and_then(|index| self.layers.get(*index)) else { continue };
+            cells.extend(found.iter().map(|(column, (mark, values))| Cell {
+                row,
+                column: *column,
+                mark: *mark,
+                values: *values,
+                entries: Vec::new(),
+            }));
+        }
+        let panel = Panel { versions: self.versions.iter().map(|(_, version)| *version).collect() };
+        let has_panel = panel.versions.iter().any(Option::is_some);
+        Heatmap {
+            title,
+            notes,
+            row_title: "layer".to_owned(),
+            column_title: "version".to_owned(),
+            rows: labels(&order),
+            columns: self.versions.into_iter().map(|(label, _)| label).collect(),
+            cells,
+            metric,
+            panel: has_panel.then_some(panel),
+        }
+    }
+}
+
+/// What became of one tensor: its rows and columns, some of them together where there are many.
+#[must_use]
+pub fn of_inside(title: String, notes: Vec<String>, found: &Inside, metric: Metric) -> Heatmap {
+    let (rows, columns) = found.grid;
+    let cell = |(index, patch): (usize, &Patch)| {
+        let mut values = Values::default();
+        values.set(Metric::Changed, Some(patch.changed_share()));
+        values.set(Metric::Relative, patch.relative().or(Some(f64::INFINITY)));
+        values.set(Metric::MaxUlp, Some(patch.max_ulp as f64));
+        let mark = match (patch.changed, patch.lost) {
+            (0, _) => Mark::Equal,
+            (_, 0) => Mark::Value,
+            _ => Mark::NotFinite,
+        };
+        Cell { row: index / columns.max(1), column: index % columns.max(1), mark, values, entries: Vec::new() }
+    };
+    Heatmap {
+        title,
+        notes,
+        row_title: "rows".to_owned(),
+        column_title: "columns".to_owned(),
+        rows: spans("row", rows, found.matrix.0),
+        columns: spans("column", columns, found.matrix.1),
+        cells: found.patches.iter().enumerate().map(cell).collect(),
+        metric,
+        panel: None,
+    }
+}
+
+/// Names for spans of `length` places in `count` parts: the same parts that a tensor is looked into by.
+fn spans(what: &str, count: usize, length: u64) -> Vec<Label> {
+    let span = |index: usize| {
+        let (index, count) = (index as u64, count as u64);
+        let (first, last) =
+            ((index * length).div_ceil(count), ((index + 1) * length).div_ceil(count).saturating_sub(1));
+        let full = if first == last { format!("{what} {first}") } else { format!("{what}s {first} to {last}") };
+        Label { short: first.to_string(), full }
+    };
+    (0..count).map(span).collect()
+}
