@@ -9,6 +9,20 @@ use shard_repo::{ChangeStats, Comparison, Inside, Patch, TensorDiff};
 use crate::map::{Cell, Entry, Heatmap, Label, Mark, Panel, Version};
 use crate::metric::{Metric, Values};
 
+/// A title of two paths, without the folders that both are in.
+#[must_use]
+pub fn title(old: &str, new: &str) -> String {
+    let folders = |path: &str| path.rfind('/').map_or(0, |slash| slash + 1);
+    let mut shared = 0;
+    for (at, byte) in old.bytes().enumerate().take(folders(old).min(folders(new))) {
+        match new.as_bytes().get(at) {
+            Some(other) if *other == byte => shared = if byte == b'/' { at + 1 } else { shared },
+            _ => break,
+        }
+    }
+    format!("{} -> {}", old.get(shared..).unwrap_or(old), new.get(shared..).unwrap_or(new))
+}
+
 /// What became of two models: a row a layer in the model's order, a column a kind of tensors.
 #[must_use]
 pub fn of_comparison(title: String, found: &Comparison, metric: Metric) -> Heatmap {
@@ -125,12 +139,15 @@ fn relative(stats: &ChangeStats) -> Option<f64> {
     stats.relative.or_else(|| stats.change_norm.filter(|norm| *norm > 0.0).map(|_| f64::INFINITY))
 }
 
+/// What became of a layer in which version.
+type Course = BTreeMap<usize, (Mark, Values)>;
+
 /// A series in the making: each version is compared with the one before it.
 #[derive(Debug, Default)]
 pub struct Series {
     versions: Vec<(Label, Option<Version>)>,
-    /// Of each layer, in the order in which they came up: its name, and what became of it in which version.
-    layers: Vec<(String, BTreeMap<usize, (Mark, Values)>)>,
+    /// In the order in which they came up.
+    layers: Vec<(String, Course)>,
     index: HashMap<String, usize>,
 }
 
@@ -196,7 +213,9 @@ pub fn of_inside(title: String, notes: Vec<String>, found: &Inside, metric: Metr
         let mut values = Values::default();
         values.set(Metric::Changed, Some(patch.changed_share()));
         values.set(Metric::Relative, patch.relative().or(Some(f64::INFINITY)));
-        values.set(Metric::MaxUlp, Some(patch.max_ulp as f64));
+        // Of types without words there are no steps.
+        let has_steps = !(found.steps.down.is_empty() && found.steps.up.is_empty()) || patch.changed == 0;
+        values.set(Metric::MaxUlp, has_steps.then_some(patch.max_ulp as f64));
         let mark = match (patch.changed, patch.lost) {
             (0, _) => Mark::Equal,
             (_, 0) => Mark::Value,
@@ -227,4 +246,46 @@ fn spans(what: &str, count: usize, length: u64) -> Vec<Label> {
         Label { short: first.to_string(), full }
     };
     (0..count).map(span).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_leave_out_shared_folders() {
+        assert_eq!(title("/data/run/a.st", "/data/run/b.st"), "a.st -> b.st");
+        assert_eq!(title("/data/one/a.st", "/data/two/a.st"), "one/a.st -> two/a.st");
+        assert_eq!(title("v1:model", "HEAD:model"), "v1:model -> HEAD:model");
+        assert_eq!(title("a/b", "a"), "a/b -> a");
+        assert_eq!(title("é/x", "è/x"), "é/x -> è/x");
+    }
+
+    #[test]
+    fn labels_are_short_where_that_is_enough() {
+        let layer = |name: &str| Layer { name: name.to_owned(), tensors: Vec::new() };
+        let short = |names: &[&str]| -> Vec<String> {
+            let layers: Vec<Layer> = names.iter().map(|name| layer(name)).collect();
+            labels(&layers).into_iter().map(|label| label.short).collect()
+        };
+        assert_eq!(
+            short(&["model.embed_tokens", "model.layers.0", "model.layers.10"]),
+            ["embed_tokens", "layers.0", "layers.10"]
+        );
+        assert_eq!(short(&["encoder.layer.0", "decoder.layer.0"]), ["encoder.layer.0", "decoder.layer.0"]);
+        assert_eq!(short(&["", "0"]), ["", "0"]);
+    }
+
+    #[test]
+    fn spans_are_those_that_tensors_are_looked_into_by() {
+        for (count, length) in [(1, 1), (3, 10), (64, 100), (64, 64), (7, 7000)] {
+            for place in 0..length {
+                let part = place * count as u64 / length;
+                let label = &spans("row", count, length)[part as usize];
+                let first: u64 = label.short.parse().unwrap();
+                assert!(first <= place, "{place} of {length} in {count}: {label:?}");
+            }
+        }
+        assert_eq!(spans("row", 2, 5)[1].full, "rows 3 to 4");
+    }
 }

@@ -2,11 +2,15 @@
 
 use crate::metric::Metric;
 
-/// Decades that a logarithmic scale spans at most, down from the largest value.
-const MOST_DECADES: f64 = 6.0;
-/// The powers of ten that a logarithmic scale ends at, so that no power of it is zero or infinite.
+/// A logarithmic scale begins and ends at 1, 2 or 5 times a power of ten: so many steps are a decade.
+const DECADE: i32 = 3;
+/// Steps that a logarithmic scale spans, down from the largest value: six decades at most, a factor of five at least.
+const STEPS: std::ops::RangeInclusive<i32> = 2..=6 * DECADE;
+/// Steps up to which each has its tick.
+const FEW_STEPS: i32 = 7;
+/// The powers of ten between which a logarithmic scale ends, so that none of its round numbers is zero or infinite.
 const LEAST_DECADE: f64 = -300.0;
-const MOST_DECADE: f64 = 308.0;
+const MOST_DECADE: f64 = 306.0;
 
 /// A mark beside a scale.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +30,8 @@ pub struct Scale {
     /// The amounts of change at positions 0 and 1; `low < high`.
     low: f64,
     high: f64,
+    /// The steps that these are, on a logarithmic scale.
+    steps: (i32, i32),
 }
 
 impl Scale {
@@ -36,7 +42,7 @@ impl Scale {
         let amounts = values.into_iter().map(|value| amount(metric, value)).filter(|amount| amount.is_finite());
         let amounts: Vec<f64> = amounts.collect();
         let largest = amounts.iter().copied().max_by(f64::total_cmp)?;
-        let linear = |high| Self { metric, logarithmic: false, low: 0.0, high };
+        let linear = |high| Self { metric, logarithmic: false, low: 0.0, high, steps: (0, 0) };
         match metric {
             Metric::Changed => return Some(linear(1.0)),
             Metric::EffectiveRank => return Some(linear(largest.max(1.0))),
@@ -44,10 +50,16 @@ impl Scale {
             Metric::Relative | Metric::Cosine | Metric::MaxUlp => {}
         }
         let least = amounts.iter().copied().filter(|amount| *amount > 0.0).min_by(f64::total_cmp).unwrap_or(largest);
-        // Whole decades, so that scales of like pairs are alike.
-        let high = largest.log10().ceil().clamp(LEAST_DECADE, MOST_DECADE);
-        let low = least.log10().floor().max(high - MOST_DECADES).min(high - 1.0);
-        Some(Self { metric, logarithmic: true, low: 10f64.powf(low), high: 10f64.powf(high) })
+        // Round numbers, so that scales of like pairs are alike.
+        let last = steps_of(largest).1;
+        let first = steps_of(least).0.clamp(last - STEPS.end(), last - STEPS.start());
+        Some(Self {
+            metric,
+            logarithmic: true,
+            low: round_number(first),
+            high: round_number(last),
+            steps: (first, last),
+        })
     }
 
     /// The metric.
@@ -86,8 +98,7 @@ impl Scale {
         let tick = |amount: f64| {
             let value = if self.metric.falls() { 1.0 - amount } else { amount };
             let label = match self.metric {
-                Metric::Cosine | Metric::Relative if self.logarithmic => power(amount),
-                Metric::MaxUlp if amount >= 1000.0 => power(amount),
+                _ if self.logarithmic => round_text(amount),
                 metric => metric.short(value),
             };
             let position = match self.logarithmic {
@@ -97,8 +108,9 @@ impl Scale {
             Tick { position: position.clamp(0.0, 1.0), label }
         };
         if self.logarithmic {
-            let (first, last) = (self.low.log10().round() as i32, self.high.log10().round() as i32);
-            (first..=last).map(|decade| tick(10f64.powi(decade))).collect()
+            let (first, last) = self.steps;
+            let every = if last - first <= FEW_STEPS { 1 } else { DECADE };
+            (first..=last).filter(|step| step.rem_euclid(every) == 0).map(|step| tick(round_number(step))).collect()
         } else {
             (0..=4).map(|quarter| tick(self.low + (self.high - self.low) * f64::from(quarter) / 4.0)).collect()
         }
@@ -124,12 +136,34 @@ pub(crate) fn amount(metric: Metric, value: f64) -> f64 {
     if metric.falls() { (1.0 - value).max(0.0) } else { value }
 }
 
-fn power(amount: f64) -> String {
-    match amount.log10().round() as i32 {
-        0 => "1".to_owned(),
-        1 => "10".to_owned(),
-        2 => "100".to_owned(),
-        decade => format!("1e{decade}"),
+/// 1, 2 or 5 times a power of ten, by its place among these; 1 is at 0.
+fn round_number(step: i32) -> f64 {
+    let factor = match step.rem_euclid(DECADE) {
+        0 => 1,
+        1 => 2,
+        _ => 5,
+    };
+    // As it is written: a product would be off by rounding.
+    format!("{factor}e{}", step.div_euclid(DECADE)).parse().unwrap_or(f64::MAX)
+}
+
+/// The places of the next round numbers down and up.
+fn steps_of(amount: f64) -> (i32, i32) {
+    let decade = amount.log10().floor().clamp(LEAST_DECADE, MOST_DECADE) as i32;
+    let near = decade * DECADE - 1..=(decade + 1) * DECADE + 1;
+    let below = near.clone().rev().find(|step| round_number(*step) <= amount);
+    let above = near.clone().find(|step| round_number(*step) >= amount);
+    (below.unwrap_or(*near.start()), above.unwrap_or(*near.end()))
+}
+
+/// A round number: `0.05`, `5e-4`, `200`, `1e6`.
+fn round_text(amount: f64) -> String {
+    match amount {
+        small if small < 0.0099 => format!("{small:.0e}"),
+        small if small < 0.099 => format!("{small:.2}"),
+        small if small < 0.99 => format!("{small:.1}"),
+        middle if middle < 999.0 => format!("{middle:.0}"),
+        large => format!("{large:.0e}"),
     }
 }
 
@@ -139,12 +173,18 @@ mod tests {
 
     #[test]
     fn values_fill_the_scale() {
-        let scale = Scale::of(Metric::Relative, [0.002, 0.5, 0.0]).unwrap();
+        let labels = |scale: Scale| -> Vec<String> { scale.ticks().into_iter().map(|tick| tick.label).collect() };
+        let scale = Scale::of(Metric::Relative, [0.0011, 0.9, 0.0]).unwrap();
         assert_eq!(scale.range(), (0.001, 1.0));
         assert_eq!((scale.position(0.0), scale.position(1.0), scale.position(f64::INFINITY)), (0.0, 1.0, 1.0));
         assert!((scale.position(10f64.powf(-1.5)) - 0.5).abs() < 1e-12);
-        let labels: Vec<String> = scale.ticks().into_iter().map(|tick| tick.label).collect();
-        assert_eq!(labels, ["1e-3", "1e-2", "1e-1", "1"]);
+        assert_eq!(labels(scale), ["1e-3", "0.01", "0.1", "1"]);
+        let scale = Scale::of(Metric::Relative, [0.023, 0.07]).unwrap();
+        assert_eq!(scale.range(), (0.02, 0.1));
+        assert_eq!(labels(scale), ["0.02", "0.05", "0.1"]);
+        let scale = Scale::of(Metric::MaxUlp, [1.0, 3e9]).unwrap();
+        assert_eq!(scale.range(), (5e3, 5e9), "no more than six decades");
+        assert_eq!(labels(scale), ["1e4", "1e5", "1e6", "1e7", "1e8", "1e9"]);
     }
 
     #[test]
@@ -153,7 +193,7 @@ mod tests {
             let scale = Scale::of(Metric::Relative, [value, 0.0]).unwrap();
             let (low, high) = scale.range();
             assert!(low > 0.0 && low < high && high.is_finite(), "{low} {high}");
-            assert!((2..=7).contains(&scale.ticks().len()), "{value}");
+            assert!((2..=8).contains(&scale.ticks().len()), "{value}");
             assert!((0.0..=1.0).contains(&scale.position(value)));
         }
     }
@@ -166,15 +206,5 @@ mod tests {
         assert_eq!(Scale::of(Metric::Cosine, []), None);
         assert_eq!(Scale::of(Metric::Changed, [0.2]).unwrap().position(0.5), 0.5);
         assert_eq!(Scale::of(Metric::MaxUlp, [0.0]).unwrap().position(0.0), 0.0);
-    }
-
-    #[test]
-    fn values_at_the_limits_leave_a_scale_finite() {
-        for value in [f64::MAX, f64::MIN_POSITIVE, 5e-324, 1e308] {
-            let scale = Scale::of(Metric::Relative, [value]).unwrap();
-            let (low, high) = scale.range();
-            assert!(0.0 < low && low < high && high.is_finite(), "{value:e}: {low:e} to {high:e}");
-            assert!((2..=7).contains(&scale.ticks().len()), "{value:e}");
-        }
     }
 }

@@ -11,7 +11,7 @@ pub(crate) mod series;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use shard_heatmap::Metric;
+use shard_heatmap::{Metric, models};
 use shard_history::{FileChange, TensorChange as State};
 use shard_repo::{CompareOptions, Comparison, Side, TensorDiff, compare_sides};
 
@@ -123,6 +123,11 @@ impl Pair {
     fn title(&self) -> String {
         format!("{} -> {}", self.old.label, self.new.label)
     }
+
+    /// For pictures, which are looked at elsewhere.
+    fn short_title(&self) -> String {
+        models::title(&self.old.label, &self.new.label)
+    }
 }
 
 /// What is to be compared.
@@ -144,7 +149,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         let pair = only(&plan.pairs, "--tensor")?;
         let found = shard_repo::look_inside(&pair.old, &pair.new, name, progress.as_ref())?;
         drop(progress);
-        inside::print(&pair.title(), &found, args, context)?;
+        inside::print(&pair.short_title(), &found, args, context)?;
         let differs = found.steps.unchanged < found.patches.iter().map(|patch| patch.elements).sum();
         return Ok(if args.exit_code && differs { code::DIFFERENT } else { code::DONE });
     }
@@ -162,7 +167,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     drop(progress);
     let differs = !plan.others.is_empty() || compared.iter().any(|(_, found)| !found.identical);
     if let Some((pair, found)) = compared.first().filter(|_| args.pictures.any()) {
-        args.pictures.write(&picture::of(&pair.title(), found, args.by))?;
+        args.pictures.write(&picture::of(&pair.short_title(), found, args.by))?;
     }
     if context.ui.json {
         context.ui.print_json(&json::document(&compared, &plan.others, differs, args))?;

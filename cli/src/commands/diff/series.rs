@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use shard_core::Digest;
-use shard_heatmap::models::Series;
+use shard_heatmap::models::{self, Series};
 use shard_heatmap::{Label, Version};
 use shard_history::{Revision, RevisionSpec};
 use shard_repo::{LogEntry, PackOptions, RepoError, Repository, Side, compare_sides, pack};
@@ -179,7 +179,7 @@ fn show(points: Vec<Point>, by: By, pictures: &Pictures, exit_code: bool, contex
     let mut documents: Vec<Value> = Vec::new();
     let mut differs = false;
     let title = match (points.first(), points.last()) {
-        (Some(first), Some(last)) => format!("{} -> {}", first.side.label, last.side.label),
+        (Some(first), Some(last)) => models::title(&first.side.label, &last.side.label),
         _ => String::new(),
     };
     let mut notes = vec![count(points.len() as u64, "version")];

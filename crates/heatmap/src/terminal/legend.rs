@@ -70,8 +70,8 @@ mod tests {
 
     #[test]
     fn ticks_do_not_touch() {
-        let scale = Scale::of(Metric::Relative, [1e-6, 0.5]).unwrap();
-        assert_eq!(ticks(&scale, 43), "1e-6 1e-5   1e-4   1e-3   1e-2   1e-1     1");
+        let scale = Scale::of(Metric::Relative, [1e-6, 0.9]).unwrap();
+        assert_eq!(ticks(&scale, 43), "1e-6 1e-5   1e-4   1e-3   0.01    0.1     1");
         assert_eq!(ticks(&scale, 20), "1e-6    1e-3       1");
         assert_eq!(ticks(&scale, 5), "    1");
         let scale = Scale::of(Metric::Changed, [0.5]).unwrap();
