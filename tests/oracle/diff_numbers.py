@@ -73,6 +73,8 @@ def expected(old, new):
     finite = numpy.isfinite(a) & numpy.isfinite(b)
     found["not_finite"] = int((~finite).sum())
     found["lost"] = int((numpy.isfinite(a) & ~numpy.isfinite(b)).sum())
+    if len(finite) and not finite.any():
+        return found | dict.fromkeys(names)
     x, y = a[finite], b[finite]
     norm = lambda vector: float(numpy.sqrt(numpy.sum(vector * vector)))
     length, dot = norm(x), float(numpy.sum(x * y))

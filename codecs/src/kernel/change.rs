@@ -33,6 +33,8 @@ pub struct ChangeSums {
     pub products: f64,
     /// Sum of the squares of the differences.
     pub change_squares: f64,
+    /// Words that are finite on both sides.
+    pub finite: u64,
     /// Words that are NaN or infinite on either side.
     pub not_finite: u64,
     /// Words that are NaN or infinite on the new side only.
@@ -50,6 +52,7 @@ impl ChangeSums {
         self.new_squares += next.new_squares;
         self.products += next.products;
         self.change_squares += next.change_squares;
+        self.finite += next.finite;
         self.not_finite += next.not_finite;
         self.lost += next.lost;
     }
@@ -64,6 +67,7 @@ impl ChangeSums {
         }
         if old.is_finite() && new.is_finite() {
             let change = new - old;
+            self.finite += 1;
             self.old_squares += old * old;
             self.new_squares += new * new;
             self.products += old * new;
@@ -200,6 +204,7 @@ fn tile(old: &[f32], new: &[f32], sums: &mut ChangeSums) {
             found.add(*old, *new, false, || 0);
         }
         found.words += (lanes.len() * LANES) as u64;
+        found.finite += (lanes.len() * LANES) as u64;
         found.old_squares += a.iter().sum::<f64>();
         found.new_squares += b.iter().sum::<f64>();
         found.products += ab.iter().sum::<f64>();
@@ -270,8 +275,8 @@ mod tests {
                 prop_assert_eq!(format!("{found:?}"), format!("{first:?}"));
             }
             prop_assert_eq!(
-                (first.words, first.changed, first.max_steps, first.not_finite, first.lost),
-                (expected.words, expected.changed, expected.max_steps, expected.not_finite, expected.lost)
+                (first.words, first.changed, first.max_steps, first.finite, first.not_finite, first.lost),
+                (expected.words, expected.changed, expected.max_steps, expected.finite, expected.not_finite, expected.lost)
             );
             prop_assert_eq!(first.max_abs, expected.max_abs);
             let near = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs().max(1e-300) || a == b || a.is_nan() && b.is_nan();

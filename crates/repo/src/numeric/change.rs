@@ -58,7 +58,9 @@ impl ChangeStats {
         let norms = sums.old_squares.sqrt() * sums.new_squares.sqrt();
         let cosine = (norms > 0.0).then(|| (sums.products / norms).clamp(-1.0, 1.0));
         let factor = (sums.old_squares > 0.0).then(|| sums.products / sums.old_squares);
-        let valued = |value: Option<f64>| value.filter(|value| is_valued(dtype) && value.is_finite());
+        // Where nothing is finite there is nothing to tell.
+        let has_values = is_valued(dtype) && (sums.words == 0 || sums.finite > 0);
+        let valued = |value: Option<f64>| value.filter(|value| has_values && value.is_finite());
         Self {
             words: sums.words,
             changed: sums.changed,

@@ -247,11 +247,11 @@ impl Measured {
             old_norm,
             new_norm,
         })
-        .filter(|_| stats.not_finite < stats.words)
     }
 
     /// Of packed types there is only the sample.
     fn of_sample(sample: &Sample) -> Option<Self> {
+        sample.pairs().next()?;
         let (mut a, mut b, mut ab, mut d) = (0.0, 0.0, 0.0, 0.0);
         for (x, y) in sample.pairs() {
             (a, b, ab, d) = (a + x * x, b + y * y, ab + x * y, d + (y - x) * (y - x));
