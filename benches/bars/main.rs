@@ -1,7 +1,7 @@
 //! The project's performance bars: what `shard` does against a yardstick, in the same run and on the same machine, so that
 //! the numbers hold anywhere. Exits with 1 where a bar is missed and with 2 where it could not be measured.
 //!
-//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|history|codec|series|finding] [--slack 1]
+//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|history|codec|series|finding|diff] [--slack 1]
 //! [--dir DIR]`
 //!
 //! Without `--bench` among the arguments (which `cargo bench` adds and `cargo test` does not) nothing is measured.
@@ -10,6 +10,8 @@
 
 #[cfg(unix)]
 mod codec;
+#[cfg(unix)]
+mod diff;
 #[cfg(unix)]
 mod finding;
 #[cfg(unix)]
@@ -33,6 +35,9 @@ type Failure = Box<dyn std::error::Error>;
 /// How often is measured where nothing is said.
 const LARGE_ROUNDS: u32 = 3;
 const CODEC_ROUNDS: u32 = 9;
+const DIFF_ROUNDS: u32 = 9;
+/// Size of each of two files that are compared, in bytes.
+const DIFF_SIZE: u64 = 1 << 30;
 /// The codec's memory shows in a pair of files of this size together, in bytes.
 const CODEC_SIZE: u64 = 1 << 30;
 
@@ -94,6 +99,8 @@ enum Part {
     Series,
     /// The base of a new model among many, against hashing its file.
     Finding,
+    /// Comparing two large files, against `cmp`.
+    Diff,
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
@@ -162,6 +169,10 @@ fn run(options: &Options) -> Result<Vec<table::Row>, Failure> {
     if asked(Part::Finding) {
         let dir = folder("bars-finding-")?;
         rows.extend(finding::measure(dir.path(), options.models, options.finds)?);
+    }
+    if asked(Part::Diff) {
+        let dir = folder("bars-diff-")?;
+        rows.extend(diff::measure(dir.path(), options.size.min(DIFF_SIZE), options.rounds.unwrap_or(DIFF_ROUNDS))?);
     }
     Ok(rows)
 }

@@ -4,6 +4,8 @@
 
 #[path = "cli/bench.rs"]
 mod bench;
+#[path = "cli/diffing.rs"]
+mod diffing;
 #[path = "cli/looking.rs"]
 mod looking;
 #[path = "cli/lossy.rs"]

@@ -115,15 +115,9 @@ fn geometry(tensor: &TensorDiff) -> String {
     }
 }
 
-/// What is the same has not changed by any measure.
+/// What is the same has its mark, and no colour.
 fn values(tensor: &TensorDiff) -> Values {
     let mut values = Values::default();
-    if matches!(tensor.state, TensorChange::Equal | TensorChange::Renamed) {
-        values.set(Metric::Changed, Some(0.0));
-        values.set(Metric::Relative, Some(0.0));
-        values.set(Metric::Cosine, Some(1.0));
-        values.set(Metric::MaxUlp, Some(0.0));
-    }
     if let Some(stats) = tensor.stats {
         values.set(Metric::Changed, Some(stats.changed_share()));
         values.set(Metric::Relative, relative(&stats));

@@ -208,7 +208,8 @@ impl<'a> Sheet<'a> {
     fn cell(&self, place: &Place<'_>, paint: Paint) -> (String, String) {
         let glyph = place.glyph(self.metric);
         let value = place.values.get(self.metric);
-        let position = value.zip(self.scale).map(|(value, scale)| scale.position(value));
+        let coloured = value.filter(|_| !place.is_filled(self.metric)).zip(self.scale);
+        let position = coloured.map(|(value, scale)| scale.position(value));
         let style = position.map_or_else(|| paint.glyph(place.mark).to_owned(), |position| paint.value(position));
         let ramp = position.and_then(|position| paint.ramp(position));
         let character = glyph.or(ramp).map(String::from).unwrap_or_default();
