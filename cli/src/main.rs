@@ -99,6 +99,8 @@ enum Command {
     Bench(commands::bench::Args),
     #[cfg(feature = "demo")]
     Demo(commands::demo::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
 }
 
 impl Command {
@@ -113,6 +115,8 @@ impl Command {
                 | Self::Reindex(_)
                 | Self::Bench(_)
                 | Self::Scan(_)
+                | Self::Completions(_)
+                | Self::Man(_)
         )
     }
 }
@@ -217,6 +221,8 @@ fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Bench(args) => commands::bench::run(args, context),
         #[cfg(feature = "demo")]
         Command::Demo(args) => commands::demo::run(args, context),
+        Command::Completions(args) => commands::completions::run(args, context),
+        Command::Man(args) => commands::man::run(args, context),
     }
 }
 

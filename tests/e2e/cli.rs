@@ -18,3 +18,5 @@ mod place;
 mod recording;
 #[path = "cli/restoring.rs"]
 mod restoring;
+#[path = "cli/shells.rs"]
+mod shells;

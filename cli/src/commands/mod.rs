@@ -5,11 +5,13 @@ pub(crate) mod bench;
 pub(crate) mod checkout;
 pub(crate) mod chunk;
 pub(crate) mod commit;
+pub(crate) mod completions;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod init;
 pub(crate) mod log;
+pub(crate) mod man;
 pub(crate) mod pack;
 pub(crate) mod reindex;
 pub(crate) mod scan;
