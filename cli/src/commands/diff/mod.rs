@@ -139,6 +139,9 @@ struct Plan {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     args.pictures.check()?;
+    if args.csv && context.ui.json {
+        return Err(Failure::new(code::USAGE, "--csv and --json are both asked for").next("choose one of them"));
+    }
     if args.series {
         return series::of_operands(args, context);
     }

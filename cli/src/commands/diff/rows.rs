@@ -81,6 +81,9 @@ fn tensor_table(rows: &[&TensorDiff]) -> Table {
         } else {
             cells.extend(["".into(), "".into(), "".into(), "".into()]);
         }
+        cells.push(
+            tensor.spectrum.as_ref().map(|found| format!("{:.1}", found.effective_rank())).unwrap_or_default().into(),
+        );
         cells.push(tensor.finding.kind.as_str().into());
         table.row(cells);
     }
