@@ -243,8 +243,7 @@ const ENDINGS: [(&str, Part, bool); 47] = [
 ];
 
 /// Ends of names that wrappers add, and that say nothing.
-const WRAPPERS: [&str; 5] =
-    ["base_layer", "original_module", "modules_to_save_default", "attributes_variable_value", "parametrizations"];
+const WRAPPERS: [&str; 4] = ["base_layer", "original_module", "modules_to_save_default", "attributes_variable_value"];
 
 /// Words whose scale is a weight, not that of a quantised tensor.
 const SCALED: [&str; 6] = ["logit", "layer", "skip", "embed", "temperature", "channel"];
