@@ -1,6 +1,6 @@
 //! Pictures of comparisons: of two models, of a series of versions, and of one tensor.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use shard_core::DType;
 use shard_history::{Column, Layer, TensorChange, in_model_order, role_of, roll_up};
@@ -26,7 +26,8 @@ pub fn title(old: &str, new: &str) -> String {
 /// What became of two models: a row a layer in the model's order, a column a kind of tensors.
 #[must_use]
 pub fn of_comparison(title: String, found: &Comparison, metric: Metric) -> Heatmap {
-    let layers = layers(found.tensors.iter().map(|tensor| tensor.name.as_str()));
+    let mut layers = rows(&found.tensors);
+    in_model_order(&mut layers);
     let kinds: Vec<Column<'_>> = found.tensors.iter().map(|tensor| role_of(&tensor.name).column).collect();
     let mut order: Vec<Column<'_>> = kinds.clone();
     order.sort_unstable();
@@ -54,11 +55,15 @@ pub fn of_comparison(title: String, found: &Comparison, metric: Metric) -> Heatm
     }
 }
 
-/// The layers of some tensors, in the model's order.
-fn layers<'a>(names: impl Iterator<Item = &'a str>) -> Vec<Layer> {
-    let mut layers = roll_up(names);
-    in_model_order(&mut layers);
-    layers
+/// The layers of some tensors. What an optimizer keeps of a weight is in the layer of the weight, where that is there and its name ends
+/// in the weight's: `optimizer.exp_avg.h.3.attn.weight`.
+fn rows(tensors: &[TensorDiff]) -> Vec<Layer> {
+    let names: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    roll_up(tensors.iter().map(|tensor| {
+        let ends = tensor.name.match_indices('.').filter_map(|(dot, _)| tensor.name.get(dot + 1..));
+        let weight = tensor.is_optimizer_state().then(|| ends.into_iter().find(|end| names.contains(end)));
+        weight.flatten().unwrap_or(&tensor.name)
+    }))
 }
 
 /// Layers by their last parts, such as `h.3`; in full where that is another layer's, too.
@@ -151,7 +156,7 @@ impl Series {
         let column = self.versions.len();
         self.versions.push((label, version));
         let tensors = found.map_or(&[][..], |found| &found.tensors);
-        for layer in roll_up(tensors.iter().map(|tensor| tensor.name.as_str())) {
+        for layer in rows(tensors) {
             let of_layer = || layer.tensors.iter().filter_map(|index| tensors.get(*index));
             let mark = of_layer().map(mark).max().unwrap_or(Mark::Equal);
             let all: Vec<Values> = of_layer().map(values).collect();

@@ -91,6 +91,12 @@ impl Part {
         }
     }
 
+    /// Whether it is something that an optimizer keeps beside the weights.
+    #[must_use]
+    pub const fn is_optimizer_state(self) -> bool {
+        matches!(self.section(), Section::Optimizer)
+    }
+
     /// Which columns it stands with.
     const fn section(self) -> Section {
         match self {

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde_json::{Value, json};
 use shard_core::DType;
 use shard_history::{TensorChange as State, natural_cmp, roll_up};
-use shard_repo::{Comparison, TensorDiff};
+use shard_repo::{Comparison, Kind, TensorDiff};
 
 use super::{Args, MANY_ROWS, Sort, of_state};
 use crate::Context;
@@ -58,6 +58,7 @@ fn tensor_table(rows: &[&TensorDiff]) -> Table {
         ">relative",
         ">cosine",
         ">max ULP",
+        ">effective rank",
         "kind",
         "evidence",
     ]);
@@ -81,10 +82,16 @@ fn tensor_table(rows: &[&TensorDiff]) -> Table {
         } else {
             cells.extend(["".into(), "".into(), "".into(), "".into()]);
         }
+        // Of these the other columns tell it all.
+        let is_told = matches!(
+            tensor.finding.kind,
+            Kind::FineTune | Kind::Identical | Kind::Frozen | Kind::Renamed | Kind::Added | Kind::Removed
+        );
+        let evidence = if is_told { "" } else { tensor.finding.evidence.as_str() };
         cells.push(
             tensor.spectrum.as_ref().map(|found| format!("{:.1}", found.effective_rank())).unwrap_or_default().into(),
         );
-        cells.push(tensor.finding.kind.as_str().into());
+        cells.extend([tensor.finding.kind.as_str().into(), evidence.into()]);
         table.row(cells);
     }
     table
@@ -265,7 +272,7 @@ pub(super) fn verdict(found: &Comparison) -> String {
 
 #[cfg(test)]
 mod tests {
-    use shard_repo::{ChangeStats, Finding, Kind};
+    use shard_repo::{ChangeStats, Finding};
 
     use super::*;
 

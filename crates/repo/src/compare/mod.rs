@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use shard_core::limits::Cut;
 use shard_core::{DType, Digest, Progress};
 use shard_formats::model::LogicalModel;
-use shard_history::{TensorChange, TensorPair, diff_tensors};
+use shard_history::{TensorChange, TensorPair, diff_tensors, role_of};
 use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
 
@@ -232,7 +232,7 @@ impl TensorDiff {
 }
 
 fn is_optimizer_state(name: &str) -> bool {
-    ["exp_avg", "momentum", "optimizer"].iter().any(|part| name.contains(part))
+    role_of(name).part.is_optimizer_state()
 }
 
 /// Those of changed matrices, several at a time.
