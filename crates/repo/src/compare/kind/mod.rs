@@ -204,13 +204,13 @@ fn valued(old: Placed<'_>, new: Placed<'_>, stats: Option<ChangeStats>) -> Resul
         return Ok(found);
     }
     let Some(sample) = sample else { return Ok(Finding::new(Kind::FineTune, measured.text())) };
+    if let Some(evidence) = noise(&sample) {
+        return Ok(Finding::new(Kind::Noise, evidence));
+    }
     if let Some(LowRank { rank, share }) = low_rank(&sample, old, new)? {
         let percent = if share >= 0.999_95 { ">99.99%".to_owned() } else { format!("{:.2}%", share * 100.0) };
         let text = format!("rank {rank} holds {percent} of the change; the rest is rounding");
         return Ok(Finding { kind: Kind::LowRank, evidence: text, rank: Some(rank), share: Some(share) });
-    }
-    if let Some(evidence) = noise(&sample) {
-        return Ok(Finding::new(Kind::Noise, evidence));
     }
     Ok(Finding::new(Kind::FineTune, measured.text()))
 }
