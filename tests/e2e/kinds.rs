@@ -120,3 +120,24 @@ fn tensors_are_told_with_evidence() {
         assert_eq!((&tensor["kind"], &tensor["state"]), (&"cast".into(), &"dtype".into()), "{tensor}");
     }
 }
+
+#[test]
+fn numbers_are_the_same_bits_with_any_threads_and_wherever_models_are_kept() {
+    let series = real::shard_data().unwrap().canonicalize().unwrap().join("series/gpt-bf16");
+    let folder = TempDir::new().unwrap();
+    let shard = Shard::new(SHARD, folder.path());
+    let versions = ["step0385.safetensors", "step0420.safetensors"].map(|name| series.join(name));
+    let [old, new] = versions.each_ref().map(|path| path.to_str().unwrap());
+    let tensors = |found: &Value| found["models"][0]["tensors"].clone();
+    let expected = tensors(&shard.json(&["--threads", "1", "diff", old, new]));
+    assert!(expected.as_array().unwrap().len() > 70);
+    assert_eq!(tensors(&shard.json(&["--threads", "4", "diff", old, new])), expected);
+    shard.ok(&["init"]);
+    for version in &versions {
+        std::fs::copy(version, folder.path().join("model.safetensors")).unwrap();
+        shard.ok(&["add", "model.safetensors"]);
+        shard.ok(&["commit", "-m", "a version"]);
+    }
+    assert_eq!(tensors(&shard.json(&["diff", "HEAD~1", "HEAD"])), expected, "stored");
+    assert_eq!(tensors(&shard.json(&["diff", "HEAD~1:model.safetensors", new])), expected, "stored, and a file");
+}

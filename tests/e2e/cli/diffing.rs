@@ -331,6 +331,36 @@ fn a_series_is_shown_over_time_with_what_each_version_takes() {
 }
 
 #[test]
+fn equal_blocks_of_stored_models_are_not_read() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let weights = numbers(1, 1 << 18);
+    let model = |name: &str| {
+        let header = format!(
+            r#"{{"__metadata__":{{"of":"{name}"}},"w":{{"dtype":"F32","shape":[512,512],"data_offsets":[0,1048576]}}}}"#
+        );
+        safetensors(&header, &f32s(weights.iter().copied()))
+    };
+    for name in ["one", "two"] {
+        place.write("model.safetensors", &model(name));
+        place.ok(&["add", "model.safetensors"]);
+        place.ok(&["commit", "-m", name]);
+    }
+    // What holds the tensor is ruined, so that whatever reads it fails.
+    let packs = fs::read_dir(place.path().join(".shard/packs")).unwrap().map(|entry| entry.unwrap().path());
+    let largest = packs.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    let middle = bytes.len() / 4..bytes.len() * 3 / 4;
+    bytes[middle].fill(0);
+    // Packs are read-only.
+    fs::remove_file(&largest).unwrap();
+    fs::write(&largest, bytes).unwrap();
+    let text = place.ok(&["diff", "HEAD~1", "HEAD"]);
+    assert!(text.contains("1 tensor: 1 equal; bytes outside of tensors differ"), "{text}");
+    assert_eq!(place.run(&["verify", "--full"]).code, 1);
+}
+
+#[test]
 fn pictures_in_the_terminal_follow_its_colours() {
     let place = Place::new();
     let (old, new) = simple_pair();
