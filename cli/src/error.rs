@@ -242,6 +242,14 @@ impl From<RepoError> for Failure {
             RepoError::Changed(_) => {
                 with(code::REFUSED, "nothing was recorded: wait until the file is written, and run the command again")
             }
+            RepoError::BadModel { .. } => with(
+                code::DAMAGED,
+                "get the file again; `shard show FILE` lists what can be told of it, and `shard add` keeps it byte for byte",
+            ),
+            RepoError::SeveralModels(_) => with(
+                code::USAGE,
+                "name one of its files, or compare all of them in order with `shard diff --series FILE…`",
+            ),
             RepoError::Path { path, .. } => {
                 let is_there = std::fs::symlink_metadata(path).is_ok();
                 if is_there {

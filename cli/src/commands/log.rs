@@ -45,6 +45,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
+    if args.pictures.any() && !args.heat {
+        return Err(Failure::new(code::USAGE, "pictures of the log are those of --heat").next("add --heat"));
+    }
     let repository = context.repository()?;
     let (entries, path) = select(args, &repository)?;
     if args.heat {

@@ -78,7 +78,10 @@ impl Ui {
             true if is_there("TERM", "256color") => Colors::TwoFiftySix,
             true => Colors::Sixteen,
         };
-        TextOptions { width: self.width(), height: None, colors }
+        let lines = self.on_terminal().then(|| console::Term::stdout().size_checked()).flatten();
+        // The title, heads and legend want room, too; a small window is no reason to hide everything.
+        let height = lines.map(|(lines, _)| usize::from(lines).saturating_sub(12).max(24));
+        TextOptions { width: self.width(), height, colors }
     }
 
     /// Text in a style.

@@ -190,7 +190,7 @@ impl Heads {
             let end = same.last().map_or(0, |((at, a), _)| at + a.len_utf8());
             common.get(..end).unwrap_or_default()
         });
-        let end = common.rfind(' ').map_or(0, |space| space + 1);
+        let end = common.char_indices().rfind(|(_, c)| !c.is_ascii_digit()).map_or(0, |(at, c)| at + c.len_utf8());
         let prefix = first.get(..end).unwrap_or_default().to_owned();
         let rest = |label: &String| label.get(end..).unwrap_or_default().to_owned();
         let counting = labels.len() > 1 && labels.iter().map(rest).all(|label| counts(&label));

@@ -47,7 +47,7 @@ impl Mark {
             Self::Shape => "shape",
             Self::Removed => "removed",
             Self::Added => "added",
-            Self::NotFinite => "not finite",
+            Self::NotFinite => "NaN or infinite",
         }
     }
 

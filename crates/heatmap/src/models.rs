@@ -35,24 +35,53 @@ pub fn of_comparison(title: String, found: &Comparison, metric: Metric) -> Heatm
     let place: HashMap<Column<'_>, usize> = order.iter().enumerate().map(|(index, column)| (*column, index)).collect();
     let mut cells = Vec::new();
     for (row, layer) in layers.iter().enumerate() {
-        let mut by_column: BTreeMap<usize, Vec<Entry>> = BTreeMap::new();
+        let mut by_column: BTreeMap<usize, Vec<&TensorDiff>> = BTreeMap::new();
         for index in &layer.tensors {
             let (Some(tensor), Some(kind)) = (found.tensors.get(*index), kinds.get(*index)) else { continue };
-            by_column.entry(place.get(kind).copied().unwrap_or(0)).or_default().push(entry(tensor));
+            by_column.entry(place.get(kind).copied().unwrap_or(0)).or_default().push(tensor);
         }
-        cells.extend(by_column.into_iter().map(|(column, entries)| Cell::new(row, column, entries)));
+        cells.extend(by_column.into_iter().map(|(column, tensors)| cell(row, column, &tensors, usize::MAX)));
     }
     Heatmap {
         title,
-        notes: vec![format!("{}: {}", found.verdict.kind.as_str(), found.verdict.evidence)],
+        notes: notes(found, &layers),
         row_title: "layer".to_owned(),
-        column_title: "kind".to_owned(),
+        column_title: "tensor".to_owned(),
         rows: labels(&layers),
         columns: order.iter().map(|column| Label { short: column.short(), full: column.full() }).collect(),
         cells,
         metric,
         panel: None,
     }
+}
+
+/// What kind of change it is; before it what became NaN, and where.
+fn notes(found: &Comparison, layers: &[Layer]) -> Vec<String> {
+    let mut notes = Vec::new();
+    notes.extend(lost(found, layers));
+    notes.push(format!("{}: {}", found.verdict.kind.as_str(), found.verdict.evidence));
+    notes
+}
+
+/// What became NaN or infinite, and in which layers.
+fn lost(found: &Comparison, layers: &[Layer]) -> Option<String> {
+    let of = |tensor: &TensorDiff| tensor.stats.map_or(0, |stats| stats.lost);
+    let total: u64 = found.tensors.iter().map(of).sum();
+    let is_hit = |layer: &&Layer| layer.tensors.iter().filter_map(|index| found.tensors.get(*index)).any(|t| of(t) > 0);
+    let names: Vec<&str> = layers.iter().filter(is_hit).map(|layer| layer.name.as_str()).collect();
+    let more = names.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let named = names.get(..NAMED).unwrap_or(&names).join(", ");
+    (total > 0).then(|| format!("{total} values became NaN or infinite, in {named}{more}"))
+}
+
+/// Layers that are named in a line.
+const NAMED: usize = 5;
+
+/// What became NaN or infinite in a comparison, and in which layers; `None` where nothing did.
+#[must_use]
+pub fn lost_values(found: &Comparison) -> Option<String> {
+    lost(found, &rows(&found.tensors))
 }
 
 /// The layers of some tensors. What an optimizer keeps of a weight is in the layer of the weight, where that is there and its name ends
@@ -86,6 +115,46 @@ fn labels(layers: &[Layer]) -> Vec<Label> {
     layers.iter().map(label).collect()
 }
 
+/// A cell of some tensors, `most` of which are listed: the most remarkable ones.
+fn cell(row: usize, column: usize, tensors: &[&TensorDiff], most: usize) -> Cell {
+    let mut listed: Vec<Entry> = tensors.iter().map(|tensor| entry(tensor)).collect();
+    if listed.len() > most {
+        let size = |entry: &Entry| entry.values.get(Metric::Relative).unwrap_or(-1.0);
+        listed.sort_by(|a, b| b.mark.cmp(&a.mark).then_with(|| size(b).total_cmp(&size(a))));
+        listed.truncate(most);
+    }
+    let mark = tensors.iter().map(|tensor| mark(tensor)).max().unwrap_or(Mark::Equal);
+    Cell { row, column, mark, values: overall(tensors.iter().copied()), entries: listed }
+}
+
+/// The change of those of some tensors that changed, as if they were one: a short bias does not speak for a matrix. Of steps and ranks
+/// the largest.
+#[must_use]
+pub fn overall<'a>(tensors: impl Iterator<Item = &'a TensorDiff>) -> Values {
+    let (mut words, mut changed, mut old, mut new, mut change, mut products) = (0u64, 0u64, 0.0, 0.0, 0.0, 0.0);
+    let (mut largest, mut measured) = (Vec::new(), 0);
+    for tensor in tensors {
+        let own = values(tensor);
+        largest.push(own);
+        let Some(stats) = tensor.stats else { continue };
+        (words, changed) = (words + stats.words, changed + stats.changed);
+        if let (Some(a), Some(b), Some(d)) = (stats.old_norm, stats.new_norm, stats.change_norm) {
+            measured += 1;
+            (old, new, change) = (old + a * a, new + b * b, change + d * d);
+            products += stats.cosine.unwrap_or(0.0) * a * b;
+        }
+    }
+    let mut all = Values::largest(largest.iter());
+    // Of one tensor its own numbers are exact.
+    if measured > 1 {
+        let relative = if old > 0.0 { (change / old).sqrt() } else { f64::INFINITY };
+        all.set(Metric::Relative, Some(if change > 0.0 { relative } else { 0.0 }));
+        all.set(Metric::Cosine, (old > 0.0 && new > 0.0).then(|| (products / (old * new).sqrt()).clamp(-1.0, 1.0)));
+        all.set(Metric::Changed, (words > 0).then(|| changed as f64 / words as f64));
+    }
+    all
+}
+
 fn entry(tensor: &TensorDiff) -> Entry {
     Entry {
         name: tensor.name.clone(),
@@ -104,6 +173,7 @@ fn mark(tensor: &TensorDiff) -> Mark {
         TensorChange::Renamed => Mark::Renamed,
         TensorChange::Value if tensor.stats.is_some_and(|stats| stats.not_finite > 0) => Mark::NotFinite,
         TensorChange::Value => Mark::Value,
+        TensorChange::DType if tensor.stats.is_some_and(|stats| stats.lost > 0) => Mark::NotFinite,
         TensorChange::DType => Mark::DType,
         TensorChange::Shape => Mark::Shape,
         TensorChange::Removed => Mark::Removed,
@@ -127,7 +197,7 @@ fn values(tensor: &TensorDiff) -> Values {
         values.set(Metric::Changed, Some(stats.changed_share()));
         values.set(Metric::Relative, relative(&stats));
         values.set(Metric::Cosine, stats.cosine);
-        values.set(Metric::MaxUlp, Some(stats.max_ulp as f64));
+        values.set(Metric::MaxUlp, stats.max_ulp.map(|steps| steps as f64));
     }
     values.set(Metric::EffectiveRank, tensor.spectrum.as_ref().map(|spectrum| spectrum.effective_rank()));
     values
@@ -139,7 +209,10 @@ fn relative(stats: &ChangeStats) -> Option<f64> {
 }
 
 /// What became of a layer in which version.
-type Course = BTreeMap<usize, (Mark, Values)>;
+type Course = BTreeMap<usize, Cell>;
+
+/// Tensors that are listed of each layer and version: the most remarkable ones.
+const LISTED: usize = 4;
 
 /// A series in the making: each version is compared with the one before it.
 #[derive(Debug, Default)]
@@ -157,15 +230,13 @@ impl Series {
         self.versions.push((label, version));
         let tensors = found.map_or(&[][..], |found| &found.tensors);
         for layer in rows(tensors) {
-            let of_layer = || layer.tensors.iter().filter_map(|index| tensors.get(*index));
-            let mark = of_layer().map(mark).max().unwrap_or(Mark::Equal);
-            let all: Vec<Values> = of_layer().map(values).collect();
+            let members: Vec<&TensorDiff> = layer.tensors.iter().filter_map(|index| tensors.get(*index)).collect();
             let place = *self.index.entry(layer.name.clone()).or_insert_with(|| {
                 self.layers.push((layer.name.clone(), BTreeMap::new()));
                 self.layers.len() - 1
             });
             if let Some((_, row)) = self.layers.get_mut(place) {
-                row.insert(column, (mark, Values::largest(all.iter())));
+                row.insert(column, cell(0, column, &members, LISTED));
             }
         }
     }
@@ -180,13 +251,7 @@ impl Series {
         let mut cells = Vec::new();
         for (row, layer) in order.iter().enumerate() {
             let Some((_, found)) = layer.tensors.first().and_then(|index| self.layers.get(*index)) else { continue };
-            cells.extend(found.iter().map(|(column, (mark, values))| Cell {
-                row,
-                column: *column,
-                mark: *mark,
-                values: *values,
-                entries: Vec::new(),
-            }));
+            cells.extend(found.values().map(|cell| Cell { row, ..cell.clone() }));
         }
         let panel = Panel { versions: self.versions.iter().map(|(_, version)| *version).collect() };
         let has_panel = panel.versions.iter().any(Option::is_some);
@@ -210,16 +275,21 @@ pub fn of_inside(title: String, notes: Vec<String>, found: &Inside, metric: Metr
     let (rows, columns) = found.grid;
     let cell = |(index, patch): (usize, &Patch)| {
         let mut values = Values::default();
+        if patch.changed == 0 {
+            return Cell {
+                row: index / columns.max(1),
+                column: index % columns.max(1),
+                mark: Mark::Equal,
+                values,
+                entries: Vec::new(),
+            };
+        }
         values.set(Metric::Changed, Some(patch.changed_share()));
         values.set(Metric::Relative, patch.relative().or(Some(f64::INFINITY)));
         // Of types without words there are no steps.
-        let has_steps = !(found.steps.down.is_empty() && found.steps.up.is_empty()) || patch.changed == 0;
+        let has_steps = !(found.steps.down.is_empty() && found.steps.up.is_empty());
         values.set(Metric::MaxUlp, has_steps.then_some(patch.max_ulp as f64));
-        let mark = match (patch.changed, patch.lost) {
-            (0, _) => Mark::Equal,
-            (_, 0) => Mark::Value,
-            _ => Mark::NotFinite,
-        };
+        let mark = if patch.lost == 0 { Mark::Value } else { Mark::NotFinite };
         Cell { row: index / columns.max(1), column: index % columns.max(1), mark, values, entries: Vec::new() }
     };
     Heatmap {

@@ -110,7 +110,13 @@ impl Scale {
         if self.logarithmic {
             let (first, last) = self.steps;
             let every = if last - first <= FEW_STEPS { 1 } else { DECADE };
-            (first..=last).filter(|step| step.rem_euclid(every) == 0).map(|step| tick(round_number(step))).collect()
+            // The ends, too, where the next tick leaves room for them.
+            let is_apart = |to_next: i32| to_next * 10 >= last - first;
+            let is_end = |step: i32| {
+                step == first && is_apart((-step).rem_euclid(every)) || step == last && is_apart(step.rem_euclid(every))
+            };
+            let is_marked = |step: &i32| step.rem_euclid(every) == 0 || is_end(*step);
+            (first..=last).filter(is_marked).map(|step| tick(round_number(step))).collect()
         } else {
             (0..=4).map(|quarter| tick(self.low + (self.high - self.low) * f64::from(quarter) / 4.0)).collect()
         }
@@ -184,7 +190,7 @@ mod tests {
         assert_eq!(labels(scale), ["0.02", "0.05", "0.1"]);
         let scale = Scale::of(Metric::MaxUlp, [1.0, 3e9]).unwrap();
         assert_eq!(scale.range(), (5e3, 5e9), "no more than six decades");
-        assert_eq!(labels(scale), ["1e4", "1e5", "1e6", "1e7", "1e8", "1e9"]);
+        assert_eq!(labels(scale), ["1e4", "1e5", "1e6", "1e7", "1e8", "1e9", "5e9"]);
     }
 
     #[test]

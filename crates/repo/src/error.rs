@@ -133,6 +133,17 @@ pub enum RepoError {
     /// A file changed while it was being read.
     #[error("{0} changed while it was being read")]
     Changed(PathBuf),
+    /// A file that looks like a model, whose tensors cannot be read.
+    #[error("the tensors of {} cannot be read: {why}", path.display())]
+    BadModel {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A folder of several models, where one is wanted.
+    #[error("{} is a folder of several models and not of one in shards, since names of tensors come twice", .0.display())]
+    SeveralModels(PathBuf),
     /// A path that cannot be kept.
     #[error("{path}: {why}")]
     Path {

@@ -135,6 +135,20 @@ fn kinds_of_change_are_told_with_their_numbers() {
     let scaled = tensor(model, "c.weight");
     assert_eq!((&scaled["kind"], &scaled["evidence"]), (&"scaled".into(), &"times 0.900000".into()), "{scaled}");
     assert_eq!(tensor(model, "d.weight")["kind"], "re-initialised");
+
+    let odd = |values: Vec<f32>| {
+        place.write("odd.safetensors", &file(&[("a.weight", SQUARE, values)]));
+        place.write("plain.safetensors", &file(&[("a.weight", SQUARE, base.clone())]));
+        let found = place.json(&["diff", "plain.safetensors", "odd.safetensors"]);
+        let tensor = tensor(&found["models"][0], "a.weight");
+        (tensor["kind"].as_str().unwrap().to_owned(), tensor["evidence"].as_str().unwrap().to_owned())
+    };
+    let (kind, evidence) = odd(base.iter().map(|value| -value).collect());
+    assert_eq!((kind.as_str(), evidence.as_str()), ("scaled", "times -1.000000"));
+    let (kind, evidence) = odd(base.iter().map(|value| half::bf16::from_f32(*value).to_f32()).collect());
+    assert!(kind == "cast" && evidence.starts_with("rounded to BF16, kept as F32"), "{kind}: {evidence}");
+    let (kind, evidence) = odd(base.iter().map(|value| if value.abs() < 0.5 { 0.0 } else { *value }).collect());
+    assert!(kind == "changed" && evidence.starts_with("pruned: "), "{kind}: {evidence}");
 }
 
 #[test]
@@ -154,9 +168,10 @@ fn what_is_not_finite_is_told_and_nothing_is_skipped() {
     let model = &place.json(&["diff", "a.safetensors", "b.safetensors"])["models"][0];
     let lost = &tensor(model, "h.1.attn.q_proj.weight")["stats"];
     assert_eq!((&lost["lost"], &lost["not_finite"], &lost["changed"]), (&2.into(), &2.into(), &2.into()), "{lost}");
-    assert!(model["kind"]["evidence"].as_str().unwrap().ends_with("2 values became NaN or infinite"), "{model}");
     let text = place.ok(&["diff", "a.safetensors", "b.safetensors"]);
-    assert!(text.contains("! not finite") && text.contains("became NaN or infinite"), "{text}");
+    assert!(text.contains("! NaN or infinite") && text.contains("2 values became NaN or infinite, in h.1"), "{text}");
+    let stat = place.ok(&["diff", "--stat", "a.safetensors", "b.safetensors"]);
+    assert_eq!(stat.lines().nth(1), Some("2 values became NaN or infinite, in h.1"), "{stat}");
     let run = place.run(&["diff", "--exit-code", "a.safetensors", "c.safetensors"]);
     assert!(run.code == 1 && run.out.contains("2 tensors: 2 value"), "{}", run.out);
     let model = &place.json(&["diff", "c.safetensors", "a.safetensors"])["models"][0];
@@ -164,7 +179,7 @@ fn what_is_not_finite_is_told_and_nothing_is_skipped() {
     assert_eq!(model["kind"]["kind"], "changed");
     // A series tells the step.
     let text = place.ok(&["diff", "--series", "a.safetensors", "a.safetensors", "b.safetensors", "--no-sizes"]);
-    assert!(text.contains("b: 2 values became NaN or infinite"), "{text}");
+    assert!(text.contains("b: 2 values became NaN or infinite, in h.1"), "{text}");
 }
 
 #[test]
@@ -190,6 +205,13 @@ fn models_that_have_nothing_in_common_are_listed_whole() {
     assert_eq!(kind("none.safetensors", "none.safetensors"), (false, "identical".to_owned()));
     assert_eq!(kind("none.safetensors", "padded.safetensors"), (true, "changed".to_owned()));
     assert_eq!(kind("notes.txt", "a.safetensors"), (true, "added".to_owned()));
+    // What is damaged is no model without tensors.
+    place.write("cut.safetensors", &a[..a.len() / 2]);
+    place.fails(&["diff", "a.safetensors", "cut.safetensors"], 5, &["cut.safetensors", "cannot be read"]);
+    // A folder of models is no model.
+    place.write("run/one.safetensors", &a);
+    place.write("run/two.safetensors", &a);
+    place.fails(&["diff", "run", "a.safetensors"], 2, &["several models", "--series"]);
     assert_eq!(place.run(&["diff", "--exit-code", "none.safetensors", "padded.safetensors"]).code, 1);
 }
 
@@ -321,7 +343,11 @@ fn a_series_is_shown_over_time_with_what_each_version_takes() {
     let heat = place.ok(&["log", "--heat", "--svg", "heat.svg", "--by", "changed"]);
     assert!(heat.contains("4 versions") && heat.contains("changed words") && heat.contains("stored"), "{heat}");
     assert!(place.path().join("heat.svg").exists());
-    assert!(place.ok(&["log", "--heat", "-n", "2"]).contains("2 versions"));
+    // Of the last commit alone there is a column, against the one before it.
+    let last = place.ok(&["log", "--heat", "-n", "1"]);
+    assert!(last.contains("1 version\n") && last.contains("block.5"), "{last}");
+    place.fails(&["log", "--svg", "x.svg"], 2, &["--heat"]);
+    place.fails(&["diff", "--series", "HEAD~1..HEAD", "--svg", "-"], 2, &["standard output"]);
     assert_eq!(place.json(&["log", "--heat", "HEAD", "model.safetensors"]), of_range);
 
     place.fails(&["diff", "--series", "run/step1.safetensors"], 2, &["two versions"]);

@@ -24,7 +24,7 @@ fn each_shell_has_a_script_with_every_command() {
             let is_word = |rest: &str| !rest.starts_with(|next: char| next.is_ascii_alphanumeric());
             assert!(script.split(&name).skip(1).any(is_word), "{shell} lacks {name}");
         }
-        for option in ["by-layer", "threads", "hparam"] {
+        for option in ["exit-code", "threads", "hparam"] {
             assert!(script.contains(option), "{shell} lacks --{option}");
         }
         // No informational output, so not less with --quiet.
@@ -64,7 +64,7 @@ fn bash_completes_commands_and_options() {
     let mut all = offered(&script, &["shard", ""]);
     all.retain(|word| !word.starts_with('-') && word != "help");
     assert_eq!(all, commands(&place));
-    assert_eq!(offered(&script, &["shard", "diff", "--by-"]), ["--by-layer", "--by-tensor"]);
+    assert_eq!(offered(&script, &["shard", "diff", "--tensor"]), ["--tensors", "--tensor"]);
     assert_eq!(offered(&script, &["shard", "add", "--level", "m"]), ["max"]);
     assert_eq!(offered(&script, &["shard", "completions", "z"]), ["zsh"]);
 }
@@ -101,7 +101,7 @@ fn every_command_has_a_page() {
         assert!(shard.contains(&format!("shard\\-{name}(1)")), "{name}");
     }
     let diff = place.ok(&["man", "diff"]);
-    assert!(diff.contains("\\fB\\-\\-by\\-layer\\fR") && diff.contains("[possible values: name, change]"), "{diff}");
+    assert!(diff.contains("\\fB\\-\\-exit\\-code\\fR") && diff.contains("[possible values: name, change]"), "{diff}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn row(model: &str, tensor: &TensorDiff, text: &mut String) {
         whole(|stats| stats.changed),
         real(|stats| stats.relative),
         real(|stats| stats.cosine),
-        whole(|stats| stats.max_ulp),
+        stats.and_then(|stats| stats.max_ulp).map(|steps| steps.to_string()),
         real(|stats| stats.max_abs),
         real(|stats| stats.old_norm),
         real(|stats| stats.new_norm),

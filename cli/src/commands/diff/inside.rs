@@ -61,7 +61,10 @@ fn notes(found: &Inside) -> Vec<String> {
     });
     let mut notes = vec![format!(
         "{} {}, {} of {} changed, relative change {}",
-        found.dtype,
+        match found.dtypes {
+            [old, new] if old != new => format!("{old} -> {new}"),
+            [_, new] => new.to_string(),
+        },
         shape(&found.shape),
         percent(total.changed_share()),
         count(total.elements, "element"),
@@ -174,7 +177,8 @@ fn document(found: &Inside) -> Value {
     json!({
         "old_name": found.names[0],
         "name": found.names[1],
-        "dtype": found.dtype.name(),
+        "old_dtype": found.dtypes[0].name(),
+        "dtype": found.dtypes[1].name(),
         "shape": found.shape,
         "rows": found.matrix.0,
         "columns": found.matrix.1,

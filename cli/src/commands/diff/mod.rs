@@ -49,7 +49,7 @@ pub(crate) struct Args {
     tensor: Option<String>,
     /// Compare each of several versions with the one before it: time on x, layers on y, and what each version takes. Files, or
     /// revisions, or one range of a branch
-    #[arg(long, conflicts_with_all = ["stat", "tensors", "layers", "names"])]
+    #[arg(long, conflicts_with_all = ["stat", "tensors", "layers", "names", "csv"])]
     series: bool,
     /// With --series of files: do not pack them to see what each takes
     #[arg(long, requires = "series")]
@@ -210,7 +210,9 @@ fn to_text(compared: &[(Pair, Comparison)], others: &[FileChange], args: &Args, 
             text.push('\n');
         } else {
             text.push_str(&format!("{}\n", ui.paint(&pair.title(), Style::Bold)));
-            text.push_str(&format!("{}\n", ui.paint(&rows::verdict(comparison), Style::Plain)));
+            for line in models::lost_values(comparison).into_iter().chain([rows::verdict(comparison)]) {
+                text.push_str(&format!("{}\n", ui.paint(&line, Style::Plain)));
+            }
         }
         if args.names {
             text.push_str(&ui.table(&rows::name_map(&comparison.tensors)));

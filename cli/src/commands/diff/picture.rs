@@ -36,6 +36,10 @@ impl Pictures {
     /// Refuses folders that are not there, before anything is read.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         for file in self.files() {
+            if file.as_os_str() == "-" {
+                return Err(Failure::new(code::USAGE, "pictures are written to files, not to standard output")
+                    .next("name a file; one that is called - is ./-"));
+            }
             let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
             if !folder.is_dir() {
                 return Err(Failure::new(code::NOT_FOUND, format!("there is no folder {}", folder.display()))

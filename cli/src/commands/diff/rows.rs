@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Value, json};
 use shard_core::DType;
+use shard_heatmap::{Metric, models};
 use shard_history::{TensorChange as State, natural_cmp, roll_up};
 use shard_repo::{Comparison, Kind, TensorDiff};
 
@@ -25,7 +26,7 @@ pub(super) fn selected<'a>(tensors: &'a [TensorDiff], args: &Args) -> Vec<&'a Te
     rows
 }
 
-/// What cannot be measured comes before what can: another shape is a larger change than other values.
+/// What became NaN comes first, then what cannot be measured: another shape is a larger change than other values.
 fn by_change(a: &TensorDiff, b: &TensorDiff) -> Ordering {
     let rank = |tensor: &TensorDiff| match tensor.state {
         State::Shape | State::DType | State::Added | State::Removed => 0,
@@ -35,7 +36,12 @@ fn by_change(a: &TensorDiff, b: &TensorDiff) -> Ordering {
     };
     let relative = |tensor: &TensorDiff| tensor.stats.map_or(0.0, |stats| stats.relative.unwrap_or(f64::INFINITY));
     let share = |tensor: &TensorDiff| tensor.stats.map_or(0.0, |stats| stats.changed_share());
-    rank(a).cmp(&rank(b)).then_with(|| relative(b).total_cmp(&relative(a))).then_with(|| share(b).total_cmp(&share(a)))
+    let lost = |tensor: &TensorDiff| tensor.stats.map_or(0, |stats| stats.lost);
+    lost(b)
+        .cmp(&lost(a))
+        .then_with(|| rank(a).cmp(&rank(b)))
+        .then_with(|| relative(b).total_cmp(&relative(a)))
+        .then_with(|| share(b).total_cmp(&share(a)))
 }
 
 pub(super) fn table(tensors: &[TensorDiff], args: &Args, context: &Context) -> String {
@@ -77,7 +83,7 @@ fn tensor_table(rows: &[&TensorDiff]) -> Table {
                 percent(stats.changed_share()).into(),
                 stats.relative.map(significant).unwrap_or_default().into(),
                 stats.cosine.map(cosine).unwrap_or_default().into(),
-                stats.max_ulp.to_string().into(),
+                stats.max_ulp.map(|steps| steps.to_string()).unwrap_or_default().into(),
             ]);
         } else {
             cells.extend(["".into(), "".into(), "".into(), "".into()]);
@@ -155,6 +161,10 @@ pub(super) struct LayerRow {
     /// Words that changed, and all words, of the tensors that can be compared word by word.
     changed: u64,
     words: u64,
+    /// The relative change of all tensors that changed, as one vector.
+    overall: Option<f64>,
+    /// Values that became NaN or infinite.
+    lost: u64,
     /// The largest relative change, the smallest cosine and the largest step of any tensor.
     relative: Option<f64>,
     cosine: Option<f64>,
@@ -176,9 +186,11 @@ impl LayerRow {
                 .collect(),
             changed: stats().map(|stats| stats.changed).sum(),
             words: stats().map(|stats| stats.words).sum::<u64>() + untouched.map(|tensor| words(tensor)).sum::<u64>(),
+            overall: models::overall(tensors.iter().copied()).get(Metric::Relative),
+            lost: stats().map(|stats| stats.lost).sum(),
             relative: stats().filter_map(|stats| stats.relative).max_by(f64::total_cmp),
             cosine: stats().filter_map(|stats| stats.cosine).min_by(f64::total_cmp),
-            max_ulp: stats().map(|stats| stats.max_ulp).max(),
+            max_ulp: stats().filter_map(|stats| stats.max_ulp).max(),
         }
     }
 
@@ -219,15 +231,28 @@ pub(super) fn layers(tensors: &[TensorDiff], sort: Sort, equal: bool) -> Vec<Lay
         .collect();
     if sort == Sort::Change {
         rows.sort_by(|a, b| {
-            let key = |row: &LayerRow| row.relative.unwrap_or(0.0);
-            key(b).total_cmp(&key(a)).then_with(|| b.share().unwrap_or(0.0).total_cmp(&a.share().unwrap_or(0.0)))
+            let key = |row: &LayerRow| row.overall.unwrap_or(0.0);
+            b.lost
+                .cmp(&a.lost)
+                .then_with(|| key(b).total_cmp(&key(a)))
+                .then_with(|| b.share().unwrap_or(0.0).total_cmp(&a.share().unwrap_or(0.0)))
         });
     }
     rows
 }
 
 pub(super) fn layer_table(rows: &[LayerRow]) -> Table {
-    let mut table = Table::new(&["layer", ">tensors", "state", ">changed", ">max relative", ">min cosine", ">max ULP"]);
+    let mut table = Table::new(&[
+        "layer",
+        ">tensors",
+        "state",
+        ">changed",
+        ">relative",
+        ">max relative",
+        ">min cosine",
+        ">max ULP",
+        ">NaN, inf",
+    ]);
     for row in rows {
         let color = match &row.states[..] {
             [(state, _)] => style(*state),
@@ -238,9 +263,11 @@ pub(super) fn layer_table(rows: &[LayerRow]) -> Table {
             row.tensors.to_string().into(),
             Cell::new(row.state_text(), color),
             row.share().map(percent).unwrap_or_default().into(),
+            row.overall.map(significant).unwrap_or_default().into(),
             row.relative.map(significant).unwrap_or_default().into(),
             row.cosine.map(cosine).unwrap_or_default().into(),
             row.max_ulp.map(|ulp| ulp.to_string()).unwrap_or_default().into(),
+            if row.lost > 0 { row.lost.to_string().into() } else { "".into() },
         ]);
     }
     table
@@ -257,9 +284,11 @@ pub(super) fn layers_json(tensors: &[TensorDiff], args: &Args) -> Value {
             "changed": row.changed,
             "words": row.words,
             "changed_share": row.share(),
+            "relative": row.overall,
             "max_relative": row.relative,
             "min_cosine": row.cosine,
             "max_ulp": row.max_ulp,
+            "lost": row.lost,
         })
     });
     rows.collect()
@@ -288,7 +317,7 @@ mod tests {
         let stats = relative.map(|relative| ChangeStats {
             words: 10,
             changed: 5,
-            max_ulp: 3,
+            max_ulp: Some(3),
             relative: Some(relative),
             cosine: Some(0.5),
             max_abs: Some(1.0),

@@ -34,13 +34,14 @@ pub(super) fn of_operands(args: &Args, context: &Context) -> Result<u8, Failure>
             let commits = names.iter().map(|name| repository.resolve(name)).collect::<Result<Vec<_>, _>>()?;
             of_commits(repository, &commits, None)?
         }
-        (names, repository) => of_files(names, repository.as_ref(), !args.no_sizes, context)?,
+        (names, repository) if names.len() > 1 => of_files(names, repository.as_ref(), !args.no_sizes, context)?,
+        _ => Vec::new(),
     };
     if points.len() < 2 {
         return Err(Failure::new(code::USAGE, "a series has two versions at least")
             .next("name the files of a run in order, or a range of a branch, as in main~5..main"));
     }
-    show(points, args.by, &args.pictures, args.exit_code, context)
+    show(None, points, args.by, &args.pictures, args.exit_code, context)
 }
 
 /// `shard log --heat`: the commits given, newest first.
@@ -53,8 +54,12 @@ pub(crate) fn of_log(
     context: &Context,
 ) -> Result<u8, Failure> {
     pictures.check()?;
-    let commits: Vec<Digest> = entries.iter().rev().map(|entry| entry.id).collect();
-    show(of_commits(repository, &commits, path)?, by, pictures, false, context)
+    // The oldest of some commits has a version before it, too, which is not shown.
+    let oldest = entries.last().and_then(|entry| entry.commit.parents.first().copied());
+    let commits: Vec<Digest> = oldest.into_iter().chain(entries.iter().rev().map(|entry| entry.id)).collect();
+    let mut points = of_commits(repository, &commits, path)?;
+    let before = oldest.is_some().then(|| points.remove(0));
+    show(before, points, by, pictures, false, context)
 }
 
 /// The commits of a branch from the first of a range to its last, by first parents.
@@ -124,7 +129,12 @@ fn of_files(
             return Err(Failure::new(code::NOT_FOUND, format!("there is no file {name:?}"))
                 .next("name files, or revisions, but not both"));
         }
-        Ok(Side::from_path(Path::new(name), cut)?)
+        let side = Side::from_path(Path::new(name), cut)?;
+        if side.tensor_count() == 0 {
+            return Err(Failure::new(code::USAGE, format!("{name} holds no tensors"))
+                .next("a series is of models: leave other files out"));
+        }
+        Ok(side)
     });
     let sides = sides.collect::<Result<Vec<_>, _>>()?;
     let versions = match sizes {
@@ -173,7 +183,15 @@ fn labels(names: &[String]) -> Vec<Label> {
     names.iter().map(|name| Label { short: short(name), full: name.clone() }).collect()
 }
 
-fn show(points: Vec<Point>, by: By, pictures: &Pictures, exit_code: bool, context: &Context) -> Result<u8, Failure> {
+/// Shows versions, the first against one before it, where there is one.
+fn show(
+    first: Option<Point>,
+    points: Vec<Point>,
+    by: By,
+    pictures: &Pictures,
+    exit_code: bool,
+    context: &Context,
+) -> Result<u8, Failure> {
     let progress = context.ui.progress();
     let mut series = Series::default();
     let mut documents: Vec<Value> = Vec::new();
@@ -183,7 +201,7 @@ fn show(points: Vec<Point>, by: By, pictures: &Pictures, exit_code: bool, contex
         _ => String::new(),
     };
     let mut notes = vec![count(points.len() as u64, "version")];
-    let mut before: Option<&Point> = None;
+    let mut before: Option<&Point> = first.as_ref();
     for point in &points {
         let found = before
             .map(|before| compare_sides(&before.side, &point.side, by.options(), progress.as_ref()))
@@ -197,10 +215,7 @@ fn show(points: Vec<Point>, by: By, pictures: &Pictures, exit_code: bool, contex
             "stored": point.version.map(|version| version.stored),
         });
         if let Some(found) = &found {
-            let lost: u64 = found.tensors.iter().filter_map(|tensor| tensor.stats).map(|stats| stats.lost).sum();
-            if lost > 0 {
-                notes.push(format!("{}: {lost} values became NaN or infinite", point.label.short));
-            }
+            notes.extend(models::lost_values(found).map(|lost| format!("{}: {lost}", point.label.short)));
             document["kind"] = json::verdict(&found.verdict);
             document["tensors"] = found.tensors.iter().map(json::tensor).collect();
         }

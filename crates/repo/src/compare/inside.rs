@@ -1,6 +1,6 @@
 //! One tensor on both sides, looked into: where it changed, by how much, and in how many directions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 use shard_core::{DType, Progress, TensorView};
@@ -10,10 +10,12 @@ use super::kind::{matrix, spectrum};
 use super::part::{PartReader, at_once};
 use super::{CompareOptions, Side, Spectrum, compare_sides};
 use crate::error::{RepoError, Result};
-use crate::numeric::{push_values, signed_steps};
+use crate::numeric::{is_valued, push_values, signed_steps};
 
 /// Rows and columns of the map of a tensor at most.
 const SIDE: u64 = 64;
+/// Bands that one thread looks at in a row.
+const TOGETHER: usize = 8;
 /// Elements that are read at a time.
 const AT_ONCE: u64 = 1 << 16;
 
@@ -104,8 +106,8 @@ impl Counts {
 pub struct Inside {
     /// Its name on either side.
     pub names: [String; 2],
-    /// Its element type.
-    pub dtype: DType,
+    /// Its element type on either side.
+    pub dtypes: [DType; 2],
     /// Its dimensions, in elements.
     pub shape: Vec<u64>,
     /// Rows and columns as they are stored: the first dimension, and all others.
@@ -125,13 +127,19 @@ pub struct Inside {
 /// Looks into a tensor, given by its name on the new side, or on the old one.
 ///
 /// # Errors
-/// What cannot be read; [`RepoError::Argument`] where no tensor of that name is on both sides, with one type and shape whose values
-/// are known.
+/// What cannot be read; [`RepoError::Argument`] where no tensor of that name is on both sides, with one shape and values that are
+/// known.
 pub fn look_inside(old: &Side, new: &Side, name: &str, progress: &dyn Progress) -> Result<Inside> {
     let of_name = |side: &Side, name: &str| side.tensors().iter().position(|(_, tensor)| tensor.name == name);
     let indices = match (of_name(old, name), of_name(new, name)) {
         (Some(from), Some(to)) => (from, to),
-        (None, None) => return Err(RepoError::Argument(format!("there is no tensor {name:?} on either side"))),
+        (None, None) => {
+            let all: BTreeSet<&str> =
+                old.tensors().iter().chain(&new.tensors()).map(|(_, tensor)| tensor.name.as_str()).collect();
+            let like: Vec<&str> = all.into_iter().filter(|other| other.contains(name)).take(5).collect();
+            let like = if like.is_empty() { String::new() } else { format!("; there are {}", like.join(", ")) };
+            return Err(RepoError::Argument(format!("there is no tensor {name:?} on either side{like}")));
+        }
         _ => {
             // It may have another name on the other side.
             let found = compare_sides(old, new, CompareOptions::default(), progress)?;
@@ -161,16 +169,15 @@ fn inside(old: Placed<'_>, new: Placed<'_>, progress: &dyn Progress) -> Result<I
         }
         _ => {
             return Err(RepoError::Argument(format!(
-                "the tensor {name:?} is {} {:?} on one side and {dtype} {:?} on the other: only tensors of one type and shape, with \
-                 elements, can be looked into",
+                "the tensor {name:?} is {} {:?} on one side and {dtype} {:?} on the other: only tensors of one shape, with elements, can \
+                 be looked into",
                 old.1.dtype, old.1.shape, new.1.shape
             )));
         }
     };
-    if !push_values(dtype, &[], &mut Vec::new()) {
-        return Err(RepoError::Argument(format!(
-            "the values of {dtype} are not known, so {name:?} cannot be looked into"
-        )));
+    if let Some(unknown) = [old.1.dtype, dtype].into_iter().find(|dtype| !is_valued(*dtype)) {
+        let why = format!("the values of {unknown} are not known, so {name:?} cannot be looked into");
+        return Err(RepoError::Argument(why));
     }
     let (rows, columns) = matrix;
     let grid = (rows.min(SIDE), columns.min(SIDE));
@@ -178,13 +185,17 @@ fn inside(old: Placed<'_>, new: Placed<'_>, progress: &dyn Progress) -> Result<I
     let bands: Vec<u64> = (0..grid.0).collect();
     let found = bands
         .par_iter()
-        .with_min_len(at_once([old.0, new.0]))
-        .map(|band| {
-            let (first, last) = ((band * rows).div_ceil(grid.0), ((band + 1) * rows).div_ceil(grid.0));
-            let found = look_at_band(old, new, (first, last, columns), grid.1)?;
-            progress.advance(new.1.byte_len().unwrap_or(0) / grid.0);
-            Ok(found)
-        })
+        // Neighbours are often in one block, which is decoded once then.
+        .with_min_len(at_once([old.0, new.0]).max(TOGETHER))
+        .map_init(
+            || [Elements::new(old), Elements::new(new)],
+            |sides, band| {
+                let (first, last) = ((band * rows).div_ceil(grid.0), ((band + 1) * rows).div_ceil(grid.0));
+                let found = look_at_band(sides, (first, last, columns), grid.1)?;
+                progress.advance(new.1.byte_len().unwrap_or(0) / grid.0);
+                Ok(found)
+            },
+        )
         .collect::<Result<Vec<_>>>()?;
     progress.finish();
     let (mut patches, mut steps, mut values) = (Vec::new(), Counts::default(), Counts::default());
@@ -195,7 +206,7 @@ fn inside(old: Placed<'_>, new: Placed<'_>, progress: &dyn Progress) -> Result<I
     }
     Ok(Inside {
         names: [old.1.name.clone(), name.clone()],
-        dtype,
+        dtypes: [old.1.dtype, dtype],
         shape: new.1.shape.clone(),
         matrix,
         grid: (grid.0 as usize, grid.1 as usize),
@@ -208,18 +219,17 @@ fn inside(old: Placed<'_>, new: Placed<'_>, progress: &dyn Progress) -> Result<I
 
 /// Some rows, `columns` elements each, of both.
 fn look_at_band(
-    old: Placed<'_>,
-    new: Placed<'_>,
+    sides: &mut [Elements<'_>; 2],
     (first, last, columns): (u64, u64, u64),
     across: u64,
 ) -> Result<(Vec<Patch>, Counts, Counts)> {
     let (mut patches, mut steps, mut values) =
         (vec![Patch::default(); across as usize], Counts::default(), Counts::default());
-    let mut sides = [Elements::new(old), Elements::new(new)];
+    let same_type = sides[0].tensor.dtype == sides[1].tensor.dtype;
     let (start, end) = (first * columns, last * columns);
     for at in (start..end).step_by(AT_ONCE as usize) {
         let count = (end - at).min(AT_ONCE);
-        let [before, after] = &mut sides;
+        let [before, after] = &mut *sides;
         before.read(at, count)?;
         after.read(at, count)?;
         for index in 0..count as usize {
@@ -227,9 +237,9 @@ fn look_at_band(
                 break;
             };
             let step = match before.words(index).zip(after.words(index)) {
-                Some((a, b)) => signed_steps(new.1.dtype, a, b),
-                // Of elements that are parts of words there are only values.
-                None => i128::from(a != b),
+                Some((a, b)) if same_type => signed_steps(after.tensor.dtype, a, b),
+                // Of elements that are parts of words, or of another type, there are only values.
+                _ => i128::from(a != b),
             };
             let place = (at + index as u64) % columns * across / columns;
             if let Some(patch) = patches.get_mut(place as usize) {
@@ -240,7 +250,7 @@ fn look_at_band(
                 values.unchanged += 1;
                 continue;
             }
-            if before.has_words() {
+            if same_type && before.has_words() {
                 let power = step.unsigned_abs().ilog2() as i32;
                 *(if step < 0 { &mut steps.down } else { &mut steps.up }).entry(power).or_default() += 1;
             }

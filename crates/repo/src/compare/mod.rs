@@ -7,6 +7,7 @@ mod moved;
 mod part;
 mod stream;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
 
 use crate::error::{RepoError, Result};
-use crate::numeric::ChangeStats;
+use crate::numeric::{ChangeStats, is_valued};
 use contents::Placed;
 pub use inside::{Histogram, Inside, Patch, look_inside};
 use kind::Subject;
@@ -80,7 +81,16 @@ impl Side {
         let model = LogicalModel::open(path)
             .map_err(|error| RepoError::Path { path: path.to_owned(), why: error.to_string() })?;
         let mut parts = Vec::new();
+        let several = model.index.is_none() && model.parts.len() > 1;
+        let mut names = HashSet::new();
         for part in model.parts {
+            let layout = &part.parsed.layout;
+            if let Some(note) = part.parsed.note.as_ref().filter(|_| layout.tensors.is_empty()) {
+                return Err(RepoError::BadModel { path: part.path.clone(), why: note.to_string() });
+            }
+            if several && layout.tensors.iter().any(|tensor| !names.insert(tensor.name.clone())) {
+                return Err(RepoError::SeveralModels(path.to_owned()));
+            }
             let source = part.source().map_err(RepoError::io("cannot open", &part.path))?;
             parts.push(Part::file(source, part.path, part.parsed.layout, cut));
         }
@@ -165,7 +175,7 @@ pub fn compare_sides(old: &Side, new: &Side, options: CompareOptions, progress: 
 
     let mut sums = found.sums;
     let mut left = contents::budget(&new_tensors);
-    let values = pairs.iter().filter(|pair| pair.change == TensorChange::Value);
+    let values = pairs.iter().filter(|pair| matches!(pair.change, TensorChange::Value | TensorChange::DType));
     let to_read: Vec<(usize, usize)> = values
         .filter_map(|pair| pair.old.zip(pair.new))
         .filter(|pair| !sums.contains_key(pair))
@@ -174,7 +184,8 @@ pub fn compare_sides(old: &Side, new: &Side, options: CompareOptions, progress: 
             let after = left.checked_sub(new.byte_len().unwrap_or(0));
             left = after.unwrap_or(left);
             // Elements in another order cannot be compared one by one as they lie.
-            old.strides == new.strides && after.is_some()
+            let is_known = old.dtype == new.dtype || (is_valued(old.dtype) && is_valued(new.dtype));
+            old.strides == new.strides && is_known && after.is_some()
         })
         .collect();
     let jobs: Vec<Job<'_>> =
@@ -187,8 +198,8 @@ pub fn compare_sides(old: &Side, new: &Side, options: CompareOptions, progress: 
         let old = pair.old.and_then(|index| old_tensors.get(index)).copied();
         let new = pair.new.and_then(|index| new_tensors.get(index)).copied();
         let known = pair.old.zip(pair.new).and_then(|pair| sums.get(&pair));
-        let sums = known.filter(|_| pair.change == TensorChange::Value);
-        let stats = sums.zip(new).map(|(sums, (_, tensor))| ChangeStats::of(sums, tensor.dtype));
+        let sums = known.filter(|_| matches!(pair.change, TensorChange::Value | TensorChange::DType));
+        let stats = sums.zip(old.zip(new)).map(|(sums, (old, new))| ChangeStats::of(sums, [old.1.dtype, new.1.dtype]));
         Subject { change: pair.change, old, new, stats }
     };
     let subjects: Vec<Subject<'_>> = pairs.iter().map(subject).collect();

@@ -172,14 +172,24 @@ fn whole_segment(segment: usize, len: u64) -> TensorView {
 /// Reads ranges of tensors of one part.
 pub(super) struct PartReader<'a> {
     part: &'a Part,
-    stored: Option<(Box<BlockReader<'a>>, Vec<u8>)>,
+    stored: Option<Stored<'a>>,
+}
+
+/// Decodes blocks, and keeps the last one: what is read next is most often in it, too.
+struct Stored<'a> {
+    reader: Box<BlockReader<'a>>,
+    block: Vec<u8>,
+    last: Option<Digest>,
 }
 
 impl<'a> PartReader<'a> {
     pub(super) fn new(part: &'a Part) -> Self {
         let stored = match &part.content {
             Content::File(..) => None,
-            Content::Stored(source) => Some((Box::new(BlockReader::new(source.as_ref())), Vec::new())),
+            Content::Stored(source) => {
+                let reader = Box::new(BlockReader::new(source.as_ref()));
+                Some(Stored { reader, block: Vec::new(), last: None })
+            }
         };
         Self { part, stored }
     }
@@ -188,7 +198,7 @@ impl<'a> PartReader<'a> {
     pub(super) fn read(&mut self, tensor: &TensorView, offset: u64, len: u64, out: &mut Vec<u8>) -> Result<()> {
         let start = tensor.offset + offset;
         match (&self.part.content, &mut self.stored) {
-            (Content::Stored(_), Some((reader, block))) => {
+            (Content::Stored(_), Some(Stored { reader, block, last })) => {
                 out.clear();
                 let end = start + len;
                 let block_bytes = self.part.block_bytes(tensor.segment);
@@ -200,7 +210,11 @@ impl<'a> PartReader<'a> {
                         break;
                     }
                     if next > start {
-                        reader.read(&block_key(span.id), block)?;
+                        if *last != Some(span.id) {
+                            *last = None;
+                            reader.read(&block_key(span.id), block)?;
+                            *last = Some(span.id);
+                        }
                         let from = start.saturating_sub(at) as usize;
                         let to = (end.min(next) - at) as usize;
                         out.extend_from_slice(block.get(from..to).ok_or(RepoError::BadBase { block: span.id })?);

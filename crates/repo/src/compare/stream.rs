@@ -7,14 +7,17 @@ use shard_formats::Source as _;
 
 use super::part::{Part, PartReader, STEP, at_once};
 use crate::error::{RepoError, Result};
-use crate::numeric::compare;
+use crate::numeric::{compare, push_values};
 
-/// Two tensors of one type and length.
+/// Two tensors of one shape.
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
     pub(super) old: (&'a Part, &'a TensorView),
     pub(super) new: (&'a Part, &'a TensorView),
 }
+
+/// Elements at whose multiples all types have whole storage units.
+const ALIGNED: u64 = 256;
 
 /// A run of a pair that one thread works through.
 struct Run {
@@ -29,9 +32,12 @@ struct Run {
 /// What cannot be read on either side.
 pub(super) fn sums(jobs: &[Job<'_>], progress: &dyn Progress) -> Result<Vec<ChangeSums>> {
     let mut runs = Vec::new();
-    for (job, Job { new: (part, tensor), .. }) in jobs.iter().enumerate() {
+    for (job, Job { old: (_, before), new: (part, tensor) }) in jobs.iter().enumerate() {
         let len = tensor.byte_len().unwrap_or(0);
-        let step = part.cut.tensor_block(tensor.dtype).max(1) as u64;
+        // Of two types it is elements that have to lie side by side.
+        let whole = if before.dtype == tensor.dtype { 1 } else { (ALIGNED / tensor.dtype.storage_unit().0).max(1) };
+        let unit = tensor.dtype.storage_unit().1 * whole;
+        let step = (part.cut.tensor_block(tensor.dtype) as u64 / unit * unit).max(unit);
         runs.extend((0..len).step_by(step as usize).map(|offset| Run { job, offset, len: (len - offset).min(step) }));
     }
     let parts = jobs.iter().flat_map(|job| [job.old.0, job.new.0]);
@@ -53,7 +59,37 @@ struct Buffers {
     new: Vec<u8>,
 }
 
+/// The sums of the values of two tensors of different types; what changed is values, and there are no steps.
+fn sums_of_values(job: &Job<'_>, run: &Run, buffers: &mut Buffers, progress: &dyn Progress) -> Result<ChangeSums> {
+    let Buffers { old, new } = buffers;
+    let (from, to) = (job.old.1.dtype.storage_unit(), job.new.1.dtype.storage_unit());
+    let (mut old_reader, mut new_reader) = (PartReader::new(job.old.0), PartReader::new(job.new.0));
+    let piece = ALIGNED * 16 / to.0 * to.1;
+    let (mut before, mut after, mut sums) = (Vec::new(), Vec::new(), ChangeSums::default());
+    let end = run.offset + run.len;
+    for offset in (run.offset..end).step_by(piece.max(1) as usize) {
+        let len = (end - offset).min(piece);
+        let (first, count) = (offset / to.1 * to.0, len / to.1 * to.0);
+        let old_offset = first / from.0 * from.1;
+        let old_len =
+            (count.div_ceil(from.0) * from.1).min(job.old.1.byte_len().unwrap_or(0).saturating_sub(old_offset));
+        old_reader.read(job.old.1, old_offset, old_len, old)?;
+        new_reader.read(job.new.1, offset, len, new)?;
+        before.clear();
+        after.clear();
+        let known = push_values(job.old.1.dtype, old, &mut before) && push_values(job.new.1.dtype, new, &mut after);
+        if known {
+            before.iter().zip(&after).for_each(|(old, new)| sums.add(*old, *new, old.to_bits() != new.to_bits(), || 0));
+        }
+    }
+    progress.advance(run.len);
+    Ok(sums)
+}
+
 fn sums_of_run(job: &Job<'_>, run: &Run, buffers: &mut Buffers, progress: &dyn Progress) -> Result<ChangeSums> {
+    if job.old.1.dtype != job.new.1.dtype {
+        return sums_of_values(job, run, buffers, progress);
+    }
     let Buffers { old, new } = buffers;
     let dtype = job.new.1.dtype;
     let unit = dtype.storage_unit().1;

@@ -12,12 +12,12 @@ use super::values::push_values;
 /// How much a tensor changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChangeStats {
-    /// Words compared (elements; components of complex numbers; bytes of packed types).
+    /// Words compared (elements; components of complex numbers; bytes of packed types; values between two types).
     pub words: u64,
     /// Words whose bits differ.
     pub changed: u64,
-    /// Largest step of a word, in units in the last place (floats) or in ones (integers).
-    pub max_ulp: u64,
+    /// Largest step of a word, in units in the last place (floats) or in ones (integers); `None` for packed types and between two types.
+    pub max_ulp: Option<u64>,
     /// Euclidean norm of the change over that of the old values, those that are not finite left out; `None` for quantised
     /// types whose values are not known, and where the old norm is zero and something changed.
     pub relative: Option<f64>,
@@ -49,7 +49,8 @@ impl ChangeStats {
     }
 
     /// What sums over words of a type say.
-    pub(crate) fn of(sums: &ChangeSums, dtype: DType) -> Self {
+    pub(crate) fn of(sums: &ChangeSums, [old, new]: [DType; 2]) -> Self {
+        let has_steps = old == new && old.storage_unit().0 == 1;
         let relative = match (sums.old_squares > 0.0, sums.change_squares > 0.0) {
             (true, _) => Some((sums.change_squares / sums.old_squares).sqrt()),
             (false, false) => Some(0.0),
@@ -59,12 +60,12 @@ impl ChangeStats {
         let cosine = (norms > 0.0).then(|| (sums.products / norms).clamp(-1.0, 1.0));
         let factor = (sums.old_squares > 0.0).then(|| sums.products / sums.old_squares);
         // Where nothing is finite there is nothing to tell.
-        let has_values = is_valued(dtype) && (sums.words == 0 || sums.finite > 0);
+        let has_values = is_valued(old) && is_valued(new) && (sums.words == 0 || sums.finite > 0);
         let valued = |value: Option<f64>| value.filter(|value| has_values && value.is_finite());
         Self {
             words: sums.words,
             changed: sums.changed,
-            max_ulp: sums.max_steps,
+            max_ulp: has_steps.then_some(sums.max_steps),
             relative: valued(relative),
             cosine: valued(cosine),
             max_abs: valued(Some(sums.max_abs)),
@@ -211,7 +212,7 @@ mod tests {
     #[test]
     fn a_small_change_in_bf16() {
         let (old, new) = (bf16s(&[1.0, 2.0, -4.0, 0.0]), bf16s(&[1.0, 2.0, -4.0, 3.0]));
-        let stats = ChangeStats::of(&compare(DType::BF16, &old, &new), DType::BF16);
+        let stats = ChangeStats::of(&compare(DType::BF16, &old, &new), [DType::BF16; 2]);
         assert_eq!((stats.words, stats.changed, stats.max_abs), (4, 1, Some(3.0)));
         assert!((stats.relative.unwrap() - (9.0f64 / 21.0).sqrt()).abs() < 1e-12);
         assert!((stats.cosine.unwrap() - 21.0 / (21f64.sqrt() * 30f64.sqrt())).abs() < 1e-12);
@@ -233,7 +234,7 @@ mod tests {
     #[test]
     fn nan_and_infinity_are_counted_apart() {
         let (old, new) = (bf16s(&[f32::NAN, 1.0, 1.0]), bf16s(&[f32::NAN, f32::INFINITY, 1.0]));
-        let stats = ChangeStats::of(&compare(DType::BF16, &old, &new), DType::BF16);
+        let stats = ChangeStats::of(&compare(DType::BF16, &old, &new), [DType::BF16; 2]);
         assert_eq!((stats.changed, stats.not_finite, stats.lost), (1, 2, 1));
         assert_eq!(stats.relative, Some(0.0));
     }
@@ -264,10 +265,10 @@ mod tests {
             let old: Vec<u8> = (0..unit * 8).map(|i| i as u8).collect();
             let mut new = old.clone();
             new[0] ^= 1;
-            let stats = ChangeStats::of(&compare(*dtype, &old, &new), *dtype);
+            let stats = ChangeStats::of(&compare(*dtype, &old, &new), [*dtype; 2]);
             assert_eq!(stats.words, (old.len() / dtype.word_bytes()) as u64, "{dtype}");
             assert_eq!(stats.changed, 1, "{dtype}");
-            assert!(stats.max_ulp >= 1, "{dtype}");
+            assert_eq!(stats.max_ulp.is_some(), dtype.storage_unit().0 == 1, "{dtype}");
             assert_eq!(stats.relative.is_some(), is_valued(*dtype), "{dtype}");
         }
     }

@@ -139,6 +139,8 @@ const LEAST_SCALED: f64 = 0.999;
 const FEW: u64 = 8;
 /// Share of a sample's words that a cast has to give exactly.
 const LEAST_CAST: f64 = 0.999;
+/// Share of the values that have to be zero now, and were not.
+const LEAST_PRUNED: f64 = 0.05;
 /// Correlation along rows that quantised values keep with theirs.
 const LEAST_QUANTISED: f64 = 0.9;
 
@@ -185,17 +187,15 @@ fn valued(old: Placed<'_>, new: Placed<'_>, stats: Option<ChangeStats>) -> Resul
             _ => Finding::new(Kind::Changed, "no finite values to compare"),
         });
     };
-    if new.1.elements().unwrap_or(0) < FEW {
-        return Ok(Finding::new(Kind::FineTune, format!("too few values to tell more; {}", measured.text())));
-    }
     if measured.new_norm == 0.0 {
         return Ok(Finding::new(Kind::Reinitialised, "all values are zero now"));
     }
     if measured.old_norm == 0.0 {
         return Ok(Finding::new(Kind::Reinitialised, "all values were zero"));
     }
-    if measured.cosine <= LEAST_COSINE {
-        return Ok(Finding::new(Kind::Unrelated, measured.text()));
+    if new.1.elements().unwrap_or(0) < FEW {
+        let kind = if measured.cosine > LEAST_COSINE { Kind::FineTune } else { Kind::Changed };
+        return Ok(Finding::new(kind, format!("too few values to tell more; {}", measured.text())));
     }
     let scaled = measured.scaled();
     if scaled >= LEAST_SCALED {
@@ -203,7 +203,17 @@ fn valued(old: Placed<'_>, new: Placed<'_>, stats: Option<ChangeStats>) -> Resul
         found.share = Some(scaled);
         return Ok(found);
     }
+    if measured.cosine <= LEAST_COSINE {
+        return Ok(Finding::new(Kind::Unrelated, measured.text()));
+    }
     let Some(sample) = sample else { return Ok(Finding::new(Kind::FineTune, measured.text())) };
+    if let Some((name, share)) = rounded(&sample) {
+        let text = format!("rounded to {name}, kept as {dtype}, in {:.2}% of the words looked at", share * 100.0);
+        return Ok(Finding { share: Some(share), ..Finding::new(Kind::Cast, text) });
+    }
+    if let Some(share) = pruned(&sample) {
+        return Ok(Finding::new(Kind::Changed, format!("pruned: {:.1}% of the values became zero", share * 100.0)));
+    }
     if let Some(evidence) = noise(&sample) {
         return Ok(Finding::new(Kind::Noise, evidence));
     }
@@ -213,6 +223,36 @@ fn valued(old: Placed<'_>, new: Placed<'_>, stats: Option<ChangeStats>) -> Resul
         return Ok(Finding { kind: Kind::LowRank, evidence: text, rank: Some(rank), share: Some(share) });
     }
     Ok(Finding::new(Kind::FineTune, measured.text()))
+}
+
+/// The narrower type that wider floats were rounded to, and in what share of the words.
+fn rounded(sample: &Sample) -> Option<(&'static str, f64)> {
+    let [from, to] = sample.dtypes;
+    if from != to || !matches!(to, DType::F32 | DType::F64) {
+        return None;
+    }
+    let share = |round: fn(f64) -> f64| {
+        let is_rounded = |(old, new): &(f64, f64)| round(*old) == *new;
+        sample.pairs().filter(is_rounded).count() as f64 / sample.len().max(1) as f64
+    };
+    let narrower: [(&'static str, fn(f64) -> f64); 3] = [
+        ("BF16", |value| half::bf16::from_f32(value as f32).to_f64()),
+        ("F16", |value| half::f16::from_f32(value as f32).to_f64()),
+        ("F32", |value| f64::from(value as f32)),
+    ];
+    let found = narrower.into_iter().filter(|(name, _)| *name != to.name()).map(|(name, round)| (name, share(round)));
+    found.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, share)| *share >= LEAST_CAST)
+}
+
+/// What share of the values became zero, where that is all that happened to many.
+fn pruned(sample: &Sample) -> Option<f64> {
+    let (mut zeroed, mut moved) = (0u64, 0u64);
+    for (old, new) in sample.pairs() {
+        zeroed += u64::from(old != 0.0 && new == 0.0);
+        moved += u64::from(new != 0.0 && old != new);
+    }
+    let share = zeroed as f64 / sample.len().max(1) as f64;
+    (share >= LEAST_PRUNED && moved * 100 < zeroed).then_some(share)
 }
 
 /// Whether values of a type are what training moves.

@@ -40,11 +40,7 @@ pub(in super::super) fn verdict(tensors: &mut [TensorDiff], identical: bool, oth
         })
         .filter(|(_, count, _)| *count > 0)
         .collect();
-    let (kind, mut evidence, rank) = judge(tensors, identical, other_bytes_differ);
-    let lost: u64 = tensors.iter().filter_map(|tensor| tensor.stats).map(|stats| stats.lost).sum();
-    if lost > 0 {
-        evidence.push_str(&format!("; {lost} values became NaN or infinite"));
-    }
+    let (kind, evidence, rank) = judge(tensors, identical, other_bytes_differ);
     Verdict { kind, evidence, parts, rank }
 }
 
