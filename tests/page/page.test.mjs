@@ -254,7 +254,7 @@ test("the filter takes names, kinds, states and patterns, and says what is wrong
             ["attention query", 12],
             ["w1.weight", 1],
             ["renamed", 1],
-            ["not finite", 1],
+            ["NaN or infinite", 1],
             ["[384, 1024]", 2],
             ["nothing has this", 0],
         ]) {

@@ -69,6 +69,11 @@ impl Ui {
         table.render(self.color(), self.width())
     }
 
+    /// The same, without columns that there is no room for: `least` names them, the least needed first.
+    pub(crate) fn table_by_importance(&self, table: &Table, least: &[&str]) -> String {
+        table.without(least, self.width()).render(self.color(), self.width())
+    }
+
     /// How pictures are shown on this terminal. What COLORTERM and TERM say of its colours is believed.
     pub(crate) fn picture_options(&self) -> TextOptions {
         let is_there = |name: &str, part: &str| std::env::var(name).is_ok_and(|value| value.contains(part));

@@ -70,6 +70,44 @@ impl Table {
         self.rows.is_empty()
     }
 
+    /// Without columns of these titles, in this order, until lines can be as narrow as `width`.
+    pub(crate) fn without(&self, titles: &[&str], width: Option<usize>) -> Self {
+        let mut table = Self { columns: self.columns.clone(), rows: self.rows.clone() };
+        let Some(width) = width else { return table };
+        for title in titles {
+            let narrowest: usize = table
+                .widths()
+                .zip(&table.columns)
+                .map(|(width, (title, align))| match align {
+                    _ if width == 0 => 0,
+                    Align::Left => width.min(NARROWEST.max(title.len())) + 2,
+                    Align::Right => width + 2,
+                })
+                .sum();
+            if narrowest <= width + 2 {
+                break;
+            }
+            if let Some(index) = table.columns.iter().position(|(other, _)| other == title) {
+                table.columns.remove(index);
+                for row in table.rows.iter_mut().filter(|row| row.len() > index) {
+                    row.remove(index);
+                }
+            }
+        }
+        table
+    }
+
+    /// The width that each column's cells and title want; 0 where no row has anything.
+    fn widths(&self) -> impl Iterator<Item = usize> {
+        self.columns.iter().enumerate().map(|(index, (title, _))| {
+            let cells = self.rows.iter().filter_map(|row| row.get(index)).map(|cell| measure_text_width(&cell.text));
+            match cells.max().unwrap_or(0) {
+                0 => 0,
+                widest => widest.max(title.len()),
+            }
+        })
+    }
+
     /// Lines of text. Columns in which no row has anything are left out; where the lines would be wider than `width`, the
     /// widest columns of text are cut in the middle.
     pub(crate) fn render(&self, color: bool, width: Option<usize>) -> String {
@@ -179,6 +217,20 @@ mod tests {
         table.row(vec!["a.rather.long.name".into(), "1 B".into()]);
         let narrow = table.render(false, Some(5));
         assert!(narrow.lines().all(|line| line.chars().count() <= NARROWEST + 9), "{narrow}");
+    }
+
+    #[test]
+    fn a_narrow_window_goes_without_the_least_needed_columns() {
+        let mut table = Table::new(&["name", "note", ">size"]);
+        table.row(vec!["a.rather.long.name".into(), "a rather long note".into(), "12.5 kB".into()]);
+        let titles = |width: usize| -> Vec<&str> {
+            let left = table.without(&["note", "size"], Some(width));
+            left.columns.iter().map(|(title, _)| *title).collect()
+        };
+        assert_eq!(titles(40), ["name", "note", "size"]);
+        assert_eq!(titles(30), ["name", "size"]);
+        assert_eq!(titles(15), ["name"]);
+        assert_eq!(table.without(&["note"], None).columns.len(), 3);
     }
 
     #[test]

@@ -91,6 +91,26 @@ pub fn change(isa: Isa, float: FloatFormat, old: &[u8], new: &[u8]) -> Option<Ch
     Some(sums)
 }
 
+/// The sums over two equally long runs of values: nothing is told of bits and steps.
+pub fn change_of_values(isa: Isa, old: &[f32], new: &[f32], sums: &mut ChangeSums) {
+    compiled_for(isa, ValueRun { old, new, sums });
+}
+
+struct ValueRun<'a> {
+    old: &'a [f32],
+    new: &'a [f32],
+    sums: &'a mut ChangeSums,
+}
+
+impl Work for ValueRun<'_> {
+    #[inline(always)]
+    fn run(self) {
+        for (old, new) in self.old.chunks(TILE).zip(self.new.chunks(TILE)) {
+            tile(old, new, self.sums);
+        }
+    }
+}
+
 struct Run<'a> {
     float: FloatFormat,
     old: &'a [u8],
@@ -174,44 +194,61 @@ fn tile(old: &[f32], new: &[f32], sums: &mut ChangeSums) {
     }
     let mut found = ChangeSums::default();
     if odd {
-        for (old, new) in old.iter().zip(new) {
-            found.add(f64::from(*old), f64::from(*new), false, || 0);
+        // Where one is not finite, both are put to zero: then they are in no sum.
+        let (mut a, mut b) = ([0f32; TILE], [0f32; TILE]);
+        let (mut finite, mut lost) = (0u32, 0u32);
+        for ((a, b), (old, new)) in a.iter_mut().zip(&mut b).zip(old.iter().zip(new)) {
+            let both = old.is_finite() & new.is_finite();
+            (*a, *b) = if both { (*old, *new) } else { (0.0, 0.0) };
+            finite += u32::from(both);
+            lost += u32::from(old.is_finite() & !new.is_finite());
         }
+        let count = old.len().min(new.len());
+        finite_tile(&a[..count], &b[..count], &mut found);
+        found.finite = u64::from(finite);
+        found.not_finite = count as u64 - u64::from(finite);
+        found.lost = u64::from(lost);
     } else {
-        // In binary64 first, and then loop by loop, each with few sums: so each becomes vectors, and its sums stay in registers.
-        let (mut x, mut y) = ([0f64; TILE], [0f64; TILE]);
-        x.iter_mut().zip(old).for_each(|(wide, value)| *wide = f64::from(*value));
-        y.iter_mut().zip(new).for_each(|(wide, value)| *wide = f64::from(*value));
-        let (x, y) = (&x[..old.len()], &y[..old.len()]);
-        let ((lanes, rest), (new_lanes, new_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-        let (mut a, mut b, mut ab, mut d, mut most) =
-            ([0f64; LANES], [0f64; LANES], [0f64; LANES], [0f64; LANES], [0f64; LANES]);
-        for (x, y) in lanes.iter().zip(new_lanes) {
-            for at in 0..LANES {
-                a[at] += x[at] * x[at];
-                b[at] += y[at] * y[at];
-                ab[at] += x[at] * y[at];
-            }
-        }
-        for (x, y) in lanes.iter().zip(new_lanes) {
-            for at in 0..LANES {
-                let change = y[at] - x[at];
-                d[at] += change * change;
-                most[at] = if change.abs() > most[at] { change.abs() } else { most[at] };
-            }
-        }
-        for (old, new) in rest.iter().zip(new_rest) {
-            found.add(*old, *new, false, || 0);
-        }
-        found.words += (lanes.len() * LANES) as u64;
-        found.finite += (lanes.len() * LANES) as u64;
-        found.old_squares += a.iter().sum::<f64>();
-        found.new_squares += b.iter().sum::<f64>();
-        found.products += ab.iter().sum::<f64>();
-        found.change_squares += d.iter().sum::<f64>();
-        found.max_abs = most.into_iter().fold(found.max_abs, f64::max);
+        finite_tile(old, new, &mut found);
     }
     sums.merge(&found);
+}
+
+/// The sums over finite values.
+#[inline(always)]
+fn finite_tile(old: &[f32], new: &[f32], found: &mut ChangeSums) {
+    // In binary64 first, and then loop by loop, each with few sums: so each becomes vectors, and its sums stay in registers.
+    let (mut x, mut y) = ([0f64; TILE], [0f64; TILE]);
+    x.iter_mut().zip(old).for_each(|(wide, value)| *wide = f64::from(*value));
+    y.iter_mut().zip(new).for_each(|(wide, value)| *wide = f64::from(*value));
+    let (x, y) = (&x[..old.len()], &y[..old.len()]);
+    let ((lanes, rest), (new_lanes, new_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    let (mut a, mut b, mut ab, mut d, mut most) =
+        ([0f64; LANES], [0f64; LANES], [0f64; LANES], [0f64; LANES], [0f64; LANES]);
+    for (x, y) in lanes.iter().zip(new_lanes) {
+        for at in 0..LANES {
+            a[at] += x[at] * x[at];
+            b[at] += y[at] * y[at];
+            ab[at] += x[at] * y[at];
+        }
+    }
+    for (x, y) in lanes.iter().zip(new_lanes) {
+        for at in 0..LANES {
+            let change = y[at] - x[at];
+            d[at] += change * change;
+            most[at] = if change.abs() > most[at] { change.abs() } else { most[at] };
+        }
+    }
+    for (old, new) in rest.iter().zip(new_rest) {
+        found.add(*old, *new, false, || 0);
+    }
+    found.words += (lanes.len() * LANES) as u64;
+    found.finite += (lanes.len() * LANES) as u64;
+    found.old_squares += a.iter().sum::<f64>();
+    found.new_squares += b.iter().sum::<f64>();
+    found.products += ab.iter().sum::<f64>();
+    found.change_squares += d.iter().sum::<f64>();
+    found.max_abs = most.into_iter().fold(found.max_abs, f64::max);
 }
 
 #[cfg(test)]

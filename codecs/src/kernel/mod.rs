@@ -24,7 +24,7 @@ mod scalar;
 mod sha256;
 mod words;
 
-pub use change::{ChangeSums, change};
+pub use change::{ChangeSums, change, change_of_values};
 pub use sha256::sha256_pair;
 
 use shard_core::FloatFormat;

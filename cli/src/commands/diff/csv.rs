@@ -5,7 +5,7 @@ use shard_history::{layer_of, role_of};
 use shard_repo::{Comparison, TensorDiff};
 
 use super::Pair;
-use crate::report::text::shape;
+use crate::report::text::{shape, visible};
 
 const HEAD: &str = "model,tensor,old_name,state,kind,layer,column,old_dtype,old_shape,new_dtype,new_shape,words,changed,relative,cosine,\
 max_ulp,max_abs,old_norm,new_norm,change_norm,factor,not_finite,lost,rank,effective_rank,evidence\n";
@@ -58,8 +58,10 @@ fn row(model: &str, tensor: &TensorDiff, text: &mut String) {
     text.push('\n');
 }
 
-/// A field, in quotes where it needs them. One that a spreadsheet would take for a formula begins with an apostrophe.
+/// A field, in quotes where it needs them; what would steer a terminal is escaped. One that a spreadsheet would take for a formula begins with an apostrophe.
 fn quote(field: &str) -> String {
+    let field = visible(field);
+    let field = field.as_ref();
     let is_number = field.parse::<f64>().is_ok();
     let steers = !is_number && field.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let field = if steers { format!("'{field}") } else { field.to_owned() };
@@ -74,7 +76,7 @@ mod tests {
     fn fields_are_quoted_where_they_need_it() {
         assert_eq!(quote("a.b"), "a.b");
         assert_eq!(quote("[2, 3]"), "\"[2, 3]\"");
-        assert_eq!(quote("say \"x\"\n"), "\"say \"\"x\"\"\n\"");
+        assert_eq!(quote("say \"x\"\n"), "\"say \"\"x\"\"\\n\"");
         assert_eq!(quote("-1.5e-7"), "-1.5e-7");
         assert_eq!(quote("=cmd()"), "'=cmd()");
     }

@@ -14,6 +14,8 @@ use crate::report::text::shape;
 
 /// Singular values that are printed.
 const DIRECTIONS: usize = 16;
+/// Powers of two below the largest that have rows of their own.
+const MOST_BINS: i32 = 31;
 /// Characters of the longest bar.
 const BAR: f64 = 24.0;
 
@@ -82,8 +84,12 @@ fn histogram(found: &Histogram, none: &str, label: fn(i32) -> String, context: &
     let (Some(first), Some(last)) = (powers.clone().min(), powers.max()) else {
         return format!("  {}\n", count(found.unchanged, "element") + " as before");
     };
-    let of =
-        |side: &[(i32, u64)], power: i32| side.iter().find(|(other, _)| *other == power).map_or(0, |(_, count)| *count);
+    // What lies far below the largest is one row.
+    let least = first.max(last.saturating_sub(MOST_BINS));
+    let of = |side: &[(i32, u64)], power: i32| -> u64 {
+        let is_in = |other: i32| other == power || (power == least && other < least);
+        side.iter().filter(|(other, _)| is_in(*other)).map(|(_, count)| *count).sum()
+    };
     let sides = found.down.iter().chain(&found.up).map(|(_, count)| *count);
     let total: u64 = sides.clone().sum::<u64>() + found.unchanged + found.not_finite;
     let most = sides.max().unwrap_or(1).max(1) as f64;
@@ -94,10 +100,14 @@ fn histogram(found: &Histogram, none: &str, label: fn(i32) -> String, context: &
     let mut table = Table::new(&["size", ">down", ">", ">up", ""]);
     let share = |count: u64| if count == 0 { String::new() } else { percent(count as f64 / total.max(1) as f64) };
     table.row(vec![none.into(), "".into(), "".into(), share(found.unchanged).into()]);
-    for power in first..=last {
+    for power in least..=last {
         let (down, up) = (of(&found.down, power), of(&found.up, power));
         table.row(vec![
-            label(power).into(),
+            if power == least && first < least {
+                format!("below {}", label(power + 1)).into()
+            } else {
+                label(power).into()
+            },
             share(down).into(),
             Cell::new(bar(down), Style::Cyan),
             share(up).into(),
@@ -119,7 +129,7 @@ fn steps(power: i32) -> String {
 }
 
 fn values(power: i32) -> String {
-    format!("{} on", significant(2f64.powi(power)))
+    format!("{} on", significant(f64::from(power).exp2()))
 }
 
 fn directions(found: &Inside, spectrum: &shard_repo::Spectrum, context: &Context) -> String {

@@ -49,7 +49,7 @@ pub(crate) struct Args {
     tensor: Option<String>,
     /// Compare each of several versions with the one before it: time on x, layers on y, and what each version takes. Files, or
     /// revisions, or one range of a branch
-    #[arg(long, conflicts_with_all = ["stat", "tensors", "layers", "names", "csv"])]
+    #[arg(long, conflicts_with_all = ["stat", "tensors", "layers", "names", "csv", "equal", "sort"])]
     series: bool,
     /// With --series of files: do not pack them to see what each takes
     #[arg(long, requires = "series")]
@@ -163,7 +163,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         .pairs
         .into_iter()
         .map(|pair| {
-            let found = compare_sides(&pair.old, &pair.new, args.by.options(), progress.as_ref())?;
+            let options = if args.stat { CompareOptions::default() } else { args.by.options() };
+            let found = compare_sides(&pair.old, &pair.new, options, progress.as_ref())?;
             Ok((pair, found))
         })
         .collect::<Result<Vec<_>, Failure>>()?;

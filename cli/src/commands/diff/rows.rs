@@ -4,11 +4,11 @@ use std::cmp::Ordering;
 
 use serde_json::{Value, json};
 use shard_core::DType;
-use shard_heatmap::{Metric, models};
+use shard_heatmap::{Metric, Values, models};
 use shard_history::{TensorChange as State, natural_cmp, roll_up};
 use shard_repo::{Comparison, Kind, TensorDiff};
 
-use super::{Args, MANY_ROWS, Sort, of_state};
+use super::{Args, By, MANY_ROWS, Sort, of_state};
 use crate::Context;
 use crate::report::size::{cosine, percent, significant};
 use crate::report::style::Style;
@@ -21,27 +21,31 @@ pub(super) fn selected<'a>(tensors: &'a [TensorDiff], args: &Args) -> Vec<&'a Te
         tensors.iter().filter(|tensor| args.equal || tensor.state != State::Equal).collect();
     match args.sort {
         Sort::Name => rows.sort_by(|a, b| natural_cmp(&a.name, &b.name)),
-        Sort::Change => rows.sort_by(|a, b| by_change(a, b).then_with(|| natural_cmp(&a.name, &b.name))),
+        Sort::Change => rows.sort_by(|a, b| by_change(a, b, args.by).then_with(|| natural_cmp(&a.name, &b.name))),
     }
     rows
 }
 
 /// What became NaN comes first, then what cannot be measured: another shape is a larger change than other values.
-fn by_change(a: &TensorDiff, b: &TensorDiff) -> Ordering {
+fn by_change(a: &TensorDiff, b: &TensorDiff, by: By) -> Ordering {
     let rank = |tensor: &TensorDiff| match tensor.state {
         State::Shape | State::DType | State::Added | State::Removed => 0,
         State::Value => 1,
         State::Renamed => 2,
         State::Equal => 3,
     };
-    let relative = |tensor: &TensorDiff| tensor.stats.map_or(0.0, |stats| stats.relative.unwrap_or(f64::INFINITY));
-    let share = |tensor: &TensorDiff| tensor.stats.map_or(0.0, |stats| stats.changed_share());
+    let size = |tensor: &TensorDiff| size(&models::overall([tensor].into_iter()), by);
     let lost = |tensor: &TensorDiff| tensor.stats.map_or(0, |stats| stats.lost);
-    lost(b)
-        .cmp(&lost(a))
-        .then_with(|| rank(a).cmp(&rank(b)))
-        .then_with(|| relative(b).total_cmp(&relative(a)))
-        .then_with(|| share(b).total_cmp(&share(a)))
+    let share = |tensor: &TensorDiff| tensor.stats.map_or(0.0, |stats| stats.changed_share());
+    let first = lost(b).cmp(&lost(a)).then_with(|| rank(a).cmp(&rank(b)));
+    first.then_with(|| size(b).total_cmp(&size(a))).then_with(|| share(b).total_cmp(&share(a)))
+}
+
+/// How large a change is by a metric, the larger the more; what is not measured comes last.
+fn size(values: &Values, by: By) -> f64 {
+    let metric = by.metric();
+    let value = values.get(metric).unwrap_or(if metric.falls() { f64::INFINITY } else { f64::NEG_INFINITY });
+    if metric.falls() { -value } else { value }
 }
 
 pub(super) fn table(tensors: &[TensorDiff], args: &Args, context: &Context) -> String {
@@ -50,9 +54,14 @@ pub(super) fn table(tensors: &[TensorDiff], args: &Args, context: &Context) -> S
     if rows.is_empty() || (!args.layers && !args.tensors && rows.len() > MANY_ROWS) {
         return String::new();
     }
-    let table = if args.layers { layer_table(&layers(tensors, args.sort, args.equal)) } else { tensor_table(&rows) };
-    context.ui.table(&table)
+    let table =
+        if args.layers { layer_table(&layers(tensors, args.sort, args.equal, args.by)) } else { tensor_table(&rows) };
+    context.ui.table_by_importance(&table, &LEAST_NEEDED)
 }
+
+/// Columns that a narrow window goes without, the first first.
+const LEAST_NEEDED: [&str; 9] =
+    ["evidence", "max ULP", "cosine", "min cosine", "max relative", "dtype", "shape", "state", "changed"];
 
 fn tensor_table(rows: &[&TensorDiff]) -> Table {
     let mut table = Table::new(&[
@@ -163,6 +172,7 @@ pub(super) struct LayerRow {
     words: u64,
     /// The relative change of all tensors that changed, as one vector.
     overall: Option<f64>,
+    values: Values,
     /// Values that became NaN or infinite.
     lost: u64,
     /// The largest relative change, the smallest cosine and the largest step of any tensor.
@@ -175,6 +185,7 @@ impl LayerRow {
     fn new(name: String, tensors: &[&TensorDiff]) -> Self {
         let owned: Vec<TensorDiff> = tensors.iter().map(|tensor| (*tensor).clone()).collect();
         let stats = || tensors.iter().filter_map(|tensor| tensor.stats);
+        let values = models::overall(tensors.iter().copied());
         let untouched = tensors.iter().filter(|tensor| matches!(tensor.state, State::Equal | State::Renamed));
         Self {
             name,
@@ -186,7 +197,8 @@ impl LayerRow {
                 .collect(),
             changed: stats().map(|stats| stats.changed).sum(),
             words: stats().map(|stats| stats.words).sum::<u64>() + untouched.map(|tensor| words(tensor)).sum::<u64>(),
-            overall: models::overall(tensors.iter().copied()).get(Metric::Relative),
+            overall: values.get(Metric::Relative),
+            values,
             lost: stats().map(|stats| stats.lost).sum(),
             relative: stats().filter_map(|stats| stats.relative).max_by(f64::total_cmp),
             cosine: stats().filter_map(|stats| stats.cosine).min_by(f64::total_cmp),
@@ -220,7 +232,7 @@ fn words(tensor: &TensorDiff) -> u64 {
 }
 
 /// Rolls tensors up; layers in which nothing changed are left out unless equal tensors are wanted.
-pub(super) fn layers(tensors: &[TensorDiff], sort: Sort, equal: bool) -> Vec<LayerRow> {
+pub(super) fn layers(tensors: &[TensorDiff], sort: Sort, equal: bool, by: By) -> Vec<LayerRow> {
     let mut rows: Vec<LayerRow> = roll_up(tensors.iter().map(|tensor| tensor.name.as_str()))
         .into_iter()
         .map(|layer| {
@@ -231,7 +243,7 @@ pub(super) fn layers(tensors: &[TensorDiff], sort: Sort, equal: bool) -> Vec<Lay
         .collect();
     if sort == Sort::Change {
         rows.sort_by(|a, b| {
-            let key = |row: &LayerRow| row.overall.unwrap_or(0.0);
+            let key = |row: &LayerRow| size(&row.values, by);
             b.lost
                 .cmp(&a.lost)
                 .then_with(|| key(b).total_cmp(&key(a)))
@@ -274,7 +286,7 @@ pub(super) fn layer_table(rows: &[LayerRow]) -> Table {
 }
 
 pub(super) fn layers_json(tensors: &[TensorDiff], args: &Args) -> Value {
-    let rows = layers(tensors, args.sort, args.equal).into_iter().map(|row| {
+    let rows = layers(tensors, args.sort, args.equal, args.by).into_iter().map(|row| {
         let counts: serde_json::Map<String, Value> =
             row.states.iter().map(|(state, count)| (state.as_str().to_owned(), (*count).into())).collect();
         json!({
@@ -353,15 +365,15 @@ mod tests {
 
     #[test]
     fn layers_add_up_their_tensors() {
-        let rows = layers(&tensors(), Sort::Name, false);
+        let rows = layers(&tensors(), Sort::Name, false, By::Relative);
         let second = rows.iter().find(|row| row.name == "h.2").unwrap();
         assert_eq!((second.tensors, second.changed, second.words), (2, 5, 20));
         assert_eq!(second.state_text(), "1 equal, 1 value");
         assert_eq!(second.share(), Some(0.25));
         assert_eq!(rows.len(), 3);
         let equal_only = [tensor("h.1.w", State::Equal, None)];
-        assert!(layers(&equal_only, Sort::Name, false).is_empty());
-        assert_eq!(layers(&equal_only, Sort::Name, true).len(), 1);
+        assert!(layers(&equal_only, Sort::Name, false, By::Relative).is_empty());
+        assert_eq!(layers(&equal_only, Sort::Name, true, By::Relative).len(), 1);
     }
 
     #[test]

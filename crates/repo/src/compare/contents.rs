@@ -8,12 +8,12 @@ use shard_core::{DType, Digest, Progress, Sha256, TensorView};
 use shard_history::TensorInfo;
 use shard_manifest::{BlockSpan, content_digest};
 
-use super::part::{Part, PartReader, at_once};
+use super::part::{Part, PartReader, at_once, in_order};
 use super::stream::{Job, sums};
 use crate::error::Result;
 
-/// Part (by what tells its file), segment, offset, length and type: views that agree in these are the same bytes.
-type Range = (Digest, usize, u64, u64, DType);
+/// Part (by what tells its file), segment, offset, length, type and order of elements: views that agree in these are the same values.
+type Range = (Digest, usize, u64, u64, DType, Option<(Vec<u64>, Vec<u64>)>);
 
 /// A tensor, and the file it is in.
 pub(super) type Placed<'a> = (&'a Part, &'a TensorView);
@@ -107,13 +107,15 @@ fn infos_but(tensors: &[Placed<'_>], known: &[Option<Digest>]) -> Result<Vec<Ten
         if digests.contains_key(&range) {
             continue;
         }
-        let mut digest = content_digest(part.blocks(tensor.segment), tensor.offset, range.3);
+        let blocks = content_digest(part.blocks(tensor.segment), tensor.offset, range.3);
+        // Elements in another order are other bytes, and may be the same values.
+        let mut digest = blocks.filter(|_| tensor.is_row_major());
         if digest.is_none() {
             let left = left.entry(range.0).or_insert_with(|| part.most_bytes());
             match left.checked_sub(range.3) {
                 Some(after) => {
                     *left = after;
-                    to_read.push((range, *placed));
+                    to_read.push((range.clone(), *placed));
                 }
                 None => digest = Some(place(&range)),
             }
@@ -123,7 +125,7 @@ fn infos_but(tensors: &[Placed<'_>], known: &[Option<Digest>]) -> Result<Vec<Ten
     let read = to_read
         .par_iter()
         .with_min_len(at_once(to_read.iter().map(|(_, (part, _))| *part)))
-        .map(|(range, (part, tensor))| Ok((*range, Some(content(part, tensor)?))))
+        .map(|(range, (part, tensor))| Ok((range.clone(), Some(content(part, tensor)?))))
         .collect::<Result<Vec<_>>>()?;
     digests.extend(read);
     let info = |(placed, known): (&Placed<'_>, &Option<Digest>)| {
@@ -137,25 +139,40 @@ fn infos_but(tensors: &[Placed<'_>], known: &[Option<Digest>]) -> Result<Vec<Ten
 }
 
 fn range((part, tensor): &Placed<'_>) -> Range {
-    (part.key, tensor.segment, tensor.offset, tensor.byte_len().unwrap_or(0), tensor.dtype)
+    let order = tensor.strides.as_ref().filter(|_| !tensor.is_row_major());
+    let order = order.map(|strides| (tensor.shape.clone(), strides.clone()));
+    (part.key, tensor.segment, tensor.offset, tensor.byte_len().unwrap_or(0), tensor.dtype, order)
 }
 
 /// A digest that stands for the place of bytes.
-fn place((file, segment, offset, len, dtype): &Range) -> Digest {
+fn place((file, segment, offset, len, dtype, order): &Range) -> Digest {
     let mut hash = Sha256::new();
     hash.update(b"shard range 1\0");
     hash.update(&file.0);
     for number in [*segment as u64, *offset, *len, u64::from(dtype.wire_id())] {
         hash.update(&number.to_le_bytes());
     }
+    for number in order.iter().flat_map(|(shape, strides)| shape.iter().chain(strides)) {
+        hash.update(&number.to_le_bytes());
+    }
     hash.finish()
 }
 
-/// The digest of a view's bytes, cut as if it had a segment of its own.
+/// The digest of a view's bytes in row-major order, cut as if it had a segment of its own.
 fn content(part: &Part, tensor: &TensorView) -> Result<Digest> {
     let len = tensor.byte_len().unwrap_or(0);
     let mut reader = PartReader::new(part);
     let cut = part.cut.tensor_block(tensor.dtype) as u64;
+    if let Some(ordered) = in_order(part, tensor)? {
+        let blocks = ordered.chunks(cut.max(1) as usize);
+        let spans: Vec<BlockSpan> =
+            blocks.map(|block| BlockSpan { id: shard_core::sha256(block), len: block.len() as u32 }).collect();
+        return Ok(content_digest(&spans, 0, len).unwrap_or_else(|| shard_core::sha256(&[])));
+    }
+    if !tensor.is_row_major() {
+        // Too large to be put in order: the same only as what lies in the same order.
+        return Ok(place(&range(&(part, tensor))));
+    }
     let (mut spans, mut bytes) = (Vec::new(), Vec::new());
     for offset in (0..len).step_by(cut.max(1) as usize) {
         reader.read(tensor, offset, (len - offset).min(cut), &mut bytes)?;

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use shard_core::{DType, Progress, TensorView};
 
 use super::contents::Placed;
-use super::kind::{matrix, spectrum};
+use super::kind::{is_complex, matrix, spectrum};
 use super::part::{PartReader, at_once};
 use super::{CompareOptions, Side, Spectrum, compare_sides};
 use crate::error::{RepoError, Result};
@@ -175,8 +175,9 @@ fn inside(old: Placed<'_>, new: Placed<'_>, progress: &dyn Progress) -> Result<I
             )));
         }
     };
-    if let Some(unknown) = [old.1.dtype, dtype].into_iter().find(|dtype| !is_valued(*dtype)) {
-        let why = format!("the values of {unknown} are not known, so {name:?} cannot be looked into");
+    let is_known = |dtype: &DType| is_valued(*dtype) && !is_complex(*dtype);
+    if let Some(unknown) = [old.1.dtype, dtype].into_iter().find(|dtype| !is_known(dtype)) {
+        let why = format!("values of {unknown} are not told one by one, so {name:?} cannot be looked into");
         return Err(RepoError::Argument(why));
     }
     let (rows, columns) = matrix;
@@ -289,11 +290,6 @@ impl<'a> Elements<'a> {
         self.reader.read(self.tensor, from * unit, (to - from) * unit, &mut self.bytes)?;
         self.values.clear();
         push_values(self.tensor.dtype, &self.bytes, &mut self.values);
-        // Complex numbers have two values an element: the first speaks for both.
-        let per_element = (self.values.len() as u64 / ((to - from) * elements).max(1)).max(1) as usize;
-        if per_element > 1 {
-            self.values = self.values.iter().copied().step_by(per_element).collect();
-        }
         self.values.drain(..((first - from * elements) as usize).min(self.values.len()));
         Ok(())
     }

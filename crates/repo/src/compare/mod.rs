@@ -25,7 +25,7 @@ use contents::Placed;
 pub use inside::{Histogram, Inside, Patch, look_inside};
 use kind::Subject;
 pub use kind::{Finding, Kind, Spectrum, Verdict};
-use part::Part;
+use part::{Part, can_be_ordered};
 use stream::Job;
 
 /// One side of a comparison: a model in one or more files.
@@ -183,9 +183,10 @@ pub fn compare_sides(old: &Side, new: &Side, options: CompareOptions, progress: 
             let (old, new) = (old_tensors[*from].1, new_tensors[*to].1);
             let after = left.checked_sub(new.byte_len().unwrap_or(0));
             left = after.unwrap_or(left);
-            // Elements in another order cannot be compared one by one as they lie.
+            // Elements in another order are put in one, where that does not take too much memory.
+            let is_ordered = old.strides == new.strides || (old.dtype == new.dtype && can_be_ordered(old, new));
             let is_known = old.dtype == new.dtype || (is_valued(old.dtype) && is_valued(new.dtype));
-            old.strides == new.strides && is_known && after.is_some()
+            is_ordered && is_known && after.is_some()
         })
         .collect();
     let jobs: Vec<Job<'_>> =

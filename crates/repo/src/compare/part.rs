@@ -233,6 +233,46 @@ impl<'a> PartReader<'a> {
     }
 }
 
+/// Bytes of a tensor whose elements are put in order to compare it, at most.
+const MOST_ORDERED: u64 = 64 << 20;
+
+/// Whether two tensors of one type can be put in one order, if they are not.
+pub(super) fn can_be_ordered(old: &TensorView, new: &TensorView) -> bool {
+    let is_small = |tensor: &TensorView| tensor.byte_len().is_some_and(|len| len <= MOST_ORDERED);
+    old.dtype.storage_unit().0 == 1 && is_small(old) && is_small(new)
+}
+
+/// The bytes of a tensor in row-major order, where they lie otherwise; `None` for those that lie so, that are too large, or whose
+/// elements are parts of bytes or share scales.
+///
+/// # Errors
+/// What cannot be read.
+pub(super) fn in_order(part: &Part, tensor: &TensorView) -> Result<Option<Vec<u8>>> {
+    let Some(strides) = tensor.strides.as_ref().filter(|_| !tensor.is_row_major()) else { return Ok(None) };
+    if !can_be_ordered(tensor, tensor) {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    PartReader::new(part).read(tensor, 0, tensor.byte_len().unwrap_or(0), &mut bytes)?;
+    let unit = tensor.dtype.storage_unit().1 as usize;
+    let mut ordered = Vec::with_capacity(bytes.len());
+    let mut index = vec![0u64; tensor.shape.len()];
+    for _ in 0..bytes.len() / unit {
+        let place: u64 = index.iter().zip(strides).map(|(index, stride)| index * stride).sum();
+        let start = place as usize * unit;
+        ordered.extend_from_slice(bytes.get(start..start + unit).unwrap_or_default());
+        // The next index, the last dimension first.
+        for (index, dim) in index.iter_mut().zip(&tensor.shape).rev() {
+            *index += 1;
+            if *index < *dim {
+                break;
+            }
+            *index = 0;
+        }
+    }
+    Ok(Some(ordered))
+}
+
 /// For [`rayon`]: the least number of items that one thread takes, all of them where some part is read in order.
 pub(super) fn at_once<'a>(parts: impl IntoIterator<Item = &'a Part>) -> usize {
     if parts.into_iter().any(Part::is_read_in_order) { usize::MAX } else { 1 }

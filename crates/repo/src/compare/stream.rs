@@ -5,7 +5,7 @@ use shard_codecs::kernel::ChangeSums;
 use shard_core::{Progress, TensorView};
 use shard_formats::Source as _;
 
-use super::part::{Part, PartReader, STEP, at_once};
+use super::part::{Part, PartReader, STEP, at_once, in_order};
 use crate::error::{RepoError, Result};
 use crate::numeric::{compare, push_values};
 
@@ -34,6 +34,11 @@ pub(super) fn sums(jobs: &[Job<'_>], progress: &dyn Progress) -> Result<Vec<Chan
     let mut runs = Vec::new();
     for (job, Job { old: (_, before), new: (part, tensor) }) in jobs.iter().enumerate() {
         let len = tensor.byte_len().unwrap_or(0);
+        // What is put in order is so as a whole.
+        if before.dtype == tensor.dtype && before.strides != tensor.strides {
+            runs.push(Run { job, offset: 0, len });
+            continue;
+        }
         // Of two types it is elements that have to lie side by side.
         let whole = if before.dtype == tensor.dtype { 1 } else { (ALIGNED / tensor.dtype.storage_unit().0).max(1) };
         let unit = tensor.dtype.storage_unit().1 * whole;
@@ -86,9 +91,30 @@ fn sums_of_values(job: &Job<'_>, run: &Run, buffers: &mut Buffers, progress: &dy
     Ok(sums)
 }
 
+/// The sums of two tensors whose elements lie in different orders: both are put in one, as a whole.
+fn sums_in_order(job: &Job<'_>, run: &Run, buffers: &mut Buffers, progress: &dyn Progress) -> Result<ChangeSums> {
+    let dtype = job.new.1.dtype;
+    for ((part, tensor), bytes) in [(job.old, &mut buffers.old), (job.new, &mut buffers.new)] {
+        match in_order(part, tensor)? {
+            Some(ordered) => *bytes = ordered,
+            None => PartReader::new(part).read(tensor, 0, run.len, bytes)?,
+        }
+    }
+    let piece = (STEP / dtype.storage_unit().1 * dtype.storage_unit().1) as usize;
+    let mut sums = ChangeSums::default();
+    for (old, new) in buffers.old.chunks(piece).zip(buffers.new.chunks(piece)) {
+        sums.merge(&compare(dtype, old, new));
+    }
+    progress.advance(run.len);
+    Ok(sums)
+}
+
 fn sums_of_run(job: &Job<'_>, run: &Run, buffers: &mut Buffers, progress: &dyn Progress) -> Result<ChangeSums> {
     if job.old.1.dtype != job.new.1.dtype {
         return sums_of_values(job, run, buffers, progress);
+    }
+    if job.old.1.strides != job.new.1.strides {
+        return sums_in_order(job, run, buffers, progress);
     }
     let Buffers { old, new } = buffers;
     let dtype = job.new.1.dtype;

@@ -2,12 +2,11 @@
 //!
 //! Sums are taken piece by piece in a fixed order, so the same pair gives the same bits on every machine.
 
-use shard_codecs::kernel::{ChangeSums, Isa, change};
+use shard_codecs::kernel::{ChangeSums, Isa, change, change_of_values};
 use shard_core::DType;
 
-use super::float8::small_float;
 use super::is_valued;
-use super::values::push_values;
+use super::values::{Tile, Values};
 
 /// How much a tensor changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -122,35 +121,40 @@ pub(crate) fn compare(dtype: DType, old: &[u8], new: &[u8]) -> ChangeSums {
             |w| i64::from_le_bytes(w) as f64,
             |a, b| i64::from_le_bytes(a).abs_diff(i64::from_le_bytes(b)),
         ),
-        DType::I8 => words(
-            old,
-            new,
-            |[w]| f64::from(w.cast_signed()),
-            |[a], [b]| a.cast_signed().abs_diff(b.cast_signed()).into(),
-        ),
+        DType::I8 => bytes(dtype, old, new, |word| word ^ 0x80),
         _ => match dtype.float() {
-            Some(format) => {
-                let values: Vec<f64> = (0..=255).map(|bits| small_float(dtype, format, bits)).collect();
-                let ordered = |w: u8| if format.signed { i16::from(ordered8(w)) } else { i16::from(w) };
-                words(old, new, |[w]| values[usize::from(w)], |[a], [b]| ordered(a).abs_diff(ordered(b)).into())
-            }
-            None if dtype.storage_unit().0 > 1 => packed(dtype, old, new),
-            None => words(old, new, |[w]| f64::from(w), |[a], [b]| a.abs_diff(b).into()),
+            Some(format) if format.signed => bytes(dtype, old, new, |word| ordered8(word).cast_unsigned() ^ 0x80),
+            _ => bytes(dtype, old, new, |word| word),
         },
     }
 }
 
-/// Of types whose elements are parts of bytes or share scales, the words are bytes, and the sums are of values, where these are known.
-fn packed(dtype: DType, old: &[u8], new: &[u8]) -> ChangeSums {
-    let bytes = words(old, new, |[_]| 0.0, |[a], [b]| a.abs_diff(b).into());
-    let (mut before, mut after) = (Vec::new(), Vec::new());
-    if !push_values(dtype, old, &mut before) || !push_values(dtype, new, &mut after) {
-        return bytes;
+/// Of types whose words are bytes: values that are one, parts of one, or share scales. `ordered` puts bytes in the order of their values.
+fn bytes(dtype: DType, old: &[u8], new: &[u8], ordered: impl Fn(u8) -> u8) -> ChangeSums {
+    let mut sums = ChangeSums::default();
+    let (mut before, mut after) = (Values::of(dtype), Values::of(dtype));
+    let tile = before.as_ref().map_or(TILE_BYTES, Values::tile_bytes).max(1);
+    for (old, new) in old.chunks(tile).zip(new.chunks(tile)) {
+        let (mut changed, mut steps) = (0u32, 0u8);
+        for (old, new) in old.iter().zip(new) {
+            changed += u32::from(old != new);
+            steps = steps.max(ordered(*old).abs_diff(ordered(*new)));
+        }
+        sums.changed += u64::from(changed);
+        sums.max_steps = sums.max_steps.max(steps.into());
+        if let (Some(before), Some(after)) = (&mut before, &mut after)
+            && let (Tile::Single(old), Tile::Single(new)) = (before.tile(old, usize::MAX), after.tile(new, usize::MAX))
+        {
+            change_of_values(Isa::best(), old, new, &mut sums);
+        }
     }
-    let mut values = ChangeSums::default();
-    before.iter().zip(&after).for_each(|(old, new)| values.add(*old, *new, false, || 0));
-    ChangeSums { words: bytes.words, changed: bytes.changed, max_steps: bytes.max_steps, ..values }
+    // Values may be more than words.
+    sums.words = old.len().min(new.len()) as u64;
+    sums
 }
+
+/// Bytes of a tile of a type without values.
+const TILE_BYTES: usize = 2048;
 
 fn words<const N: usize>(
     old: &[u8],

@@ -139,6 +139,8 @@ const LEAST_SCALED: f64 = 0.999;
 const FEW: u64 = 8;
 /// Share of a sample's words that a cast has to give exactly.
 const LEAST_CAST: f64 = 0.999;
+/// What is said of numbers near 1e154 and 1e-162, and beyond.
+const OUT_OF_RANGE: &str = "squares of the values leave the range of binary64";
 /// Share of the values that have to be zero now, and were not.
 const LEAST_PRUNED: f64 = 0.05;
 /// Correlation along rows that quantised values keep with theirs.
@@ -184,14 +186,27 @@ fn valued(old: Placed<'_>, new: Placed<'_>, stats: Option<ChangeStats>) -> Resul
             Some(stats) if stats.lost > 0 => {
                 Finding::new(Kind::Changed, format!("{} of {} values became NaN or infinite", stats.lost, stats.words))
             }
-            _ => Finding::new(Kind::Changed, "no finite values to compare"),
+            Some(stats) if stats.not_finite < stats.words => Finding::new(Kind::Changed, OUT_OF_RANGE),
+            Some(_) => Finding::new(Kind::Changed, "no finite values to compare"),
+            None => Finding::new(
+                Kind::Changed,
+                "not measured: many views share its bytes, or its elements lie in another order",
+            ),
         });
     };
-    if measured.new_norm == 0.0 {
-        return Ok(Finding::new(Kind::Reinitialised, "all values are zero now"));
-    }
-    if measured.old_norm == 0.0 {
-        return Ok(Finding::new(Kind::Reinitialised, "all values were zero"));
+    // Squares of very small numbers are zero, too.
+    let is_zero =
+        |pick: fn((f64, f64)) -> f64| sample.as_ref().is_none_or(|sample| sample.pairs().all(|pair| pick(pair) == 0.0));
+    match (measured.old_norm == 0.0, measured.new_norm == 0.0) {
+        (false, false) => {}
+        (true, true) if is_zero(|(old, _)| old) && is_zero(|(_, new)| new) => {
+            return Ok(Finding::new(Kind::Changed, "zeros, of which some changed their sign"));
+        }
+        (_, true) if is_zero(|(_, new)| new) => {
+            return Ok(Finding::new(Kind::Reinitialised, "all values are zero now"));
+        }
+        (true, _) if is_zero(|(old, _)| old) => return Ok(Finding::new(Kind::Reinitialised, "all values were zero")),
+        _ => return Ok(Finding::new(Kind::Changed, OUT_OF_RANGE)),
     }
     if new.1.elements().unwrap_or(0) < FEW {
         let kind = if measured.cosine > LEAST_COSINE { Kind::FineTune } else { Kind::Changed };
@@ -199,7 +214,7 @@ fn valued(old: Placed<'_>, new: Placed<'_>, stats: Option<ChangeStats>) -> Resul
     }
     let scaled = measured.scaled();
     if scaled >= LEAST_SCALED {
-        let mut found = Finding::new(Kind::Scaled, format!("times {:.6}", measured.factor));
+        let mut found = Finding::new(Kind::Scaled, format!("times {}", factor(measured.factor)));
         found.share = Some(scaled);
         return Ok(found);
     }
@@ -223,6 +238,11 @@ fn valued(old: Placed<'_>, new: Placed<'_>, stats: Option<ChangeStats>) -> Resul
         return Ok(Finding { kind: Kind::LowRank, evidence: text, rank: Some(rank), share: Some(share) });
     }
     Ok(Finding::new(Kind::FineTune, measured.text()))
+}
+
+/// A factor with digits that tell it from 1.
+fn factor(value: f64) -> String {
+    if (1e-3..1e6).contains(&value.abs()) { format!("{value:.6}") } else { format!("{value:.6e}") }
 }
 
 /// The narrower type that wider floats were rounded to, and in what share of the words.
@@ -257,9 +277,13 @@ fn pruned(sample: &Sample) -> Option<f64> {
 
 /// Whether values of a type are what training moves.
 fn is_weight(dtype: DType) -> bool {
-    use DType::{C32, C64, C128};
-    let complex = matches!(dtype, C32 | C64 | C128);
-    (dtype.float().is_some() && !complex) || dtype.is_quantised() || dtype == DType::I8 || has_few_levels(dtype)
+    let is_real = dtype.float().is_some() && !is_complex(dtype);
+    is_real || (has_few_levels(dtype) && dtype != DType::U8)
+}
+
+/// Whether elements are pairs of values, of which nothing is told but sums.
+pub(super) fn is_complex(dtype: DType) -> bool {
+    matches!(dtype, DType::C32 | DType::C64 | DType::C128)
 }
 
 /// Whether a type is what weights are quantised to.
@@ -317,6 +341,9 @@ impl Measured {
 /// The same shape in another type.
 fn retyped(old: Placed<'_>, new: Placed<'_>) -> Result<Finding> {
     let (from, to) = (old.1.dtype, new.1.dtype);
+    if !is_weight(from) && !is_weight(to) {
+        return Ok(Finding::new(Kind::Changed, format!("{from} to {to}")));
+    }
     let Some(sample) = Sample::read(old, new)? else {
         return Ok(Finding::new(Kind::Changed, format!("{from} to {to}, whose values are not comparable")));
     };

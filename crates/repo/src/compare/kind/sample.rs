@@ -4,7 +4,7 @@ use shard_core::{DType, TensorView};
 
 use super::super::contents::Placed;
 use super::super::part::PartReader;
-use super::matrix;
+use super::{is_complex, matrix};
 use crate::error::Result;
 use crate::numeric::push_values;
 
@@ -54,6 +54,9 @@ impl Sample {
     }
 
     fn of(old: Placed<'_>, new: Placed<'_>, (rows, columns): (u64, u64), limits: Limits) -> Result<Option<Self>> {
+        if is_complex(old.1.dtype) || is_complex(new.1.dtype) || old.1.strides != new.1.strides {
+            return Ok(None);
+        }
         let most = if rows == 1 { Limits::VECTOR } else { limits.columns };
         let wanted = columns.min(most);
         let taken = rows.min(limits.rows);

@@ -19,7 +19,7 @@ const FEWEST: usize = 16;
 const BEYOND_ROUNDING: f64 = 1.3;
 /// What is left beyond the rank may have so many times the energy of rounding.
 const MOST_REST: f64 = 1.6;
-/// Kurtosis of noise: between that of coin tosses (1) and of a few outliers.
+/// Kurtosis of noise: above that of coin tosses (1), as steps of one size have it, and below that of a few outliers.
 const NOISE_KURTOSIS: std::ops::Range<f64> = 1.5..12.0;
 /// How many times as long the shorter side of a matrix is than a rank that is low.
 const LEAST_SIDE: usize = 6;

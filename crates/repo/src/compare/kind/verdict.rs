@@ -118,9 +118,9 @@ fn judge(tensors: &[TensorDiff], identical: bool, other_bytes_differ: bool) -> (
         let elsewhere = count(Kind::Added) + count(Kind::Removed);
         return match (renamed, elsewhere) {
             (0, 0) if other_bytes_differ => {
-                plain(Kind::Identical, "all tensors are the same bytes; other bytes differ".to_owned())
+                plain(Kind::Identical, "all tensors are the same; other bytes differ".to_owned())
             }
-            (0, 0) => plain(Kind::Identical, "all tensors are the same bytes".to_owned()),
+            (0, 0) => plain(Kind::Identical, "all tensors are the same".to_owned()),
             (0, _) if count(Kind::Removed) == 0 => {
                 plain(Kind::Added, format!("{}; the others are the same", of_all(Kind::Added)))
             }
@@ -178,7 +178,8 @@ fn judge(tensors: &[TensorDiff], identical: bool, other_bytes_differ: bool) -> (
             format!("{} were trained{}", percent(Kind::FineTune, all), rest(tensors, &[Kind::FineTune])),
         );
     }
-    plain(Kind::Changed, format!("{} changed", of_all(Kind::Changed)))
+    let several = tensors.iter().filter(|tensor| changed(&tensor.finding)).count();
+    plain(Kind::Changed, format!("{several} of {} tensors changed{}", tensors.len(), rest(tensors, &[Kind::Changed])))
 }
 
 /// What else there is beside some kinds: `; 3 frozen, 1 added`.
