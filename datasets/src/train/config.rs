@@ -43,6 +43,10 @@ pub struct TrainConfig {
     pub gradient_clip: f64,
     /// The steps after which the weights are saved, rising; at most `steps`.
     pub checkpoints: Vec<u64>,
+    /// Those of the checkpoints that have all that training goes on from, too: see [`super::resume`].
+    pub states: Vec<u64>,
+    /// Weights whose names begin with one of these stay as they are.
+    pub frozen: Vec<String>,
 }
 
 impl TrainConfig {
@@ -68,6 +72,8 @@ impl TrainConfig {
             weight_decay: 0.1,
             gradient_clip: 1.0,
             checkpoints: vec![140, 160, 180, 200, 220, 240],
+            states: Vec::new(),
+            frozen: Vec::new(),
         }
     }
 
@@ -103,6 +109,11 @@ impl TrainConfig {
         self.final_learning_rate + (self.peak_learning_rate - self.final_learning_rate) * cosine
     }
 
+    /// Whether a weight is trained.
+    pub(super) fn trains(&self, name: &str) -> bool {
+        !self.frozen.iter().any(|prefix| name.starts_with(prefix.as_str()))
+    }
+
     /// The configuration as names and values, for a run record.
     #[must_use]
     pub fn hyperparameters(&self) -> BTreeMap<String, Value> {
@@ -127,7 +138,8 @@ impl TrainConfig {
             ("weight_decay", self.weight_decay.into()),
             ("gradient_clip", self.gradient_clip.into()),
         ];
-        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let frozen = (!self.frozen.is_empty()).then(|| ("frozen".to_owned(), self.frozen.clone().into()));
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(frozen).collect()
     }
 
     /// Tokens of a training example: the context and the token after it.
@@ -152,6 +164,9 @@ impl TrainConfig {
         let rising = self.checkpoints.windows(2).all(|pair| pair[0] < pair[1]);
         if !rising || self.checkpoints.iter().any(|step| *step == 0 || *step > self.steps) {
             return Err(TrainError::Config("checkpoints are rising steps, from 1 to the last step"));
+        }
+        if self.states.iter().any(|step| !self.checkpoints.contains(step)) {
+            return Err(TrainError::Config("states are saved with checkpoints only"));
         }
         Ok(())
     }
@@ -184,6 +199,7 @@ mod tests {
             TrainConfig { vocabulary: 255, ..good.clone() },
             TrainConfig { checkpoints: vec![2, 1], ..good.clone() },
             TrainConfig { checkpoints: vec![good.steps + 1], ..good.clone() },
+            TrainConfig { states: vec![good.steps - 1], ..good.clone() },
         ] {
             assert!(matches!(bad.check(), Err(TrainError::Config(_))), "{bad:?}");
         }

@@ -60,6 +60,8 @@ pub struct Checkpoint {
     pub bf16: PathBuf,
     /// The fp32 master weights: `fp32/stepNNNN.safetensors`.
     pub fp32: PathBuf,
+    /// What [`resume`] goes on from, at the steps of [`TrainConfig::states`]: `state/stepNNNN.safetensors`.
+    pub state: Option<PathBuf>,
 }
 
 /// What a run tells while it goes.
@@ -99,6 +101,22 @@ pub enum TrainError {
         /// What the system said.
         source: io::Error,
     },
+    /// A state that could not be read.
+    #[error("cannot read the state {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: safetensors::SafeTensorError,
+    },
+    /// A state of another model, or of a step that is not in the run.
+    #[error("{}: {tensor:?} is not what this run has", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// A tensor of another type, shape or value.
+        tensor: String,
+    },
     /// A checkpoint that could not be written.
     #[error("cannot write the checkpoint {}", path.display())]
     Checkpoint {
@@ -124,6 +142,29 @@ pub enum TrainError {
 /// # Errors
 /// [`TrainError`]; what was written before stays.
 pub fn train(config: &TrainConfig, out_dir: &Path, on_event: &mut dyn FnMut(Event)) -> Result<Series, TrainError> {
+    run(config, None, out_dir, on_event)
+}
+
+/// Goes on with a run from one of its states. With the configuration of the run, it writes the files that the run wrote after
+/// that step, to the byte, under the conditions that a run gives the same files again.
+///
+/// # Errors
+/// [`TrainError`]; what was written before stays.
+pub fn resume(
+    config: &TrainConfig,
+    state: &Path,
+    out_dir: &Path,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Series, TrainError> {
+    run(config, Some(state), out_dir, on_event)
+}
+
+fn run(
+    config: &TrainConfig,
+    state: Option<&Path>,
+    out_dir: &Path,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Series, TrainError> {
     config.check()?;
     let text = corpus(config.seed, config.corpus_bytes);
     let tokenizer = Tokenizer::new(&text, config.vocabulary);
@@ -145,10 +186,17 @@ pub fn train(config: &TrainConfig, out_dir: &Path, on_event: &mut dyn FnMut(Even
             .collect::<Result<_, _>>()?
     };
 
+    let done = state.map_or(Ok(0), |state| checkpoint::read_state(state, &model, &mut optimizer))?;
+    if let Some(path) = state.filter(|_| done >= config.steps) {
+        return Err(TrainError::State { path: path.to_owned(), tensor: "step".to_owned() });
+    }
+    // What the steps before took.
+    Batch::skip(done.saturating_mul(config.batch as u64), &mut batches);
+
     on_event(Event::Start { parameters, steps: config.steps });
     let mut checkpoints = Vec::with_capacity(config.checkpoints.len());
     let (mut loss_sum, mut loss_count) = (0.0, 0u64);
-    for step in 1..=config.steps {
+    for step in done + 1..=config.steps {
         let learning_rate = config.learning_rate(step);
         let shards: Vec<Batch> = (0..config.shards)
             .map(|_| Batch::draw(config, config.batch / config.shards, training, &mut batches, &device))
@@ -167,13 +215,15 @@ pub fn train(config: &TrainConfig, out_dir: &Path, on_event: &mut dyn FnMut(Even
 
         if config.checkpoints.contains(&step) {
             let (bf16, fp32) = checkpoint::write(&model, out_dir, step)?;
+            let state = config.states.contains(&step);
+            let state = state.then(|| checkpoint::write_state(&model, &optimizer, out_dir, step)).transpose()?;
             let mut validation_loss = 0.0;
             for batch in &validation {
                 validation_loss += f64::from(model.loss(batch)?.to_scalar::<f32>()?) / validation.len() as f64;
             }
             let loss = loss_sum / loss_count as f64;
             (loss_sum, loss_count) = (0.0, 0);
-            let checkpoint = Checkpoint { step, loss, validation_loss, learning_rate, bf16, fp32 };
+            let checkpoint = Checkpoint { step, loss, validation_loss, learning_rate, bf16, fp32, state };
             on_event(Event::Checkpoint(checkpoint.clone()));
             checkpoints.push(checkpoint);
         }

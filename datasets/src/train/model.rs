@@ -30,13 +30,20 @@ impl Batch {
     ) -> Result<Self> {
         let len = sequences * config.context;
         let (mut inputs, mut targets) = (Vec::with_capacity(len), Vec::with_capacity(len));
-        let starts = tokens.len().saturating_sub(config.context);
+        let starts = tokens.len().saturating_sub(config.context) as u64;
         for _ in 0..sequences {
-            let start = rng.below(starts as u64) as usize;
+            let start = rng.below(starts) as usize;
             inputs.extend_from_slice(&tokens[start..start + config.context]);
             targets.extend_from_slice(&tokens[start + 1..start + 1 + config.context]);
         }
         Ok(Self { inputs: Tensor::from_vec(inputs, len, device)?, targets: Tensor::from_vec(targets, len, device)? })
+    }
+
+    /// Takes from `rng` what [`Self::draw`] takes for so many sequences.
+    pub(super) fn skip(sequences: u64, rng: &mut Rng) {
+        for _ in 0..sequences {
+            rng.below(1);
+        }
     }
 }
 

@@ -9,10 +9,14 @@ use super::model::Model;
 
 const EPSILON: f64 = 1e-8;
 
-/// The moments of a weight's gradient, elements in the weight's order.
-struct Moments {
-    first: Vec<f32>,
-    second: Vec<f32>,
+/// What the optimizer keeps of a weight, elements in the weight's order.
+pub(super) struct Moments {
+    /// Running mean of the gradient.
+    pub(super) first: Vec<f32>,
+    /// Running mean of its square.
+    pub(super) second: Vec<f32>,
+    /// Whether the weight is trained at all.
+    trains: bool,
 }
 
 /// The optimizer's state.
@@ -20,15 +24,17 @@ pub(super) struct AdamW {
     betas: (f64, f64),
     weight_decay: f64,
     gradient_clip: f64,
-    steps: i32,
-    moments: Vec<Moments>,
+    /// Steps done.
+    pub(super) steps: i32,
+    /// Of every weight, in the model's order.
+    pub(super) moments: Vec<Moments>,
 }
 
 impl AdamW {
     pub(super) fn new(config: &TrainConfig, model: &Model) -> Self {
         let moments = model.weights().iter().map(|parameter| {
             let len = parameter.value.elem_count();
-            Moments { first: vec![0.0; len], second: vec![0.0; len] }
+            Moments { first: vec![0.0; len], second: vec![0.0; len], trains: config.trains(&parameter.name) }
         });
         Self {
             betas: config.betas,
@@ -39,8 +45,8 @@ impl AdamW {
         }
     }
 
-    /// One step on every weight along the mean of the gradients of a batch's equal parts. A weight without a gradient (none
-    /// is, in this model) counts as having gradient zero.
+    /// One step on every weight that is trained, along the mean of the gradients of a batch's equal parts. A weight without a
+    /// gradient (none is, in this model) counts as having gradient zero.
     pub(super) fn step(
         &mut self,
         model: &Model,
@@ -52,7 +58,10 @@ impl AdamW {
         let mut gradients: Vec<Vec<f32>> =
             model.weights().iter().map(|parameter| vec![0.0; parameter.value.elem_count()]).collect();
         for part in parts {
-            for (parameter, sum) in model.weights().iter().zip(&mut gradients) {
+            for ((parameter, moments), sum) in model.weights().iter().zip(&self.moments).zip(&mut gradients) {
+                if !moments.trains {
+                    continue;
+                }
                 let Some(gradient) = part.get(&parameter.value) else { continue };
                 for (sum, gradient) in sum.iter_mut().zip(gradient.flatten_all()?.to_vec1::<f32>()?) {
                     *sum += share * gradient;
@@ -67,6 +76,9 @@ impl AdamW {
         let step = (learning_rate / (1.0 - self.betas.0.powi(self.steps))) as f32;
         let second_scale = (1.0 / (1.0 - self.betas.1.powi(self.steps))) as f32;
         for ((parameter, moments), gradient) in model.weights().iter().zip(&mut self.moments).zip(gradients) {
+            if !moments.trains {
+                continue;
+            }
             let decays = parameter.value.rank() > 1;
             let keep = if decays { (1.0 - learning_rate * self.weight_decay) as f32 } else { 1.0 };
             let mut weights: Vec<f32> = parameter.value.flatten_all()?.to_vec1()?;

@@ -99,3 +99,48 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     let short = TrainConfig { corpus_bytes: 10, context: 20_000, ..config };
     assert!(matches!(train(&short, folder.path(), &mut |_| ()), Err(TrainError::Config(_))));
 }
+
+#[test]
+fn a_run_goes_on_from_a_state_to_the_same_bytes() {
+    let config = TrainConfig { steps: 8, checkpoints: vec![4, 6, 8], states: vec![4, 8], ..TrainConfig::tiny() };
+    let (_folder, series, _) = run(&config);
+    let state = series.checkpoints[0].state.clone().unwrap();
+    assert!(series.checkpoints[1].state.is_none());
+    let again = tempfile::tempdir().unwrap();
+    let resumed = resume(&config, &state, again.path(), &mut |_| ()).unwrap();
+    assert_eq!(resumed.checkpoints.len(), 2);
+    for (first, second) in series.checkpoints[1..].iter().zip(&resumed.checkpoints) {
+        assert_eq!((first.step, first.loss), (second.step, second.loss));
+        assert!(fs::read(&first.fp32).unwrap() == fs::read(&second.fp32).unwrap());
+    }
+    let last = |series: &Series| fs::read(series.checkpoints.last().unwrap().state.as_ref().unwrap()).unwrap();
+    assert!(last(&series) == last(&resumed));
+}
+
+#[test]
+fn what_is_frozen_stays_as_it_was() {
+    let config = TrainConfig { steps: 4, checkpoints: vec![2, 4], frozen: vec!["h.1.".into()], ..TrainConfig::tiny() };
+    let (_folder, series, _) = run(&config);
+    let files: Vec<Vec<u8>> = series.checkpoints.iter().map(|one| fs::read(&one.fp32).unwrap()).collect();
+    let [old, new] = [&files[0], &files[1]].map(|file| SafeTensors::deserialize(file).unwrap());
+    for (name, tensor) in old.tensors() {
+        let is_equal = tensor.data() == new.tensor(&name).unwrap().data();
+        assert_eq!(is_equal, name.starts_with("h.1."), "{name}");
+    }
+    assert!(config.hyperparameters().contains_key("frozen"));
+}
+
+#[test]
+fn what_is_no_state_of_the_run_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig { steps: 2, checkpoints: vec![1, 2], states: vec![1], ..TrainConfig::tiny() };
+    let (_folder, series, _) = run(&config);
+    let state = series.checkpoints[0].state.clone().unwrap();
+    let refused = |config: &TrainConfig, state: &Path| resume(config, state, folder.path(), &mut |_| ()).unwrap_err();
+    assert!(matches!(refused(&config, &series.checkpoints[0].fp32), TrainError::Read { .. }), "no moments");
+    assert!(matches!(refused(&config, &folder.path().join("none")), TrainError::Read { .. }));
+    let wider = TrainConfig { width: 128, ..config.clone() };
+    assert!(matches!(refused(&wider, &state), TrainError::State { tensor, .. } if tensor == "wte.weight"));
+    let shorter = TrainConfig { steps: 1, checkpoints: vec![1], ..config };
+    assert!(matches!(refused(&shorter, &state), TrainError::State { tensor, .. } if tensor == "step"));
+}
