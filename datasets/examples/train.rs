@@ -8,7 +8,6 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use shard_datasets::train::{Event, TrainConfig, resume, train};
 
@@ -30,7 +29,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let folder = folder.ok_or(USAGE)?;
 
-    let start = Instant::now();
     let mut report = |event: Event| match event {
         Event::Start { parameters, steps } => println!("{parameters} weights, {steps} steps"),
         Event::Step { step, loss, learning_rate } if step % 20 == 0 => {
@@ -50,7 +48,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(state) => resume(&config, &state, &folder, &mut report)?,
         None => train(&config, &folder, &mut report)?,
     };
-    println!("{:.0} seconds", start.elapsed().as_secs_f64());
     Ok(())
 }
 
