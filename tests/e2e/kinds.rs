@@ -15,6 +15,7 @@ const PAIRS: &[(&str, &str, &str, Option<u64>)] = &[
     ("cnn/epoch5.safetensors", "cnn-npz/epoch5.npz", "identical", None),
     ("base-minilm/fp32.safetensors", "base-minilm/bf16.safetensors", "cast", None),
     ("base-minilm/fp32.safetensors", "base-minilm/fp16.safetensors", "cast", None),
+    ("base-minilm/bf16.safetensors", "base-minilm/fp32.safetensors", "cast", None),
     ("gpt-fp32/step0420.safetensors", "gpt-bf16/step0420.safetensors", "cast", None),
     ("base-minilm/fp16.safetensors", "quantised/base-f16.gguf", "cast", None),
     ("base-minilm/fp32.safetensors", "finetune/fp32/step0150.safetensors", "fine-tune", None),

@@ -98,7 +98,8 @@ fn all_that_is_known_of_a_cell_is_told() {
     assert_eq!(tips[0], "base/model.safetensors -> tuned/model.safetensors");
     assert_eq!(tips.len(), 1 + maps::transformer().cells.len());
     assert!(tips.contains(&"model.layers.3, v projection\nadded\nmodel.layers.3.v.weight"), "{tips:?}");
-    let measured = "model.layers.9, down projection\nNaN or infinite: relative change 0.014\nmodel.layers.9.down.weight";
+    let measured =
+        "model.layers.9, down projection\nNaN or infinite: relative change 0.014\nmodel.layers.9.down.weight";
     assert!(tips.contains(&measured), "{tips:?}");
     let words = texts(&document, "text");
     for expected in

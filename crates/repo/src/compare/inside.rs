@@ -13,7 +13,7 @@ use crate::error::{RepoError, Result};
 use crate::numeric::{is_valued, push_values, signed_steps};
 
 /// Rows and columns of the map of a tensor at most.
-const SIDE: u64 = 64;
+const SIDE: u64 = 32;
 /// Bands that one thread looks at in a row.
 const TOGETHER: usize = 8;
 /// Elements that are read at a time.

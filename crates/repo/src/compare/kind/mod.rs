@@ -356,6 +356,12 @@ fn retyped(old: Placed<'_>, new: Placed<'_>) -> Result<Finding> {
             return Ok(Finding { share: Some(share), ..Finding::new(Kind::Cast, text) });
         }
     }
+    // The other way round: what was rounded comes back with all its digits.
+    let back = sample.bytes().and_then(|(before, after)| Cast::find(Isa::best(), (to, after), (from, before)));
+    if let Some((_, equal)) = back.filter(|(_, equal)| *equal as f64 >= LEAST_CAST * words.max(1) as f64) {
+        let text = format!("{from} to {to}: {equal} of {words} old words looked at are the new ones, rounded");
+        return Ok(Finding { share: Some(equal as f64 / words as f64), ..Finding::new(Kind::Cast, text) });
+    }
     let same = sample.pairs().filter(|(a, b)| a == b).count();
     if same as f64 >= LEAST_CAST * words as f64 && words > 0 {
         let kind = if has_few_levels(from) { Kind::Quantised } else { Kind::Cast };
