@@ -1,7 +1,7 @@
 //! Walks of the commit graph. Nothing here recurses or trusts the graph to be acyclic: nodes come from the caller's `fetch`,
 //! which may read them from anywhere.
 
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
 use shard_core::Digest;
 use thiserror::Error;
@@ -187,6 +187,34 @@ pub fn ancestors<E>(
     Ok(seen)
 }
 
+/// A commit and its ancestors one by one, near ones first.
+#[derive(Debug)]
+pub(crate) struct Nearest {
+    seen: HashSet<Digest>,
+    open: VecDeque<Digest>,
+    /// The commit given last: its parents are fetched only when more is asked for.
+    last: Option<Digest>,
+}
+
+impl Nearest {
+    pub(crate) fn new(start: Digest) -> Self {
+        Self { seen: HashSet::new(), open: VecDeque::from([start]), last: None }
+    }
+
+    pub(crate) fn next<E>(&mut self, mut fetch: impl FnMut(&Digest) -> Result<Node, E>) -> Result<Option<Digest>, E> {
+        if let Some(last) = self.last.take() {
+            self.open.extend(fetch(&last)?.parents);
+        }
+        while let Some(id) = self.open.pop_front() {
+            if self.seen.insert(id) {
+                self.last = Some(id);
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// Whether `ancestor` is `descendant` or one of its ancestors.
 ///
 /// # Errors
@@ -196,15 +224,11 @@ pub fn is_ancestor<E>(
     descendant: &Digest,
     mut fetch: impl FnMut(&Digest) -> Result<Node, E>,
 ) -> Result<bool, E> {
-    let mut seen = HashSet::new();
-    // First come, first served: the commit asked for is mostly near.
-    let mut open = std::collections::VecDeque::from([*descendant]);
-    while let Some(id) = open.pop_front() {
+    // The commit asked for is mostly near.
+    let mut nearest = Nearest::new(*descendant);
+    while let Some(id) = nearest.next(&mut fetch)? {
         if id == *ancestor {
             return Ok(true);
-        }
-        if seen.insert(id) {
-            open.extend(fetch(&id)?.parents);
         }
     }
     Ok(false)
