@@ -2,6 +2,7 @@
 //!
 //! Everything is merged by one rule, that of [`Merge::changed`]: what only one side changed is taken from that side, what both
 //! changed alike is taken once, and what they changed apart is a conflict.
+pub mod files;
 pub mod relation;
 
 /// One of the two sides of a merge.

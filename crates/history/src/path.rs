@@ -103,7 +103,7 @@ fn is_device(name: &str) -> bool {
 }
 
 /// A name as file systems that ignore case compare it; somewhat coarser than any of them.
-fn fold(name: &str) -> String {
+pub(crate) fn fold(name: &str) -> String {
     name.to_uppercase().chars().flat_map(char::to_lowercase).collect()
 }
 
