@@ -1,9 +1,14 @@
 //! Three-way merge. A conflict is a value: what a thing was in the base, and what each side made of it.
 //!
 //! Everything is merged by one rule, that of [`Merge::changed`]: what only one side changed is taken from that side, what both
-//! changed alike is taken once, and what they changed apart is a conflict.
+//! changed alike is taken once, and what they changed apart is a conflict. Files are merged first ([`files`]), then tensors
+//! inside model files that both sides changed ([`tensors`]), where rules may decide instead ([`strategy`]).
+
 pub mod files;
+pub mod glob;
 pub mod relation;
+pub mod strategy;
+pub mod tensors;
 
 /// One of the two sides of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

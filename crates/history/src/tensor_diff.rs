@@ -197,7 +197,7 @@ fn take_equal(
 }
 
 /// What became of a tensor that kept its name.
-fn change(old: &TensorInfo, new: &TensorInfo) -> TensorChange {
+pub(crate) fn change(old: &TensorInfo, new: &TensorInfo) -> TensorChange {
     if old.shape != new.shape {
         TensorChange::Shape
     } else if old.dtype != new.dtype {

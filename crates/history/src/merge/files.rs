@@ -208,6 +208,9 @@ impl<'a> Outcome<'a> {
             }
         }
         known.retain(|_, spellings| spellings.alone.iter().all(Option::is_some));
+        if known.is_empty() {
+            return;
+        }
         for path in &live {
             let rivals =
                 prefixes(path).filter_map(|prefix| Some((prefix, self.rival(prefix, known.get(&fold(prefix))?)?)));
