@@ -1,6 +1,6 @@
 //! The history of a repository: trees of files, commits and tags as canonical JSON, walks of the commit graph, revision
-//! texts, and what changed between two trees or two sets of tensors. Nothing here does I/O: what is needed is fetched by the
-//! caller's closures.
+//! texts, what changed between two trees or two sets of tensors, and what merging them comes to. Nothing here does I/O: what is
+//! needed is fetched by the caller's closures.
 #![forbid(unsafe_code)]
 
 pub mod commit;
@@ -27,6 +27,11 @@ pub use diff::{FileChange, diff_files};
 pub use error::{FetchError, HistoryError};
 pub use file_tree::FileTree;
 pub use layers::{Layer, layer_of, natural_cmp, roll_up};
+pub use merge::files::{ConflictKind, FileConflict, FileMerge, merge_files};
+pub use merge::record::MergeRecord;
+pub use merge::relation::{MergeStatus, Relation, relate};
+pub use merge::strategy::{RuleError, Rules, Scope};
+pub use merge::tensors::{TensorPlan, plan_tensors};
 pub use merge::{Changed, Merge, Side};
 pub use path::{PathError, case_fold_clash, validate_name, validate_path};
 pub use revision::{Revision, RevisionError, RevisionSpec, validate_ref_name};

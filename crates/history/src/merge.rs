@@ -6,6 +6,7 @@
 
 pub mod files;
 pub mod glob;
+pub mod record;
 pub mod relation;
 pub mod strategy;
 pub mod tensors;
