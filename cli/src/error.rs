@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use shard_history::RevisionError;
-use shard_repo::{RepoError, Repository};
+use shard_repo::{RefProblem, RepoError, Repository};
 use shard_store::StoreError;
 use shard_store::refs::RefError;
 
@@ -276,6 +276,10 @@ impl From<RepoError> for Failure {
                     "commit them (`shard add`, `shard commit`) or move them away; --force overwrites them",
                 )
             },
+            RepoError::Ref(problem) => {
+                let (code, next) = from_ref(problem);
+                with(code, &next)
+            }
             RepoError::Raced(_) => with(code::REFUSED, "nothing was lost: run the command again"),
             RepoError::Argument(_) => with(code::USAGE, "`shard help COMMAND` shows how it is used"),
             RepoError::Manifest { .. } => with(code::SYSTEM, "nothing was recorded"),
@@ -294,10 +298,40 @@ fn from_revision(error: &RevisionError, with: impl Fn(u8, &str) -> Failure) -> F
         RevisionError::Ambiguous { .. } => {
             with(code::NOT_FOUND, "give the name in full, or more digits of the commit id")
         }
+        RevisionError::NotInLog(text) => {
+            let name = text.split("@{").next().unwrap_or(text);
+            with(code::NOT_FOUND, &format!("`shard reflog {name}` lists what the ref was"))
+        }
         RevisionError::NoParent { .. } => with(code::NOT_FOUND, "`shard log` lists commits"),
         RevisionError::Syntax { .. } => {
             with(code::USAGE, "a revision is HEAD, a branch, a tag or a commit id; ~N and ^N go back")
         }
+    }
+}
+
+/// The exit code and what to do about a branch or tag that cannot be had as asked.
+fn from_ref(problem: &RefProblem) -> (u8, String) {
+    match problem {
+        RefProblem::Name { .. } => {
+            (code::USAGE, "choose a name such as run-7 or release/v1, of what Git takes for a branch".to_owned())
+        }
+        RefProblem::Exists { kind: "tag", name } => {
+            (code::REFUSED, format!("choose another name, or `shard tag -f {name} REV` to move it"))
+        }
+        RefProblem::Exists { .. } | RefProblem::CaseFold { .. } | RefProblem::Nested { .. } => {
+            (code::REFUSED, "choose another name; `shard branch` and `shard tag` list those that are taken".to_owned())
+        }
+        RefProblem::Unknown { kind, .. } => (code::NOT_FOUND, format!("`shard {kind}` lists those that there are")),
+        RefProblem::CheckedOut(_) => (code::REFUSED, "`shard checkout` another one first".to_owned()),
+        RefProblem::Default(name) => {
+            (code::REFUSED, format!("it stays as long as the repository; `shard branch -m {name} NEW` renames it"))
+        }
+        RefProblem::OnlyHere { name, .. } => (
+            code::REFUSED,
+            format!(
+                "tag it to keep it, or `shard branch -D {name}`: then only `shard reflog {name}` knows its commits"
+            ),
+        ),
     }
 }
 

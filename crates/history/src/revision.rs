@@ -1,8 +1,8 @@
 //! Revision texts: how a user names commits.
 //!
 //! A revision is `HEAD` or `@`, a branch, a tag, a name in full (`refs/heads/x`, `refs/tags/x`, `refs/remotes/o/x`), or a
-//! commit id of which at least 4 digits are given; after it come any number of `~n` (n first parents back), `^` and `^n` (the
-//! n-th parent; `^0` is the commit itself). `REV:path` is a path in its tree, `A..B` is what B has and A has not.
+//! commit id of which at least 4 digits are given. `REF@{n}` is what the ref named before its last n moves, by its log. After
+//! it come any number of `~n` (n first parents back), `^` and `^n` (the n-th parent; `^0` is the commit itself). `REV:path` is a path in its tree, `A..B` is what B has and A has not.
 
 use shard_core::Digest;
 use thiserror::Error;
@@ -29,6 +29,9 @@ pub enum Step {
 pub struct Revision {
     /// The name before all steps; `@` is `HEAD`.
     pub name: String,
+    /// How many moves of the ref are undone, by its log; `None` without `@{n}`, which is its present state however that is
+    /// found.
+    pub moves_back: Option<usize>,
     /// The steps, in order.
     pub steps: Vec<Step>,
 }
@@ -69,6 +72,9 @@ pub enum RevisionError {
         /// What it may be, in full.
         candidates: Vec<String>,
     },
+    /// More moves back than the log of a ref has, or back to when it did not exist.
+    #[error("{0}: the log of the ref has no such state")]
+    NotInLog(String),
     /// A step to a parent that a commit does not have.
     #[error("{revision}: the commit {commit} has no such parent")]
     NoParent {
@@ -119,6 +125,12 @@ pub trait Resolver {
     /// # Errors
     /// Where it cannot be read.
     fn reference(&mut self, kind: RefKind, name: &str) -> Result<Option<Digest>, Self::Error>;
+    /// The commit that a ref, named in any way, pointed to before its last `moves` moves; also of a ref that was deleted.
+    /// `None` where its log has no such state.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or the log of no ref is meant, or that of several.
+    fn logged(&mut self, name: &str, moves: usize) -> Result<Option<Digest>, Self::Error>;
     /// The commits whose ids begin with these lowercase hexadecimal digits ([`MIN_ABBREVIATION`] to 64 of them); two or more
     /// say that it is ambiguous.
     ///
@@ -181,7 +193,7 @@ impl Revision {
     /// `HEAD`.
     #[must_use]
     pub fn head() -> Self {
-        Self { name: "HEAD".to_owned(), steps: Vec::new() }
+        Self { name: "HEAD".to_owned(), moves_back: None, steps: Vec::new() }
     }
 
     /// Reads the text of one commit.
@@ -194,6 +206,15 @@ impl Revision {
         }
         let end = text.find(['~', '^']).unwrap_or(text.len());
         let (name, mut rest) = text.split_at_checked(end).unwrap_or((text, ""));
+        let (name, moves_back) = match name.split_once("@{") {
+            None => (name, None),
+            Some((name, moves)) => {
+                let digits = moves.strip_suffix('}').filter(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+                let digits =
+                    digits.ok_or_else(|| syntax(text, "only @{n}, with a number, may follow the name of a ref"))?;
+                (name, Some(digits.parse().map_err(|_| syntax(text, "the number is too large"))?))
+            }
+        };
         let name = if name == "@" { "HEAD" } else { name };
         validate_ref_name(name).map_err(|_| syntax(text, "no branch, tag or commit can have this name"))?;
         let mut steps = Vec::new();
@@ -207,7 +228,7 @@ impl Revision {
             steps.push(if kind == '~' { Step::Back(count) } else { Step::Parent(count) });
             rest = next;
         }
-        Ok(Self { name: name.to_owned(), steps })
+        Ok(Self { name: name.to_owned(), moves_back, steps })
     }
 
     /// Finds the commit.
@@ -218,7 +239,13 @@ impl Revision {
     /// # Errors
     /// [`ResolveError::Revision`] where it is unknown, ambiguous or has no such parent; [`ResolveError::Resolver`].
     pub fn resolve<R: Resolver>(&self, resolver: &mut R) -> Result<Digest, ResolveError<R::Error>> {
-        let mut commit = self.resolve_name(resolver)?;
+        let mut commit = match self.moves_back {
+            None => self.resolve_name(resolver)?,
+            Some(moves) => {
+                let logged = resolver.logged(&self.name, moves).map_err(ResolveError::Resolver)?;
+                logged.ok_or_else(|| RevisionError::NotInLog(format!("{}@{{{moves}}}", self.name)))?
+            }
+        };
         for step in &self.steps {
             let (count, parent) = match step {
                 Step::Back(count) => (*count, 1),
@@ -283,6 +310,9 @@ impl Revision {
 impl std::fmt::Display for Revision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.name)?;
+        if let Some(moves) = self.moves_back {
+            write!(f, "@{{{moves}}}")?;
+        }
         for step in &self.steps {
             match step {
                 Step::Back(count) => write!(f, "~{count}")?,

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use shard_core::{Digest, Progress};
+use shard_history::revision::RefKind;
 use shard_history::{FileEntry, FileMode, FileTree};
 use shard_store::process::Process;
-use shard_store::{EntrySource, RefUpdate, Target};
+use shard_store::{EntrySource, RefState, RefUpdate, Target};
 use tempfile::TempPath;
 
 use crate::error::{RepoError, Result};
@@ -40,6 +41,29 @@ pub struct CheckoutReport {
     pub unchanged: u64,
 }
 
+/// What becomes of changes that no commit has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Losses {
+    /// They stay in files that are the same in stage and target, and are refused to be lost in others.
+    Keep,
+    /// Tracked files may have none.
+    Refuse,
+    /// They may be lost.
+    Allow,
+}
+
+/// What became of the work tree.
+pub(crate) struct Placed {
+    /// The stage's state, from which it has to follow.
+    pub(crate) stage: Option<RefState>,
+    /// Files written, and their bytes.
+    pub(crate) written: Vec<(String, u64)>,
+    /// Files removed.
+    pub(crate) removed: Vec<String>,
+    /// Files that were right already.
+    pub(crate) unchanged: u64,
+}
+
 /// Most paths that an error names.
 const NAMED: usize = 10;
 
@@ -52,56 +76,97 @@ impl Repository {
     /// where a folder is needed or the reverse. All of these before anything is touched. Also what the file system says.
     pub fn checkout(&self, text: &str, options: CheckoutOptions, progress: &dyn Progress) -> Result<CheckoutReport> {
         let commit = self.resolve(text)?;
-        let target = self.files_of(commit)?;
-        let (stage_state, stage) = self.stage()?;
-        let changes: BTreeMap<String, WorkState> = self.work_changes(&stage)?.into_iter().collect();
-        if !options.force {
-            self.refuse_losses(&stage, &target, &changes)?;
-        }
         let branch = match text {
             // What is checked out stays so.
             "HEAD" | "@" => self.head()?.branch,
             _ => {
-                let state = self.store.refs().read(&format!("{HEADS}{text}")).ok().flatten();
-                state.filter(|state| state.target == Target::Commit(commit)).map(|_| text.to_owned())
+                let text = text.strip_prefix("refs/").unwrap_or(text);
+                let name = text.strip_prefix(HEADS).unwrap_or(text);
+                let state = self.store.refs().read(&format!("{HEADS}{name}")).ok().flatten();
+                state.filter(|state| state.target == Target::Commit(commit)).map(|_| name.to_owned())
             }
         };
+        self.switch(text, (commit, branch), None, options, progress)
+    }
 
+    /// Makes a branch that ends at a revision, and checks it out; where that is refused, there is no branch either.
+    ///
+    /// # Errors
+    /// As [`Self::checkout`] and [`Self::create_branch`].
+    pub fn checkout_new_branch(
+        &self,
+        name: &str,
+        start: &str,
+        options: CheckoutOptions,
+        progress: &dyn Progress,
+    ) -> Result<CheckoutReport> {
+        let commit = self.resolve(start)?;
+        let full = self.new_name(RefKind::Branch, name, None)?;
+        let update = RefUpdate { name: full, expected: None, target: Target::Commit(commit) };
+        self.switch(name, (commit, Some(name.to_owned())), Some(update), options, progress)
+    }
+
+    /// Switches to a commit and the branch that leads there, which `first` may have to make.
+    fn switch(
+        &self,
+        text: &str,
+        (commit, branch): (Digest, Option<String>),
+        first: Option<RefUpdate>,
+        options: CheckoutOptions,
+        progress: &dyn Progress,
+    ) -> Result<CheckoutReport> {
+        let target = self.files_of(commit)?;
+        let transaction = self.store.begin("checkout")?;
+        let losses = if options.force { Losses::Allow } else { Losses::Keep };
+        let Placed { stage, written, removed, unchanged } = self.replace_work_tree(&target, losses, progress)?;
+        let root = put_tree(&transaction, &target)?;
+        let head = self.read_ref(HEAD)?;
+        let to = match &branch {
+            Some(branch) => Target::Symbolic(format!("{HEADS}{branch}")),
+            None => Target::Commit(commit),
+        };
+        let mut updates: Vec<RefUpdate> = first.into_iter().collect();
+        if stage.as_ref().is_none_or(|state| state.target != Target::Tree(root)) {
+            updates.push(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(root) });
+        }
+        if head.as_ref().is_none_or(|head| head.target != to) {
+            updates.push(RefUpdate { name: HEAD.to_owned(), expected: head, target: to });
+        }
+        self.move_or_lose(&transaction, &updates, &format!("checkout: {text}"))?;
+        Ok(CheckoutReport { commit, branch, written, removed, unchanged })
+    }
+
+    /// Makes the tracked files those of a tree; the stage has to follow. The caller holds a transaction, so that nothing is
+    /// collected meanwhile.
+    pub(crate) fn replace_work_tree(
+        &self,
+        target: &FileTree,
+        losses: Losses,
+        progress: &dyn Progress,
+    ) -> Result<Placed> {
+        let (stage_state, stage) = self.stage()?;
+        let changes: BTreeMap<String, WorkState> = self.work_changes(&stage)?.into_iter().collect();
+        if losses != Losses::Allow {
+            self.refuse_losses(&stage, target, &changes, losses)?;
+        }
         let gone = stage.files().keys().filter(|path| target.get(path).is_none());
         let removed: Vec<String> = gone.cloned().collect();
         let (wanted, unchanged): (BTreeMap<_, _>, BTreeMap<_, _>) = target.files().iter().partition(|(path, entry)| {
-            // What was changed in the work tree alone stays, unless asked otherwise.
             let is_off = match changes.get(*path) {
                 Some(WorkState::Deleted) => true,
-                Some(WorkState::Modified) => options.force,
+                Some(WorkState::Modified) => losses != Losses::Keep,
                 _ => false,
             };
             is_off || stage.get(path) != Some(*entry)
         });
         self.refuse_clashes(&wanted, &removed)?;
-        let transaction = self.store.begin("checkout")?;
         // Everything is decoded before anything is touched.
         let ready = self.prepare_files(&wanted, progress)?;
         for path in &removed {
             self.work.remove(path)?;
         }
         let written = place_all(ready, self.work.root())?;
-        let root = put_tree(&transaction, &target)?;
-        let message = format!("checkout: {text}");
-        let head = self.read_ref(HEAD)?;
-        let to = match &branch {
-            Some(branch) => Target::Symbolic(format!("{HEADS}{branch}")),
-            None => Target::Commit(commit),
-        };
-        let mut updates = Vec::new();
-        if stage_state.as_ref().is_none_or(|state| state.target != Target::Tree(root)) {
-            updates.push(RefUpdate { name: STAGE.to_owned(), expected: stage_state, target: Target::Tree(root) });
-        }
-        if head.as_ref().is_none_or(|head| head.target != to) {
-            updates.push(RefUpdate { name: HEAD.to_owned(), expected: head, target: to });
-        }
-        self.move_refs(&transaction, &updates, &message)?;
-        Ok(CheckoutReport { commit, branch, written, removed, unchanged: unchanged.len() as u64 })
+        Ok(Placed { stage: stage_state, written, removed, unchanged: unchanged.len() as u64 })
     }
 
     /// Takes single files or folders of a revision into the work tree and the stage, over what is there: naming a path asks
@@ -157,7 +222,13 @@ impl Repository {
 
     /// Refuses where content that no commit has would be replaced or removed: files of the work tree that differ from the
     /// stage or are untracked, and what is staged.
-    fn refuse_losses(&self, stage: &FileTree, target: &FileTree, changes: &BTreeMap<String, WorkState>) -> Result<()> {
+    fn refuse_losses(
+        &self,
+        stage: &FileTree,
+        target: &FileTree,
+        changes: &BTreeMap<String, WorkState>,
+        losses: Losses,
+    ) -> Result<()> {
         let last = self.head()?.commit.map(|commit| self.files_of(commit)).transpose()?.unwrap_or_default();
         let mut lost: Vec<String> = Vec::new();
         for (path, entry) in stage.files() {
@@ -170,7 +241,7 @@ impl Repository {
             let wanted = target.get(path);
             let is_touched = match state {
                 WorkState::Deleted => false,
-                WorkState::Modified => stage.get(path) != wanted,
+                WorkState::Modified => losses == Losses::Refuse || stage.get(path) != wanted,
                 WorkState::Untracked => wanted.is_some(),
             };
             if is_touched && !self.has_content(path, wanted)? {

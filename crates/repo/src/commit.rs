@@ -3,11 +3,13 @@
 use std::str::FromStr;
 
 use shard_core::Digest;
+use shard_history::revision::RefKind;
 use shard_history::{Commit, FileChange, Timestamp, diff_files};
 use shard_manifest::RunRecord;
-use shard_store::{EntryKind, RefState, RefUpdate, Target, ref_name, timestamp};
+use shard_store::{EntryKind, RefState, RefUpdate, Target, timestamp};
 
 use crate::error::{RepoError, Result};
+use crate::refs::check_name;
 use crate::repository::{HEAD, HEADS, Repository, STAGE, TAGS};
 use crate::snapshot::put_object;
 
@@ -115,18 +117,15 @@ impl Repository {
         if expected.as_ref().map(|state| &state.target) != head.commit.map(Target::Commit).as_ref() {
             return Err(RepoError::Raced(moved));
         }
-        let mut updates = vec![RefUpdate { name: moved.clone(), expected, target: Target::Commit(id) }];
+        let mut updates = vec![RefUpdate { name: moved, expected, target: Target::Commit(id) }];
         updates.extend(name.clone().map(|(name, expected)| RefUpdate { name, expected, target: Target::Commit(id) }));
-        self.move_refs(&transaction, &updates, &title).map_err(|error| match error {
-            RepoError::Store(error) if RepoError::is_conflict(&error) => RepoError::Raced(moved),
-            other => other,
-        })?;
+        self.move_or_lose(&transaction, &updates, &title)?;
         let name = name.map(|(name, _)| name);
         Ok(CommitReport { id, branch: head.branch, parent: head.commit, changes, name })
     }
 
     /// The ref that a commit moves: the branch that is checked out, or HEAD itself.
-    fn moved_by_commits(&self) -> Result<(String, Option<RefState>)> {
+    pub(crate) fn moved_by_commits(&self) -> Result<(String, Option<RefState>)> {
         let head = self.read_ref(HEAD)?;
         match head.as_ref().map(|head| &head.target) {
             Some(Target::Symbolic(branch)) => Ok((branch.clone(), self.read_ref(branch)?)),
@@ -139,13 +138,14 @@ impl Repository {
     fn name_ref(&self, name: &str) -> Result<(String, Option<RefState>)> {
         let is_full = name.starts_with(HEADS) || name.starts_with(TAGS);
         let full = if is_full { name.to_owned() } else { format!("{TAGS}{name}") };
-        ref_name::check(&full).map_err(|error| RepoError::Argument(error.to_string()))?;
-        if ["HEAD", "@"].contains(&name) {
-            return Err(RepoError::Argument(format!("{name:?} means what is checked out, and cannot be a name")));
-        }
+        let (kind, short) = match full.strip_prefix(HEADS) {
+            Some(branch) => (RefKind::Branch, branch),
+            None => (RefKind::Tag, full.strip_prefix(TAGS).unwrap_or(name)),
+        };
+        check_name(kind, short)?;
         let state = self.read_ref(&full)?;
-        if full.starts_with(TAGS) && state.is_some() {
-            return Err(RepoError::Argument(format!("there is a tag {name:?} already")));
+        if kind == RefKind::Tag || state.is_none() {
+            self.new_name(kind, short, None)?;
         }
         if full.strip_prefix(HEADS).is_some_and(|branch| self.head().is_ok_and(|h| h.branch.as_deref() == Some(branch)))
         {

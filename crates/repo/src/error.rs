@@ -11,6 +11,8 @@ use shard_manifest::ManifestError;
 use shard_store::{EntryKey, PackId, RefError, StoreError};
 use thiserror::Error;
 
+use crate::refs::RefProblem;
+
 /// The engine's results.
 pub type Result<T> = std::result::Result<T, RepoError>;
 
@@ -185,6 +187,9 @@ pub enum RepoError {
         /// Why it may not.
         why: &'static str,
     },
+    /// A branch or tag that cannot be made, moved or deleted.
+    #[error(transparent)]
+    Ref(#[from] RefProblem),
     /// Another writer moved the ref first.
     #[error("{0} was moved by another writer meanwhile")]
     Raced(String),

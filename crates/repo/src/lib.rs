@@ -18,6 +18,7 @@ mod numeric;
 mod objects;
 mod pack_plan;
 mod parent;
+mod refs;
 mod relatives;
 mod repository;
 mod restore;
@@ -42,6 +43,9 @@ pub use log::{LogEntry, model_name};
 pub use lossy::LossyBound;
 pub use numeric::{ChangeStats, Summary};
 pub use pack_plan::{PackPlan, PlannedChains, PlannedFile, plan_pack};
+pub use refs::{
+    Branch, RefProblem, Reflog, ReflogEntry, ResetMode, ResetOptions, ResetReport, TagOptions, TagReport, TaggedCommit,
+};
 pub use relatives::{Finder, Found, Relative, sketch_of};
 pub use repository::{DEFAULT_BRANCH, Head, NamedRef, Repository, Settings};
 pub use snapshot::SnapshotCost;

@@ -14,6 +14,7 @@ use shard_store::{EntryKey, EntryKind, Nonce, RefState, Store, StoreError, Targe
 use crate::base_chain::ChainLimits;
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
+use crate::refs::check_name;
 use crate::snapshot::SnapshotOptions;
 use crate::worktree::{REPOSITORY_DIR, WorkTree};
 
@@ -24,6 +25,8 @@ pub const DEFAULT_BRANCH: &str = "main";
 pub(crate) const HEAD: &str = "HEAD";
 /// The ref that names the staged tree.
 pub(crate) const STAGE: &str = "stage";
+/// The ref that leads to the default branch.
+pub(crate) const DEFAULT: &str = "default";
 /// The prefix of branches' refs.
 pub(crate) const HEADS: &str = "heads/";
 /// The prefix of tags' refs.
@@ -101,7 +104,7 @@ impl Repository {
     /// # Errors
     /// [`RepoError::AlreadyARepository`], or what the file system says.
     pub fn init(root: &Path, branch: &str, cut: Cut, settings: Settings) -> Result<Self> {
-        ref_name::check(&format!("{HEADS}{branch}")).map_err(|error| RepoError::Argument(error.to_string()))?;
+        let branch = check_name(RefKind::Branch, branch)?;
         fs::create_dir_all(root).map_err(RepoError::io("cannot create", root))?;
         let root = root.canonicalize().map_err(RepoError::io("cannot be resolved", root))?;
         let dir = root.join(REPOSITORY_DIR);
@@ -119,9 +122,16 @@ impl Repository {
         // Git, where it is used beside shard, should not look in here.
         let ignore = dir.join(".gitignore");
         fs::write(&ignore, "*\n").map_err(RepoError::io("cannot write", &ignore))?;
-        let target = Target::Symbolic(format!("{HEADS}{branch}"));
+        let target = Target::Symbolic(branch);
         let operation = Nonce::random().map_err(RepoError::io("cannot draw random numbers for", &dir))?;
-        store.refs().compare_and_swap(HEAD, None, target, "init", operation).map_err(StoreError::from)?;
+        let refs = store.refs();
+        let default = refs.read(DEFAULT).map_err(StoreError::from)?;
+        if default.as_ref().is_none_or(|default| default.target != target) {
+            let made = refs.compare_and_swap(DEFAULT, default.as_ref(), target.clone(), "init", operation);
+            made.map_err(StoreError::from)?;
+        }
+        // With HEAD the repository is complete.
+        refs.compare_and_swap(HEAD, None, target, "init", operation).map_err(StoreError::from)?;
         Ok(Self { work: WorkTree::new(root), store, settings })
     }
 
@@ -268,6 +278,10 @@ impl Resolver for Names<'_> {
             Some(Target::Tag(tag)) => Ok(Some(self.objects.tag(tag)?.target)),
             _ => Ok(None),
         }
+    }
+
+    fn logged(&mut self, name: &str, moves: usize) -> Result<Option<Digest>> {
+        self.repository.logged(name, moves)
     }
 
     fn commits_with_prefix(&mut self, digits: &str) -> Result<Vec<Digest>> {

@@ -304,7 +304,7 @@ impl<'a> Refs<'a> {
             previous: current.as_ref().map(|state| state.nonce),
             operation,
             target,
-            created_at: timestamp::now(),
+            created_at: timestamp::now_exact(),
             message: message.to_owned(),
         };
         let file = file(name, state.generation);

@@ -12,6 +12,14 @@ pub fn now() -> String {
     from_unix(seconds)
 }
 
+/// Now, with nanoseconds: `2026-01-31T12:00:00.000000001Z`. For what people want to see in the order in which it happened.
+#[must_use]
+pub fn now_exact() -> String {
+    let Ok(since) = SystemTime::now().duration_since(UNIX_EPOCH) else { return now() };
+    let whole = from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    format!("{}.{:09}Z", whole.trim_end_matches('Z'), since.subsec_nanos())
+}
+
 /// An instant, in seconds since 1970-01-01T00:00:00Z, as RFC 3339 in UTC. Years outside 0 to 9999 are cut to those.
 #[must_use]
 pub fn from_unix(seconds: i64) -> String {
@@ -35,6 +43,13 @@ pub fn from_unix(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exact_times_are_in_order() {
+        let (first, second) = (now_exact(), now_exact());
+        assert_eq!((first.len(), &first[19..20], &first[29..]), (30, ".", "Z"));
+        assert!(first <= second, "{first} {second}");
+    }
 
     #[test]
     fn known_instants() {

@@ -117,7 +117,9 @@ fn commit_records_what_was_said() {
     let id = &out["[main ".len()..][..12];
     assert!(id.bytes().all(|b| b.is_ascii_hexdigit()), "{out}");
     place.fails(&["commit", "-m", " ", "--allow-empty"], 2, &["message"]);
-    place.fails(&["commit", "-m", "x", "--allow-empty", "--name", "v1"], 2, &["v1"]);
+    place.fails(&["commit", "-m", "x", "--allow-empty", "--name", "v1"], 4, &["v1"]);
+    place.fails(&["commit", "-m", "x", "--allow-empty", "--name", "V1"], 4, &["where case does not count"]);
+    place.fails(&["commit", "-m", "x", "--allow-empty", "--name", "HEAD"], 2, &["HEAD"]);
     assert_eq!(place.run(&["commit", "-m", "x", "--created-at", "today"]).code, 2);
     assert_eq!(place.run(&["commit", "-m", "x", "--hparam", "lr"]).code, 2);
     place.write("bad.json", b"[]");

@@ -4,7 +4,7 @@ use shard_core::sha256;
 use std::collections::HashMap;
 
 fn revision(name: &str, steps: &[Step]) -> Revision {
-    Revision { name: name.to_owned(), steps: steps.to_vec() }
+    Revision { name: name.to_owned(), moves_back: None, steps: steps.to_vec() }
 }
 
 #[test]
@@ -23,6 +23,11 @@ fn texts_and_what_they_mean() {
     ] {
         assert_eq!(RevisionSpec::parse(text), Ok(RevisionSpec::Commit(revision(name, steps))), "{text}");
     }
+    let logged = Revision { moves_back: Some(12), ..revision("main", &[Back(1)]) };
+    assert_eq!(RevisionSpec::parse("main@{12}~"), Ok(RevisionSpec::Commit(logged.clone())));
+    assert_eq!(RevisionSpec::parse("main@{12}~:a"), Ok(RevisionSpec::Path(logged.clone(), "a".to_owned())));
+    assert_eq!(logged.to_string(), "main@{12}~1");
+    assert_eq!(Revision::parse("@@{0}"), Ok(Revision { moves_back: Some(0), ..Revision::head() }));
     let path = |path: &str| Ok(RevisionSpec::Path(revision("main", &[Back(1)]), path.to_owned()));
     assert_eq!(RevisionSpec::parse("main~:a/b..c.bin"), path("a/b..c.bin"));
     assert_eq!(RevisionSpec::parse("main~:dir/"), path("dir"));
@@ -48,7 +53,15 @@ fn texts_that_mean_nothing() {
         "main~1x",
         "main^-1",
         "main~99999999999",
-        "main@{1}",
+        "main@{",
+        "main@{x}",
+        "main@{-1}",
+        "main@{}",
+        "main@{1}x",
+        "main@{1}@{1}",
+        "main~1@{1}",
+        "main@{99999999999999999999999}",
+        "@{1}",
         "-main",
         "a//b",
         ".a",
@@ -100,6 +113,14 @@ impl Resolver for Repository {
             return Err("cannot be read".to_owned());
         }
         Ok(self.refs.get(&format!("{}{name}", kind.prefix())).copied())
+    }
+
+    fn logged(&mut self, name: &str, moves: usize) -> Result<Option<Digest>, String> {
+        // The log of main goes back along the line.
+        if name != "main" {
+            return Err(format!("{name} has no log"));
+        }
+        Ok(u8::try_from(moves).ok().and_then(|moves| 4_u8.checked_sub(moves)).map(commit))
     }
 
     fn commits_with_prefix(&mut self, digits: &str) -> Result<Vec<Digest>, String> {
@@ -166,6 +187,9 @@ fn resolution() {
         ("remotes/origin/main", 2),
         ("heads/x", 1),
         ("abcdef", 0),
+        ("main@{0}", 4),
+        ("main@{3}", 1),
+        ("main@{1}~2", 1),
         (one.as_str(), 1),
         (&one[..12], 1),
         (&one[..12].to_uppercase(), 1),
@@ -192,13 +216,15 @@ fn resolution_that_fails() {
     assert_eq!(error("main~9"), no_parent);
     assert!(matches!(error("main^3"), RevisionError::NoParent { .. }));
     assert_eq!(resolve("broken"), Err(ResolveError::Resolver("cannot be read".to_owned())));
+    assert_eq!(error("main@{5}~1"), RevisionError::NotInLog("main@{5}".to_owned()));
+    assert_eq!(resolve("v1@{0}"), Err(ResolveError::Resolver("v1 has no log".to_owned())));
     let unborn = Revision::head().resolve(&mut Repository::default());
     assert_eq!(unborn, Err(ResolveError::Revision(RevisionError::Unborn)));
 }
 
 proptest! {
     #[test]
-    fn any_text_is_parsed_or_refused(text in "([a-c@.:/^~0-9{]|\\.\\.|HEAD|é){0,12}") {
+    fn any_text_is_parsed_or_refused(text in "([a-c@.:/^~0-9{}]|@\\{1}|\\.\\.|HEAD|é){0,12}") {
         match RevisionSpec::parse(&text) {
             Ok(RevisionSpec::Commit(revision) | RevisionSpec::Path(revision, _) | RevisionSpec::Range(revision, _)) => {
                 prop_assert_eq!(Revision::parse(&revision.to_string()), Ok(revision));

@@ -1,0 +1,96 @@
+//! `reset`: what is checked out moves to another commit, and with it the stage and the work tree, as asked.
+
+use shard_core::{Digest, Progress};
+use shard_store::{RefUpdate, Target};
+
+use crate::checkout::Losses;
+use crate::error::{RepoError, Result};
+use crate::repository::{Repository, STAGE};
+
+/// What moves beside the branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResetMode {
+    /// Nothing.
+    Soft,
+    /// The stage.
+    #[default]
+    Mixed,
+    /// The stage and the tracked files of the work tree.
+    Hard,
+}
+
+/// How to reset.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ResetOptions {
+    /// What moves.
+    pub mode: ResetMode,
+    /// With [`ResetMode::Hard`]: whether changes that no commit has may be lost.
+    pub force: bool,
+    /// The commit that is moved away from; where it is not that, another writer was first.
+    pub expected: Option<Digest>,
+}
+
+/// What `reset` did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResetReport {
+    /// The branch that moved; `None` where a commit was checked out.
+    pub branch: Option<String>,
+    /// Where it was.
+    pub from: Option<Digest>,
+    /// Where it is.
+    pub to: Digest,
+    /// Files written, and their bytes.
+    pub written: Vec<(String, u64)>,
+    /// Files removed.
+    pub removed: Vec<String>,
+}
+
+impl Repository {
+    /// Moves the branch that is checked out, or HEAD where it is on no branch, to a revision. No object is deleted: where
+    /// the branch was is in its log.
+    ///
+    /// # Errors
+    /// [`RepoError::WouldOverwrite`] where changes that no commit has would be lost, before anything is touched;
+    /// [`RepoError::Raced`] where another writer moved the branch meanwhile; an unknown revision; damaged data.
+    pub fn reset(&self, revision: &str, options: ResetOptions, progress: &dyn Progress) -> Result<ResetReport> {
+        let to = self.resolve(revision)?;
+        let (moved, state) = self.moved_by_commits()?;
+        let head = self.head()?;
+        let from = head.commit;
+        let is_elsewhere = options.expected.is_some() && options.expected != from;
+        if is_elsewhere || state.as_ref().map(|state| &state.target) != from.map(Target::Commit).as_ref() {
+            return Err(RepoError::Raced(moved));
+        }
+        let transaction = self.begin_move("reset", to)?;
+        let tree = self.read_commit(to)?.tree;
+        let mut stage = self.read_ref(STAGE)?;
+        let (mut written, mut removed) = (Vec::new(), Vec::new());
+        let staged = match options.mode {
+            // Before anything was staged, the stage is what HEAD has: where HEAD moves alone, that has to be kept.
+            ResetMode::Soft => match (&stage, from) {
+                (None, Some(from)) => Some(self.read_commit(from)?.tree),
+                _ => None,
+            },
+            ResetMode::Mixed => Some(tree),
+            ResetMode::Hard => {
+                let target = self.files_of(to)?;
+                let losses = if options.force { Losses::Allow } else { Losses::Refuse };
+                let placed = self.replace_work_tree(&target, losses, progress)?;
+                stage = placed.stage;
+                (written, removed) = (placed.written, placed.removed);
+                Some(tree)
+            }
+        };
+        // The branch first: where another writer is in the way, nothing has moved.
+        let mut updates = Vec::new();
+        if from != Some(to) {
+            updates.push(RefUpdate { name: moved, expected: state, target: Target::Commit(to) });
+        }
+        if let Some(tree) = staged.filter(|tree| stage.as_ref().is_none_or(|state| state.target != Target::Tree(*tree)))
+        {
+            updates.push(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(tree) });
+        }
+        self.move_or_lose(&transaction, &updates, &format!("reset: moving to {revision}"))?;
+        Ok(ResetReport { branch: head.branch, from, to, written, removed })
+    }
+}
