@@ -23,6 +23,7 @@ Start:
   shard init && shard add model.safetensors && shard commit -m \"step 100\"
 
 Revisions: HEAD, a branch, a tag, a commit id or its first digits; then ~N (N first parents back) or ^N (the N-th parent).
+REF@{N} is what a ref was N moves ago: `shard reflog REF` lists them, also of a ref that was deleted.
 REV:PATH is a file of a revision; a path that could be taken for a revision is written ./PATH.
 
 Exit codes:
@@ -89,6 +90,10 @@ enum Command {
     Log(commands::log::Args),
     Show(commands::show::Args),
     Checkout(commands::checkout::Args),
+    Branch(commands::branch::Args),
+    Tag(commands::tag::Args),
+    Reset(commands::reset::Args),
+    Reflog(commands::reflog::Args),
     Diff(commands::diff::Args),
     Verify(commands::verify::Args),
     Chunk(commands::chunk::Args),
@@ -112,6 +117,9 @@ impl Command {
                 | Self::Commit(_)
                 | Self::Status(_)
                 | Self::Log(_)
+                | Self::Branch(_)
+                | Self::Tag(_)
+                | Self::Reflog(_)
                 | Self::Reindex(_)
                 | Self::Bench(_)
                 | Self::Scan(_)
@@ -211,6 +219,10 @@ fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Log(args) => commands::log::run(args, context),
         Command::Show(args) => commands::show::run(args, context),
         Command::Checkout(args) => commands::checkout::run(args, context),
+        Command::Branch(args) => commands::branch::run(args, context),
+        Command::Tag(args) => commands::tag::run(args, context),
+        Command::Reset(args) => commands::reset::run(args, context),
+        Command::Reflog(args) => commands::reflog::run(args, context),
         Command::Diff(args) => commands::diff::run(args, context),
         Command::Verify(args) => commands::verify::run(args, context),
         Command::Chunk(args) => commands::chunk::run(args, context),

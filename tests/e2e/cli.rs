@@ -16,6 +16,8 @@ mod manners;
 mod place;
 #[path = "cli/recording.rs"]
 mod recording;
+#[path = "cli/refs.rs"]
+mod refs;
 #[path = "cli/restoring.rs"]
 mod restoring;
 #[path = "cli/shells.rs"]

@@ -15,8 +15,11 @@ use crate::report::text::visible;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A branch to switch to, or any other revision
-    #[arg(value_name = "REV")]
-    revision: String,
+    #[arg(value_name = "REV", required_unless_present = "new_branch")]
+    revision: Option<String>,
+    /// Make a branch that ends at REV, by default at what is checked out, and switch to it
+    #[arg(short = 'b', value_name = "NAME", conflicts_with_all = ["paths", "output"])]
+    new_branch: Option<String>,
     /// Take only these files or folders, over what is there; what is checked out stays
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
@@ -34,12 +37,13 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let repository = context.repository()?;
+    let revision = args.revision.as_deref().unwrap_or("HEAD");
     let options = CheckoutOptions { force: args.force };
     let progress = context.ui.progress();
     let progress = progress.as_ref();
     if let Some(folder) = args.output.as_ref().filter(|_| args.approx) {
         let paths = tracked(args, &repository)?;
-        let report = repository.export_approx(&args.revision, &paths, folder, options, progress);
+        let report = repository.export_approx(revision, &paths, folder, options, progress);
         let report = report.map_err(|error| explain(error, args))?;
         if context.ui.json {
             context.ui.print_json(&approx_json(&report, folder))?;
@@ -48,13 +52,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         }
         return Ok(code::DONE);
     }
-    let outcome = match &args.output {
-        Some(folder) => {
+    let outcome = match (&args.output, &args.new_branch) {
+        (None, Some(name)) => repository.checkout_new_branch(name, revision, options, progress),
+        (Some(folder), _) => {
             let paths = tracked(args, &repository)?;
-            repository.export(&args.revision, &paths, folder, options, progress)
+            repository.export(revision, &paths, folder, options, progress)
         }
-        None if args.paths.is_empty() => repository.checkout(&args.revision, options, progress),
-        None => repository.checkout_paths(&args.revision, &args.paths, progress),
+        (None, None) if args.paths.is_empty() => repository.checkout(revision, options, progress),
+        (None, None) => repository.checkout_paths(revision, &args.paths, progress),
     };
     let report = outcome.map_err(|error| explain(error, args))?;
     if context.ui.json {

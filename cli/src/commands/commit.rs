@@ -143,7 +143,8 @@ fn to_json(report: &CommitReport, title: &str) -> Value {
     })
 }
 
-fn default_author() -> Option<String> {
+/// Who commits and tags are by, where nobody was named.
+pub(crate) fn default_author() -> Option<String> {
     std::env::var("SHARD_AUTHOR").ok().filter(|author| !author.trim().is_empty())
 }
 

@@ -12,6 +12,7 @@ use shard_repo::{Head, LogEntry, NamedRef, RepoError, Repository};
 use super::diff::{By, Pictures, series};
 use crate::Context;
 use crate::error::{Failure, code};
+use crate::report::graph::{Beside, Graph};
 use crate::report::json;
 use crate::report::style::Style;
 use crate::report::text::{visible, visible_lines};
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// A line a commit
     #[arg(long)]
     oneline: bool,
+    /// Draw the graph of commits beside them
+    #[arg(long, conflicts_with_all = ["second", "path", "heat"])]
+    graph: bool,
     /// Show these commits as a picture: each against the one before it, time on x, layers on y, and what each takes
     #[arg(long, conflicts_with = "oneline")]
     heat: bool,
@@ -59,6 +63,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         return Ok(code::DONE);
     }
     let names = Names::new(&repository)?;
+    if args.graph {
+        if let Some(path) = path {
+            return Err(Failure::new(
+                code::USAGE,
+                format!("{path:?} is a path, and only whole histories have a graph"),
+            )
+            .next("`shard log --graph REV`, or `shard log PATH` without --graph"));
+        }
+        context.ui.print(&graph(&entries, args.oneline, &names, context))?;
+        return Ok(code::DONE);
+    }
     let mut text = String::new();
     for entry in &entries {
         if args.oneline {
@@ -128,6 +143,34 @@ impl Names {
         }
         if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
     }
+}
+
+/// Commits with the graph on their left.
+fn graph(entries: &[LogEntry], oneline: bool, names: &Names, context: &Context) -> String {
+    let mut graph = Graph::default();
+    let mut rows: Vec<String> = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let mut text = String::new();
+        match oneline {
+            true => line(entry, names, context, &mut text),
+            false => {
+                text = header(entry, &names.decoration(&entry.id, context), context);
+                if index + 1 < entries.len() {
+                    text.push('\n');
+                }
+            }
+        }
+        let mut lines = text.lines();
+        let Beside { before, commit, after, rest } = graph.next(entry.id, &entry.commit.parents);
+        rows.extend(before);
+        rows.push(format!("{commit}{}", lines.next().unwrap_or_default()));
+        let mut after = after.into_iter();
+        for line in lines {
+            rows.push(format!("{}{line}", after.next().unwrap_or_else(|| rest.clone())));
+        }
+        rows.extend(after);
+    }
+    rows.iter().map(|row| format!("{}\n", row.trim_end())).collect()
 }
 
 fn line(entry: &LogEntry, names: &Names, context: &Context, text: &mut String) {
