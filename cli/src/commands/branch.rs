@@ -13,7 +13,7 @@ use crate::report::text::visible;
 /// List, make, rename or delete branches
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A new branch, and where it ends (HEAD by default); with -d or -D branches to delete, with -m [OLD] NEW
+    /// A new branch, and where it ends (HEAD by default); with -d or -D branches to delete, with -m its old and its new name
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// List branches with their last commits

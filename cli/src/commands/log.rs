@@ -54,6 +54,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     }
     let repository = context.repository()?;
     let (entries, path) = select(args, &repository)?;
+    if let Some(path) = path.as_ref().filter(|_| args.graph) {
+        return Err(Failure::new(code::USAGE, format!("{path:?} is a path, and only whole histories have a graph"))
+            .next("`shard log --graph REV`, or `shard log PATH` without --graph"));
+    }
     if args.heat {
         return series::of_log(&repository, &entries, path.as_deref(), args.by, &args.pictures, context);
     }
@@ -64,13 +68,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     }
     let names = Names::new(&repository)?;
     if args.graph {
-        if let Some(path) = path {
-            return Err(Failure::new(
-                code::USAGE,
-                format!("{path:?} is a path, and only whole histories have a graph"),
-            )
-            .next("`shard log --graph REV`, or `shard log PATH` without --graph"));
-        }
         context.ui.print(&graph(&entries, args.oneline, &names, context))?;
         return Ok(code::DONE);
     }

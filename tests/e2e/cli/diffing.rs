@@ -405,3 +405,77 @@ fn pictures_in_the_terminal_follow_its_colours() {
     let sixteen = run(&always, &[("TERM", "xterm")]);
     assert!(sixteen.contains("\u{1b}[30;") && !sixteen.contains("48;"), "{sixteen}");
 }
+
+/// What a command prints on a terminal of so many columns, by `script` of util-linux.
+#[cfg(target_os = "linux")]
+fn on_terminal(place: &Place, columns: usize, no_color: bool, args: &str) -> String {
+    let shard = env!("CARGO_BIN_EXE_shard");
+    let command = format!("stty cols {columns} rows 50; {shard} {args}");
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).current_dir(place.path()).stdin(std::process::Stdio::null());
+    script.env("TERM", "xterm-256color").env_remove("COLORTERM").env_remove("NO_COLOR");
+    if no_color {
+        script.env("NO_COLOR", "1");
+    }
+    let output = script.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().replace('\r', "")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_terminal_pictures_and_tables_fit_the_window_and_no_color_is_honoured() {
+    let place = Place::new();
+    let (old, new) = simple_pair();
+    place.write("old.safetensors", &old);
+    place.write("new.safetensors", &new);
+    for columns in [60, 80, 200] {
+        let args = "diff old.safetensors new.safetensors";
+        let coloured = on_terminal(&place, columns, false, args);
+        assert!(coloured.contains("\u{1b}[38;5;"), "{coloured}");
+        let plain = on_terminal(&place, columns, true, args);
+        assert!(!plain.contains('\u{1b}'), "{plain}");
+        assert!(plain.contains("h.1.attn.q_proj.weight") || columns < 80, "{plain}");
+        // But for the line that accounts for all tensors, which is a sentence.
+        for line in plain.lines().filter(|line| !line.starts_with("7 tensors: ")) {
+            assert!(line.chars().count() <= columns, "{columns}: {line:?}");
+        }
+        let tables = on_terminal(&place, columns, true, &format!("{args} --layers --equal"));
+        for line in tables.lines().skip(2).filter(|line| !line.starts_with("7 tensors: ")) {
+            assert!(line.chars().count() <= columns, "{columns}: {line:?}");
+        }
+    }
+}
+
+#[test]
+fn values_in_another_order_of_memory_are_the_same() {
+    let place = Place::new();
+    let values = numbers(1, 12);
+    // The same 3 x 4 matrix row by row and column by column, and its bytes read the other way.
+    let rows = f32s(values.iter().copied());
+    let columns = f32s((0..4).flat_map(|column| (0..3).map(move |row| row * 4 + column)).map(|at| values[at]));
+    let array = |fortran: &str, data: &[u8]| {
+        let mut header = format!("{{'descr': '<f4', 'fortran_order': {fortran}, 'shape': (3, 4), }}");
+        while (header.len() + 11) % 64 != 0 {
+            header.push(' ');
+        }
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16 + 1).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.push(b'\n');
+        bytes.extend(data);
+        bytes
+    };
+    place.write("rows/m.npy", &array("False", &rows));
+    place.write("columns/m.npy", &array("True", &columns));
+    place.write("other/m.npy", &array("True", &rows));
+    let state = |old: &str, new: &str| {
+        let found = place.json(&["diff", "--equal", &format!("{old}/m.npy"), &format!("{new}/m.npy")]);
+        found["models"][0]["tensors"][0].clone()
+    };
+    assert_eq!(state("rows", "columns")["state"], "equal");
+    let other = state("rows", "other");
+    assert_eq!(other["state"], "value", "{other}");
+    let changed = (0..12).filter(|at| values[*at] != values[at % 4 * 3 + at / 4]).count();
+    assert_eq!(other["stats"]["changed"].as_u64(), Some(changed as u64), "{other}");
+}

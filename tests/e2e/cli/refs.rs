@@ -55,7 +55,7 @@ fn branches_are_made_listed_renamed_and_deleted() {
     );
     place.fails(&["branch", "-d", "older"], 3, &["there is no branch \"older\"", "`shard branch`"]);
     assert_eq!(place.ok(&["branch"]), "* main\n");
-    assert!(place.ok(&["verify", "--full"]).contains("ok") || place.json(&["verify"])["ok"] == true);
+    assert_eq!(place.json(&["verify", "--full"])["ok"], true);
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn the_reflog_says_what_moved() {
     assert_eq!(place.json(&["reflog", "-n", "1"])["entries"].as_array().unwrap().len(), 1);
     place.fails(&["reflog", "nowhere"], 3, &["nowhere"]);
     place.fails(&["show", "main@{9}"], 3, &["main@{9}", "`shard reflog main`"]);
-    place.fails(&["show", "main@{x}"], 2, &["main@{x}"]);
+    place.fails(&["reset", "main@{x}"], 2, &["main@{x}"]);
     assert!(place.ok(&["diff", "main@{1}", "main@{0}"]).contains("7 tensors"));
 
     let states = place.path().join(".shard/refs/heads%2fmain");

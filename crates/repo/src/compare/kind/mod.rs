@@ -255,7 +255,8 @@ fn rounded(sample: &Sample) -> Option<(&'static str, f64)> {
         let is_rounded = |(old, new): &(f64, f64)| round(*old) == *new;
         sample.pairs().filter(is_rounded).count() as f64 / sample.len().max(1) as f64
     };
-    let narrower: [(&'static str, fn(f64) -> f64); 3] = [
+    type Rounding = (&'static str, fn(f64) -> f64);
+    let narrower: [Rounding; 3] = [
         ("BF16", |value| half::bf16::from_f32(value as f32).to_f64()),
         ("F16", |value| half::f16::from_f32(value as f32).to_f64()),
         ("F32", |value| f64::from(value as f32)),
