@@ -19,7 +19,7 @@ pub enum Mark {
     Removed,
     /// Only on the new side.
     Added,
-    /// Values that are not finite on the new side, and were on the old one.
+    /// Values that are not finite on either side.
     NotFinite,
 }
 
@@ -104,14 +104,14 @@ pub struct Cell {
     pub column: usize,
     /// What happened to the most remarkable of its tensors.
     pub mark: Mark,
-    /// Of each metric the value of the largest change.
+    /// Of each metric the value that the colour stands for: of its tensors as one, or of the largest change.
     pub values: Values,
-    /// Its tensors; none where only the sums are of interest.
+    /// Its tensors, or the most remarkable of many.
     pub entries: Vec<Entry>,
 }
 
 impl Cell {
-    /// A cell of tensors.
+    /// A cell of tensors, of each metric with the value of the largest change.
     #[must_use]
     pub fn new(row: usize, column: usize, entries: Vec<Entry>) -> Self {
         let mark = entries.iter().map(|entry| entry.mark).max().unwrap_or(Mark::Equal);

@@ -53,7 +53,7 @@ fn pictures_are_as_they_were() {
 }
 
 #[test]
-#[ignore = "writes what `pictures_are_as_they_were` compares with"]
+#[ignore = "writes the pictures: cargo test -p shard-heatmap --test terminal write_golden -- --ignored"]
 fn write_golden() {
     for (name, map, options) in pictures() {
         std::fs::create_dir_all(golden(name).parent().unwrap()).unwrap();

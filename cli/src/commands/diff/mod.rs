@@ -8,7 +8,7 @@ mod picture;
 mod rows;
 pub(crate) mod series;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::ValueEnum;
 use shard_heatmap::{Metric, models};
@@ -258,11 +258,11 @@ fn summary(comparison: &Comparison) -> String {
     text
 }
 
-fn of_state(tensors: &[TensorDiff], state: State) -> usize {
-    tensors.iter().filter(|tensor| tensor.state == state).count()
+fn of_state<'a>(tensors: impl IntoIterator<Item = &'a TensorDiff>, state: State) -> usize {
+    tensors.into_iter().filter(|tensor| tensor.state == state).count()
 }
 
 /// A file that a result is written to.
-pub(crate) fn write(path: &PathBuf, bytes: &[u8]) -> Result<(), Failure> {
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(path, bytes).map_err(|error| Failure::io(path, "cannot write", &error))
 }

@@ -183,7 +183,6 @@ pub(super) struct LayerRow {
 
 impl LayerRow {
     fn new(name: String, tensors: &[&TensorDiff]) -> Self {
-        let owned: Vec<TensorDiff> = tensors.iter().map(|tensor| (*tensor).clone()).collect();
         let stats = || tensors.iter().filter_map(|tensor| tensor.stats);
         let values = models::overall(tensors.iter().copied());
         let untouched = tensors.iter().filter(|tensor| matches!(tensor.state, State::Equal | State::Renamed));
@@ -192,7 +191,7 @@ impl LayerRow {
             tensors: tensors.len(),
             states: State::ALL
                 .iter()
-                .map(|state| (*state, of_state(&owned, *state)))
+                .map(|state| (*state, of_state(tensors.iter().copied(), *state)))
                 .filter(|(_, count)| *count > 0)
                 .collect(),
             changed: stats().map(|stats| stats.changed).sum(),
