@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
-use shard_core::{DType, Progress, TensorView};
+use shard_core::{DType, Progress};
 
 use super::contents::Placed;
+use super::elements::Elements;
 use super::kind::{is_complex, matrix, spectrum};
-use super::part::{PartReader, at_once};
+use super::part::at_once;
 use super::{CompareOptions, Side, Spectrum, compare_sides};
 use crate::error::{RepoError, Result};
-use crate::numeric::{is_valued, push_values, signed_steps};
+use crate::numeric::{is_valued, signed_steps};
 
 /// Rows and columns of the map of a tensor at most.
 const SIDE: u64 = 32;
@@ -226,7 +227,7 @@ fn look_at_band(
 ) -> Result<(Vec<Patch>, Counts, Counts)> {
     let (mut patches, mut steps, mut values) =
         (vec![Patch::default(); across as usize], Counts::default(), Counts::default());
-    let same_type = sides[0].tensor.dtype == sides[1].tensor.dtype;
+    let same_type = sides[0].dtype() == sides[1].dtype();
     let (start, end) = (first * columns, last * columns);
     for at in (start..end).step_by(AT_ONCE as usize) {
         let count = (end - at).min(AT_ONCE);
@@ -238,7 +239,7 @@ fn look_at_band(
                 break;
             };
             let step = match before.words(index).zip(after.words(index)) {
-                Some((a, b)) if same_type => signed_steps(after.tensor.dtype, a, b),
+                Some((a, b)) if same_type => signed_steps(after.dtype(), a, b),
                 // Of elements that are parts of words, or of another type, there are only values.
                 _ => i128::from(a != b),
             };
@@ -268,40 +269,4 @@ fn look_at_band(
         }
     }
     Ok((patches, steps, values))
-}
-
-/// Elements of a tensor in order.
-struct Elements<'a> {
-    reader: PartReader<'a>,
-    tensor: &'a TensorView,
-    bytes: Vec<u8>,
-    values: Vec<f64>,
-}
-
-impl<'a> Elements<'a> {
-    fn new((part, tensor): Placed<'a>) -> Self {
-        Self { reader: PartReader::new(part), tensor, bytes: Vec::new(), values: Vec::new() }
-    }
-
-    /// Reads elements `first` to `first + count`.
-    fn read(&mut self, first: u64, count: u64) -> Result<()> {
-        let (elements, unit) = self.tensor.dtype.storage_unit();
-        let (from, to) = (first / elements, (first + count).div_ceil(elements));
-        self.reader.read(self.tensor, from * unit, (to - from) * unit, &mut self.bytes)?;
-        self.values.clear();
-        push_values(self.tensor.dtype, &self.bytes, &mut self.values);
-        self.values.drain(..((first - from * elements) as usize).min(self.values.len()));
-        Ok(())
-    }
-
-    fn has_words(&self) -> bool {
-        let dtype = self.tensor.dtype;
-        dtype.storage_unit() == (1, dtype.word_bytes() as u64)
-    }
-
-    /// The word of an element that was read, where an element is one.
-    fn words(&self, index: usize) -> Option<&[u8]> {
-        let bytes = self.tensor.dtype.word_bytes();
-        self.has_words().then(|| self.bytes.get(index * bytes..(index + 1) * bytes))?
-    }
 }

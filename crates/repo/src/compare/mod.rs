@@ -1,6 +1,7 @@
 //! Tensor by tensor comparison of two models, wherever they are kept.
 
 mod contents;
+mod elements;
 mod inside;
 mod kind;
 mod moved;

@@ -1,12 +1,11 @@
 //! Some rows of two tensors of one shape, as numbers.
 
-use shard_core::{DType, TensorView};
+use shard_core::DType;
 
 use super::super::contents::Placed;
-use super::super::part::PartReader;
+use super::super::elements::Elements;
 use super::{is_complex, matrix};
 use crate::error::Result;
-use crate::numeric::push_values;
 
 /// Runs of neighbouring rows that a sample is made of: few, since each may have to be decoded.
 const RUNS: u64 = 4;
@@ -68,8 +67,8 @@ impl Sample {
             new: Vec::new(),
             words: Some((Vec::new(), Vec::new())),
         };
-        let mut readers = [Rows::new(old), Rows::new(new)];
-        if !readers.iter().all(Rows::is_whole_words) {
+        let mut sides = [old, new].map(|side| (Elements::new(side), matrix(side.1).map_or(0, |(_, columns)| columns)));
+        if !sides.iter().all(|(side, _)| side.has_words()) {
             sample.words = None;
         }
         for index in 0..taken {
@@ -80,15 +79,18 @@ impl Sample {
                 let per_run = taken.div_ceil(RUNS);
                 index / per_run * (rows / RUNS) + index % per_run
             };
-            let [before, after] = &mut readers;
-            let (Some(a), Some(b)) =
-                (before.read(row, wanted, &mut sample.old)?, after.read(row, wanted, &mut sample.new)?)
-            else {
-                return Ok(None);
-            };
+            // In tensors of different shapes rows are of different lengths.
+            for (elements, columns) in &mut sides {
+                if !elements.read(row * *columns, wanted)? {
+                    return Ok(None);
+                }
+            }
+            let [(before, _), (after, _)] = &sides;
+            sample.old.extend(before.values.iter().take(wanted as usize));
+            sample.new.extend(after.values.iter().take(wanted as usize));
             if let Some(words) = &mut sample.words {
-                words.0.extend_from_slice(a);
-                words.1.extend_from_slice(b);
+                words.0.extend_from_slice(&before.bytes);
+                words.1.extend_from_slice(&after.bytes);
             }
         }
         Ok(Some(sample))
@@ -135,41 +137,4 @@ pub(in super::super) fn correlation(old: &[f64], new: &[f64], columns: usize) ->
         }
     }
     if aa > 0.0 { ab / aa } else { 0.0 }
-}
-
-/// Reads rows of one tensor.
-struct Rows<'a> {
-    reader: PartReader<'a>,
-    tensor: &'a TensorView,
-    columns: u64,
-    bytes: Vec<u8>,
-    values: Vec<f64>,
-}
-
-impl<'a> Rows<'a> {
-    fn new((part, tensor): Placed<'a>) -> Self {
-        let columns = matrix(tensor).map_or(0, |(_, columns)| columns);
-        Self { reader: PartReader::new(part), tensor, columns, bytes: Vec::new(), values: Vec::new() }
-    }
-
-    /// Whether each element is one word.
-    fn is_whole_words(&self) -> bool {
-        let dtype = self.tensor.dtype;
-        dtype.storage_unit() == (1, dtype.word_bytes() as u64)
-    }
-
-    /// Adds the first `count` values of a row to `out`, and gives their bytes; `None` for types without values.
-    fn read(&mut self, row: u64, count: u64, out: &mut Vec<f64>) -> Result<Option<&[u8]>> {
-        let (elements, unit) = self.tensor.dtype.storage_unit();
-        let first = row * self.columns;
-        let (from, to) = (first / elements, (first + count).div_ceil(elements));
-        self.reader.read(self.tensor, from * unit, (to - from) * unit, &mut self.bytes)?;
-        self.values.clear();
-        if !push_values(self.tensor.dtype, &self.bytes, &mut self.values) {
-            return Ok(None);
-        }
-        let lead = (first - from * elements) as usize;
-        out.extend(self.values.iter().skip(lead).take(count as usize));
-        Ok(Some(&self.bytes))
-    }
 }
