@@ -151,6 +151,11 @@ fn run(options: &Options) -> Result<Vec<table::Row>, Failure> {
         let dir = folder("bars-large-")?;
         rows.extend(large::measure(dir.path(), options.size, options.rounds.unwrap_or(LARGE_ROUNDS))?);
     }
+    // Before what makes this process large: it would be counted as memory of the programs that it starts.
+    if asked(Part::Diff) {
+        let dir = folder("bars-diff-")?;
+        rows.extend(diff::measure(dir.path(), options.size.min(DIFF_SIZE), options.rounds.unwrap_or(DIFF_ROUNDS))?);
+    }
     if asked(Part::History) {
         let dir = folder("bars-history-")?;
         rows.extend(history::measure(dir.path(), options.commits, options.runs)?);
@@ -169,10 +174,6 @@ fn run(options: &Options) -> Result<Vec<table::Row>, Failure> {
     if asked(Part::Finding) {
         let dir = folder("bars-finding-")?;
         rows.extend(finding::measure(dir.path(), options.models, options.finds)?);
-    }
-    if asked(Part::Diff) {
-        let dir = folder("bars-diff-")?;
-        rows.extend(diff::measure(dir.path(), options.size.min(DIFF_SIZE), options.rounds.unwrap_or(DIFF_ROUNDS))?);
     }
     Ok(rows)
 }
