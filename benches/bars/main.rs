@@ -1,7 +1,7 @@
 //! The project's performance bars: what `shard` does against a yardstick, in the same run and on the same machine, so that
 //! the numbers hold anywhere. Exits with 1 where a bar is missed and with 2 where it could not be measured.
 //!
-//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|history|codec|series|finding|diff] [--slack 1]
+//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|diff|history|scale|codec|series|finding] [--slack 1]
 //! [--dir DIR]`
 //!
 //! Without `--bench` among the arguments (which `cargo bench` adds and `cargo test` does not) nothing is measured.
@@ -20,6 +20,8 @@ mod history;
 mod large;
 #[cfg(unix)]
 mod measure;
+#[cfg(unix)]
+mod scale;
 #[cfg(unix)]
 mod series;
 mod table;
@@ -57,6 +59,9 @@ struct Options {
     /// Number of commits of the long history.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(21..))]
     commits: u32,
+    /// Number of commits of the history of many tensors.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(84..))]
+    scale_commits: u32,
     /// Size of each checkpoint of the long series.
     #[arg(long, default_value = "64MiB", value_parser = parse_size)]
     series_size: u64,
@@ -93,6 +98,8 @@ enum Part {
     Large,
     /// `status` and `log` on a long history, against git.
     History,
+    /// A history of 10,000 commits and a million blocks, against git and a quarter of itself.
+    Scale,
     /// The codec on recorded checkpoints, against the best peers and SHA-256.
     Codec,
     /// Restore of the slowest version of a long series, against its keyframe.
@@ -159,6 +166,10 @@ fn run(options: &Options) -> Result<Vec<table::Row>, Failure> {
     if asked(Part::History) {
         let dir = folder("bars-history-")?;
         rows.extend(history::measure(dir.path(), options.commits, options.runs)?);
+    }
+    if asked(Part::Scale) {
+        let dir = folder("bars-scale-")?;
+        rows.extend(scale::measure(dir.path(), options.scale_commits, options.runs)?);
     }
     if asked(Part::Codec) {
         let dir = folder("bars-codec-")?;

@@ -61,6 +61,32 @@ impl Row {
         }
     }
 
+    /// shard must take less than a time.
+    pub(crate) fn within(bar: &str, ours: Duration, most: Duration) -> Self {
+        Self {
+            bar: bar.to_owned(),
+            yardstick: String::new(),
+            ours: seconds(ours),
+            ratio: String::new(),
+            limit: format!("< {}", seconds(most)),
+            passed: Some(ours < most),
+            margin: Some(most.as_secs_f64() / ours.as_secs_f64()),
+        }
+    }
+
+    /// A number that must be less than `most`.
+    pub(crate) fn less(bar: &str, ours: f64, most: f64) -> Self {
+        Self {
+            bar: bar.to_owned(),
+            yardstick: String::new(),
+            ours: format!("{ours:.1}"),
+            ratio: String::new(),
+            limit: format!("< {most}"),
+            passed: Some(ours < most),
+            margin: None,
+        }
+    }
+
     /// shard must take at most `most` bytes of memory.
     pub(crate) fn memory(bar: &str, ours: u64, most: u64) -> Self {
         Self {

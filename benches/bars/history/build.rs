@@ -1,11 +1,9 @@
-//! `status` and `log` in a repository with a long history, against git in one with the same files and commits.
+//! The same history made by shard's engine and by git.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use shard_core::NoProgress;
 use shard_core::limits::Cut;
@@ -13,87 +11,48 @@ use shard_datasets::rng::Rng;
 use shard_repo::{CommitOptions, DEFAULT_BRANCH, Repository, Settings};
 
 use crate::Failure;
-use crate::measure::{git, run, shard};
-use crate::table::{Pair, Row, seconds};
+use crate::measure::{git, run};
 
-/// `status` and `log` take at most this many times as long as git's.
-const MOST: f64 = 3.0;
-/// Number of files, of which each commit changes one.
-const FILES: u32 = 20;
-/// Elements of a matrix of a file: rows, columns.
-const SHAPE: (usize, usize) = (32, 64);
-/// Number of matrices in a file.
-const MATRICES: usize = 4;
 /// Seconds between two commits.
 const INTERVAL: u64 = 60;
 /// The first commit's time: 2024-01-01, in seconds since 1970.
 const BEGIN: u64 = 1_704_067_200;
-/// Runs of each command before the measured ones.
-const WARM_UP: u32 = 3;
-/// Both tools read a file again whose time is too near to that of the last reading; after this time neither does.
-const SETTLE: Duration = Duration::from_millis(2500);
 
-/// Measures in `dir`.
-pub(crate) fn measure(dir: &Path, commits: u32, runs: u32) -> Result<Vec<Row>, Failure> {
-    let (ours, theirs) = (dir.join("shard"), dir.join("git"));
-    let start = Instant::now();
-    build_shard(&ours, commits)?;
-    eprintln!("history: {commits} commits by shard's engine in {}", seconds(start.elapsed()));
-    let start = Instant::now();
-    build_git(&theirs, commits)?;
-    eprintln!("history: {commits} commits by git fast-import in {}", seconds(start.elapsed()));
-    thread::sleep(SETTLE);
-
-    let mut rows = Vec::new();
-    for command in [&["status"][..], &["log", "-n", "20"]] {
-        let mut pair = Pair::default();
-        for round in 0..WARM_UP + runs {
-            let git = run(git(&theirs).arg("--no-pager").args(command))?;
-            let shard = run(shard(&ours).args(command))?;
-            if round == 0 {
-                check(command, &String::from_utf8(git.stdout)?, commits)
-                    .map_err(|why| format!("git {command:?}: {why}"))?;
-                let printed = String::from_utf8(shard.stdout)?;
-                check(command, &printed, commits).map_err(|why| format!("shard {command:?}: {why}"))?;
-            }
-            if round >= WARM_UP {
-                pair.add(git.time, shard.time);
-            }
-        }
-        rows.push(Row::time(&format!("{}, {commits} commits", command.join(" ")), &pair, MOST));
-    }
-    Ok(rows)
+/// What a history is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// Number of files.
+    pub(crate) files: u32,
+    /// How many of them each commit but the first changes, in turns; all their matrices.
+    pub(crate) changed: u32,
+    /// Matrices in a file.
+    pub(crate) matrices: usize,
+    /// Rows of a matrix.
+    pub(crate) rows: usize,
+    /// Columns of a matrix: elements of a row.
+    pub(crate) columns: usize,
 }
 
-/// Whether a tool did what it was asked: a tree without changes, and the newest 20 commits.
-fn check(command: &[&str], printed: &str, commits: u32) -> Result<(), String> {
-    let has = |number: u32| printed.lines().any(|line| line.trim().ends_with(&message(number)));
-    let is_right = match command {
-        // A file is named only where it is not as committed.
-        ["status"] => printed.contains(DEFAULT_BRANCH) && !printed.contains(".safetensors"),
-        _ => (commits - 20..commits).all(has) && !has(commits - 21),
-    };
-    if is_right { Ok(()) } else { Err(format!("not what was expected:\n{printed}")) }
-}
-
-fn message(number: u32) -> String {
+/// The message of a commit.
+pub(crate) fn message(number: u32) -> String {
     format!("train: step {number:05}.")
 }
 
 /// The files of the histories, as a training run would write them.
 struct Series {
+    shape: Shape,
     rng: Rng,
     files: Vec<Vec<u16>>,
 }
 
 impl Series {
-    fn new() -> Self {
+    fn new(shape: Shape) -> Self {
         let mut rng = Rng::new(7);
-        let words = MATRICES * SHAPE.0 * SHAPE.1;
+        let words = shape.matrices * shape.rows * shape.columns;
         // The upper half of a binary32 is a bfloat16.
         let mut file = || (0..words).map(|_| ((rng.normal() as f32 * 0.02).to_bits() >> 16) as u16).collect();
-        let files = (0..FILES).map(|_| file()).collect();
-        Self { rng, files }
+        let files = (0..shape.files).map(|_| file()).collect();
+        Self { shape, rng, files }
     }
 
     fn path(file: u32) -> String {
@@ -102,15 +61,19 @@ impl Series {
 
     /// The files that commit `number` has other than its parent.
     fn step(&mut self, number: u32) -> Vec<(String, Vec<u8>)> {
-        let changed = if number == 0 { 0..FILES } else { number % FILES..number % FILES + 1 };
+        let Shape { files, changed, rows, columns, .. } = self.shape;
+        let changed = if number == 0 { files } else { changed };
         let mut written = Vec::new();
-        for file in changed {
+        for file in (0..changed).map(|turn| (number.wrapping_mul(changed) + turn) % files) {
             if let Some(words) = self.files.get_mut(file as usize) {
-                for _ in 0..words.len() / 10 {
-                    let at = self.rng.below(words.len() as u64) as usize;
-                    words[at] ^= 1;
+                for matrix in words.chunks_exact_mut(rows * columns) {
+                    for _ in 0..matrix.len() / 10 {
+                        let at = self.rng.below(matrix.len() as u64) as usize;
+                        // One step more: nothing comes back to what it was.
+                        matrix[at] = matrix[at].wrapping_add(1);
+                    }
                 }
-                written.push((Self::path(file), safetensors(words)));
+                written.push((Self::path(file), safetensors(self.shape, words)));
             }
         }
         written
@@ -118,8 +81,8 @@ impl Series {
 }
 
 /// A safetensors file of the matrices that `words` holds one after the other.
-fn safetensors(words: &[u16]) -> Vec<u8> {
-    let (rows, columns) = SHAPE;
+fn safetensors(shape: Shape, words: &[u16]) -> Vec<u8> {
+    let Shape { rows, columns, matrices, .. } = shape;
     let len = rows * columns * 2;
     let entry = |index: usize| {
         let (from, to) = (index * len, (index + 1) * len);
@@ -127,7 +90,7 @@ fn safetensors(words: &[u16]) -> Vec<u8> {
             "\"layer.{index}.weight\":{{\"dtype\":\"BF16\",\"shape\":[{rows},{columns}],\"data_offsets\":[{from},{to}]}}"
         )
     };
-    let mut header = format!("{{{}}}", (0..MATRICES).map(entry).collect::<Vec<_>>().join(","));
+    let mut header = format!("{{{}}}", (0..matrices).map(entry).collect::<Vec<_>>().join(","));
     header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(header.as_bytes());
@@ -136,9 +99,9 @@ fn safetensors(words: &[u16]) -> Vec<u8> {
 }
 
 /// Makes the commits one by one, as `shard add` and `shard commit` would.
-fn build_shard(root: &Path, commits: u32) -> Result<(), Failure> {
+pub(crate) fn build_shard(root: &Path, shape: Shape, commits: u32) -> Result<(), Failure> {
     let repository = Repository::init(root, DEFAULT_BRANCH, Cut::V1, Settings { threads: 1, ..Settings::default() })?;
-    let mut series = Series::new();
+    let mut series = Series::new(shape);
     for number in 0..commits {
         let mut paths: Vec<PathBuf> = Vec::new();
         for (path, bytes) in series.step(number) {
@@ -161,13 +124,13 @@ fn build_shard(root: &Path, commits: u32) -> Result<(), Failure> {
 }
 
 /// Makes the same commits of the same files, and a work tree of the last.
-fn build_git(root: &Path, commits: u32) -> Result<(), Failure> {
+pub(crate) fn build_git(root: &Path, shape: Shape, commits: u32) -> Result<(), Failure> {
     fs::create_dir(root)?;
     run(git(root).args(["init", "-q", "-b", DEFAULT_BRANCH]))?;
     let mut command: Command = git(root);
     let mut import = command.args(["fast-import", "--quiet"]).stdin(Stdio::piped()).spawn()?;
     if let Some(pipe) = import.stdin.take() {
-        write_stream(BufWriter::new(pipe), commits)?;
+        write_stream(BufWriter::new(pipe), shape, commits)?;
     }
     let status = import.wait()?;
     if !status.success() {
@@ -178,8 +141,8 @@ fn build_git(root: &Path, commits: u32) -> Result<(), Failure> {
 }
 
 /// The commits in the language of `git fast-import`.
-fn write_stream(mut out: impl Write, commits: u32) -> io::Result<()> {
-    let mut series = Series::new();
+fn write_stream(mut out: impl Write, shape: Shape, commits: u32) -> io::Result<()> {
+    let mut series = Series::new(shape);
     for number in 0..commits {
         let time = BEGIN + u64::from(number) * INTERVAL;
         let message = message(number);
