@@ -1,0 +1,277 @@
+//! What a repository should be, in a few maps: no store, no hashes, no files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shard_core::Digest;
+
+use super::content::Content;
+
+/// Paths and what is there.
+pub(crate) type Tree = BTreeMap<&'static str, Content>;
+
+/// A commit of the model.
+#[derive(Debug, Clone)]
+pub(crate) struct Commit {
+    /// Its id in the repository, which alone the model cannot know.
+    pub(crate) id: Digest,
+    /// The numbers of its parents.
+    pub(crate) parents: Vec<usize>,
+    /// Its files.
+    pub(crate) tree: Tree,
+}
+
+/// What is checked out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// A branch, which may have no commits yet.
+    Branch(String),
+    /// The commit with this number.
+    Commit(usize),
+}
+
+/// What an operation is expected to end with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It does what it is for.
+    Done,
+    /// It has nothing to do.
+    Nothing,
+    /// Changes would be lost.
+    Lost,
+    /// The name is taken.
+    Taken,
+    /// A branch that may not be deleted: checked out, default, or the only one that leads to its commits.
+    Needed,
+    /// There is no such branch, tag or path.
+    Unknown,
+}
+
+/// A repository.
+#[derive(Debug, Clone)]
+pub(crate) struct Model {
+    /// All commits ever made.
+    pub(crate) commits: Vec<Commit>,
+    pub(crate) branches: BTreeMap<String, usize>,
+    pub(crate) tags: BTreeMap<String, usize>,
+    pub(crate) head: Head,
+    /// The default branch.
+    pub(crate) default: String,
+    /// What is staged; `None` before anything was.
+    pub(crate) stage: Option<Tree>,
+    /// The files of the work tree.
+    pub(crate) work: Tree,
+}
+
+/// What may be lost: as git's `checkout`, `reset --hard`, and both with `--force`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Losses {
+    Keep,
+    Refuse,
+    Allow,
+}
+
+impl Model {
+    pub(crate) fn new() -> Self {
+        Self {
+            commits: Vec::new(),
+            branches: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            head: Head::Branch("main".to_owned()),
+            default: "main".to_owned(),
+            stage: None,
+            work: Tree::new(),
+        }
+    }
+
+    /// The number of the commit that is checked out.
+    pub(crate) fn head_commit(&self) -> Option<usize> {
+        match &self.head {
+            Head::Branch(name) => self.branches.get(name).copied(),
+            Head::Commit(number) => Some(*number),
+        }
+    }
+
+    /// The files of what is checked out.
+    pub(crate) fn last(&self) -> Tree {
+        self.head_commit().map(|number| self.commits[number].tree.clone()).unwrap_or_default()
+    }
+
+    /// What is staged.
+    pub(crate) fn staged(&self) -> Tree {
+        self.stage.clone().unwrap_or_else(|| self.last())
+    }
+
+    /// A commit and all before it.
+    pub(crate) fn ancestors(&self, number: usize) -> BTreeSet<usize> {
+        let (mut found, mut open) = (BTreeSet::new(), vec![number]);
+        while let Some(number) = open.pop() {
+            if found.insert(number) {
+                open.extend(&self.commits[number].parents);
+            }
+        }
+        found
+    }
+
+    /// Stages the path, or with `None` everything, as it is in the work tree.
+    pub(crate) fn add(&mut self, path: Option<&'static str>) -> Outcome {
+        let mut stage = self.staged();
+        match path {
+            Some(path) => match (self.work.get(path), stage.contains_key(path)) {
+                (Some(content), _) => drop(stage.insert(path, *content)),
+                (None, true) => drop(stage.remove(path)),
+                (None, false) => return Outcome::Unknown,
+            },
+            None => stage = self.work.clone(),
+        }
+        self.stage = Some(stage);
+        Outcome::Done
+    }
+
+    /// What a commit of the stage would say.
+    pub(crate) fn can_commit(&self) -> Outcome {
+        let is_new = match (&self.stage, self.head_commit()) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(stage), Some(parent)) => *stage != self.commits[parent].tree,
+        };
+        if is_new { Outcome::Done } else { Outcome::Nothing }
+    }
+
+    /// The stage became a commit.
+    pub(crate) fn commit(&mut self, id: Digest) {
+        let parents = self.head_commit().into_iter().collect();
+        self.commits.push(Commit { id, parents, tree: self.staged() });
+        self.move_head(self.commits.len() - 1);
+    }
+
+    fn move_head(&mut self, to: usize) {
+        match &mut self.head {
+            Head::Branch(name) => drop(self.branches.insert(name.clone(), to)),
+            Head::Commit(number) => *number = to,
+        }
+    }
+
+    /// The work tree and the stage become those of a tree, unless something would be lost.
+    pub(crate) fn replace(&mut self, target: &Tree, losses: Losses) -> Outcome {
+        let (last, stage) = (self.last(), self.staged());
+        let mut lost = false;
+        for path in self.work.keys().chain(stage.keys()) {
+            let (work, staged, wanted) = (self.work.get(path), stage.get(path), target.get(path));
+            let is_staged_alone = staged.is_some() && last.get(path) != staged && wanted != staged;
+            // What is the same in stage and target may differ in the work tree: it stays.
+            let is_changed_alone = match (work, staged) {
+                (None, _) => false,
+                (Some(_), None) => wanted.is_some() && wanted != work,
+                (Some(_), Some(_)) => {
+                    work != staged && wanted != work && (losses == Losses::Refuse || staged != wanted)
+                }
+            };
+            lost |= is_staged_alone || is_changed_alone;
+        }
+        if lost && losses != Losses::Allow {
+            return Outcome::Lost;
+        }
+        for path in stage.keys().filter(|path| !target.contains_key(*path)) {
+            self.work.remove(path);
+        }
+        for (path, content) in target {
+            let stays = losses == Losses::Keep && stage.get(path) == Some(content) && self.work.contains_key(path);
+            if !stays {
+                self.work.insert(path, *content);
+            }
+        }
+        self.stage = Some(target.clone());
+        Outcome::Done
+    }
+
+    /// Checks out a branch or a commit.
+    pub(crate) fn checkout(&mut self, head: Head, number: usize, losses: Losses) -> Outcome {
+        let target = self.commits[number].tree.clone();
+        let outcome = self.replace(&target, losses);
+        if outcome == Outcome::Done {
+            self.head = head;
+        }
+        outcome
+    }
+
+    /// Takes one file of a commit.
+    pub(crate) fn checkout_path(&mut self, number: usize, path: &'static str) -> Outcome {
+        let Some(content) = self.commits[number].tree.get(path).copied() else { return Outcome::Unknown };
+        let mut stage = self.staged();
+        stage.insert(path, content);
+        self.work.insert(path, content);
+        self.stage = Some(stage);
+        Outcome::Done
+    }
+
+    pub(crate) fn create_branch(&mut self, name: &str, number: usize) -> Outcome {
+        if self.branches.contains_key(name) {
+            return Outcome::Taken;
+        }
+        self.branches.insert(name.to_owned(), number);
+        Outcome::Done
+    }
+
+    pub(crate) fn delete_branch(&mut self, name: &str, force: bool) -> Outcome {
+        let Some(commit) = self.branches.get(name).copied() else { return Outcome::Unknown };
+        if self.head == Head::Branch(name.to_owned()) || self.default == name {
+            return Outcome::Needed;
+        }
+        let others = self.branches.iter().filter(|(other, _)| *other != name).map(|(_, number)| *number);
+        let tips = others.chain(self.tags.values().copied()).chain(self.head_commit());
+        if !force && !tips.into_iter().any(|tip| self.ancestors(tip).contains(&commit)) {
+            return Outcome::Needed;
+        }
+        self.branches.remove(name);
+        Outcome::Done
+    }
+
+    pub(crate) fn rename_branch(&mut self, old: &str, new: &str) -> Outcome {
+        let is_current = self.head == Head::Branch(old.to_owned());
+        if !self.branches.contains_key(old) && !is_current {
+            return Outcome::Unknown;
+        }
+        if old != new && self.branches.contains_key(new) {
+            return Outcome::Taken;
+        }
+        if let Some(number) = self.branches.remove(old) {
+            self.branches.insert(new.to_owned(), number);
+        }
+        if is_current {
+            self.head = Head::Branch(new.to_owned());
+        }
+        if self.default == old {
+            self.default = new.to_owned();
+        }
+        Outcome::Done
+    }
+
+    pub(crate) fn create_tag(&mut self, name: &str, number: usize, force: bool) -> Outcome {
+        if self.tags.contains_key(name) && !force {
+            return Outcome::Taken;
+        }
+        self.tags.insert(name.to_owned(), number);
+        Outcome::Done
+    }
+
+    pub(crate) fn delete_tag(&mut self, name: &str) -> Outcome {
+        if self.tags.remove(name).is_some() { Outcome::Done } else { Outcome::Unknown }
+    }
+
+    /// `soft`: what is staged stays; `hard` says what may be lost of the work tree.
+    pub(crate) fn reset(&mut self, number: usize, soft: bool, hard: Option<Losses>) -> Outcome {
+        let target = self.commits[number].tree.clone();
+        if let Some(losses) = hard {
+            let outcome = self.replace(&target, losses);
+            if outcome != Outcome::Done {
+                return outcome;
+            }
+        } else if soft {
+            self.stage = Some(self.staged());
+        } else {
+            self.stage = Some(target);
+        }
+        self.move_head(number);
+        Outcome::Done
+    }
+}
