@@ -19,8 +19,11 @@ use shard_tests::tree::{copy, digests, files_ending, sha256_hex, write};
 use tempfile::TempDir;
 
 const SHARD: &str = env!("CARGO_BIN_EXE_shard");
+
 /// Places of a file at which a bit is flipped, one at a time.
-const FLIPS: u64 = if cfg!(feature = "data-suite") { 120 } else { 10 };
+fn flips() -> u64 {
+    u64::from(shard_tests::rounds(if cfg!(feature = "data-suite") { 120 } else { 10 }))
+}
 
 /// What is in the repository: a commit, a path, and the SHA-256 of the file.
 struct Kept {
@@ -139,7 +142,7 @@ fn fault_09_damage_anywhere_in_a_pack() {
     let (mut damages, mut losses) = (0, 0);
     for pack in healthy.all_packs() {
         let len = fs::metadata(healthy.shard.folder().join(pack)).unwrap().len();
-        for damage in Damage::everywhere(len, FLIPS) {
+        for damage in Damage::everywhere(len, flips()) {
             let shard = healthy.copy();
             if !damage.apply(&shard.folder().join(pack)) {
                 continue;
@@ -200,7 +203,7 @@ fn fault_09_damage_anywhere_in_a_ref() {
     for path in &refs {
         let is_newest = folders.insert(path.parent());
         let len = fs::metadata(healthy.shard.folder().join(path)).unwrap().len();
-        for damage in Damage::everywhere(len, FLIPS) {
+        for damage in Damage::everywhere(len, flips()) {
             let shard = healthy.copy();
             if !damage.apply(&shard.folder().join(path)) {
                 continue;
@@ -241,7 +244,7 @@ fn fault_09_damage_to_small_files_of_the_repository() {
     });
     for path in relative(healthy.shard.folder(), small.collect()) {
         let len = fs::metadata(healthy.shard.folder().join(&path)).unwrap().len();
-        for damage in Damage::everywhere(len, FLIPS) {
+        for damage in Damage::everywhere(len, flips()) {
             let shard = healthy.copy();
             if !damage.apply(&shard.folder().join(&path)) {
                 continue;
@@ -340,7 +343,7 @@ fn fault_10_a_wrong_bit_in_the_index_is_never_a_wrong_answer() {
     let len = fs::metadata(healthy.shard.folder().join(&name)).unwrap().len();
     let mut noticed = 0;
     // Most of a database is unused: more places than elsewhere.
-    for damage in Damage::everywhere(len, FLIPS * 12) {
+    for damage in Damage::everywhere(len, flips() * 12) {
         let shard = healthy.copy();
         if !damage.apply(&shard.folder().join(&name)) {
             continue;
@@ -400,7 +403,7 @@ fn fault_09_damage_anywhere_in_an_archive() {
     shard.ok(&["verify", "good.shard"]);
     let len = fs::metadata(folder.path().join("good.shard")).unwrap().len();
     let mut refused = 0;
-    for damage in Damage::everywhere(len, FLIPS * 4) {
+    for damage in Damage::everywhere(len, flips() * 4) {
         fs::copy(folder.path().join("good.shard"), folder.path().join("bad.shard")).unwrap();
         if !damage.apply(&folder.path().join("bad.shard")) {
             continue;

@@ -11,11 +11,7 @@ use shard_tests::crash::{Scene, Step};
 const SHARD: &str = env!("CARGO_BIN_EXE_shard");
 
 fn rounds() -> u32 {
-    let default = if cfg!(feature = "data-suite") { 200 } else { 15 };
-    match std::env::var("SHARD_TEST_ROUNDS") {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("SHARD_TEST_ROUNDS is no number: {text:?}")),
-        Err(_) => default,
-    }
+    shard_tests::rounds(if cfg!(feature = "data-suite") { 200 } else { 15 })
 }
 
 /// How long a step takes when nobody disturbs it: the shortest of five runs.

@@ -24,3 +24,15 @@ pub mod reshard;
 pub mod rewrite;
 pub mod tree;
 pub mod zips;
+
+/// How often a repeated test is repeated: as `SHARD_TEST_ROUNDS` says, or else so often.
+///
+/// # Panics
+/// Where the variable is no number.
+#[must_use]
+pub fn rounds(default: u32) -> u32 {
+    match std::env::var("SHARD_TEST_ROUNDS") {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("SHARD_TEST_ROUNDS is no number: {text:?}")),
+        Err(_) => default,
+    }
+}
