@@ -8,7 +8,7 @@ use shard_core::Digest;
 use shard_core::limits::MAX_DEPTH;
 
 use crate::backend::{BackendError, Output};
-use crate::depth;
+use crate::depth::{Copies, Numbers};
 use crate::entry::{EntryKey, EntryKind, EntrySink, EntrySource, Location, PackId};
 use crate::error::StoreError;
 use crate::file_writer::{FileWriter, io_error};
@@ -67,11 +67,12 @@ impl ArchiveReader {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let pack = PackReader::open(FileBytes::open(path)?)?;
         let entries = &pack.footer().entries;
-        let copies: Vec<(EntryKey, Vec<EntryKey>)> = entries
-            .iter()
-            .map(|entry| (entry.key, entry.bases.iter().map(|base| EntryKey::block(*base)).collect()))
-            .collect();
-        let depths = depth::resolve(&copies);
+        let (mut numbers, mut copies) = (Numbers::default(), Copies::default());
+        for entry in entries {
+            let bases: Vec<u32> = entry.bases.iter().map(|base| numbers.of(EntryKey::block(*base))).collect();
+            copies.push(numbers.of(entry.key), bases);
+        }
+        let depths = copies.resolve(&mut vec![None; numbers.len()], |_| true);
         let located = entries.iter().zip(depths).filter_map(|(entry, depth)| {
             Some((entry.key, PackReader::<FileBytes>::location(entry, PackId::Archive, depth?)))
         });

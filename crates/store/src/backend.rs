@@ -193,6 +193,14 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// Makes durable that objects were removed from a folder; until then a power loss may bring them back.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn settle(&self, _folder: &str) -> Result<(), BackendError> {
+        Ok(())
+    }
+
     /// Removes an object. One that is not there is no error.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use shard_core::Digest;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, BackendError};
 use crate::error::StoreError;
 use crate::record::{MAX_RECORD, RecordError, RecordReader, RecordWriter};
 
@@ -104,16 +104,34 @@ impl<'a> Epochs<'a> {
         Ok(condemned)
     }
 
-    /// Begins the next epoch.
+    /// Begins the next epoch. Who does needs a [`crate::Claim`].
     ///
     /// # Errors
-    /// [`StoreError`], with [`crate::BackendError::AlreadyExists`] where another collection began it.
+    /// [`StoreError`], with [`BackendError::AlreadyExists`] where another collection began it.
     pub fn begin(&self, condemned: HashSet<Digest>) -> Result<Epoch, StoreError> {
         // Where there is no next number, its file is taken.
         let number = self.numbers()?.first().copied().unwrap_or(0).saturating_add(1);
         let epoch = Epoch { number, condemned };
-        self.backend.put_if_absent(&file(number), &epoch.encode())?;
+        match self.backend.put_if_absent(&file(number), &epoch.encode()) {
+            // The reply may have been lost, and the request repeated: what is there tells.
+            Err(BackendError::Uncertain { .. }) if self.read(number).is_ok_and(|found| found == epoch) => {}
+            result => result?,
+        }
         Ok(epoch)
+    }
+
+    /// Removes the records of the epochs before one under which, or later, all leases are. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn prune(&self, before: u64) -> Result<u64, StoreError> {
+        let numbers = self.numbers()?;
+        let newest = numbers.first().copied().unwrap_or(0);
+        let old: Vec<u64> = numbers.into_iter().filter(|number| *number < before.min(newest)).collect();
+        for number in old.iter().rev() {
+            self.backend.delete(&file(*number))?;
+        }
+        Ok(old.len() as u64)
     }
 
     /// All numbers, newest first.

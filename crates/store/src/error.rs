@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::backend::BackendError;
 use crate::entry::EntryKey;
+use crate::lease::Holder;
 use crate::record::RecordError;
 use crate::refs::RefError;
 
@@ -155,12 +156,25 @@ pub enum StoreError {
         /// The packs.
         condemned: Vec<Digest>,
     },
+    /// Another collection is under way.
+    #[error("another collection is under way: {0}")]
+    Claimed(Holder),
+    /// The claim of this collection was broken by somebody else.
+    #[error("the collection was stopped: its claim was broken")]
+    ClaimLost,
+    /// Writers that began before are still at work.
+    #[error("writers that began before are still at work: {}", list(.0))]
+    Held(Vec<Holder>),
     /// A ref could not be read or moved.
     #[error(transparent)]
     Ref(#[from] Box<RefError>),
     /// The index failed. Rebuilding it may help; nothing is lost.
     #[error("the index failed")]
     Index(#[from] IndexError),
+}
+
+fn list(holders: &[Holder]) -> String {
+    holders.iter().map(Holder::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl From<rusqlite::Error> for StoreError {

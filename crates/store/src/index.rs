@@ -4,15 +4,15 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use shard_core::Digest;
 
-use crate::depth;
+use crate::depth::{Copies, Numbers};
 use crate::entry::{EntryKey, EntryKind, Location, PackId};
 use crate::error::{IndexError, StoreError};
 use crate::footer::{Footer, FooterEntry};
 use crate::nonce::Nonce;
+use crate::database::{choose_journal, open_file, remove_database, with_suffix};
 use crate::sketch_index;
 
 const APPLICATION_ID: i64 = 0x7368_7264;
@@ -277,21 +277,29 @@ impl Index {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Whether a pack was taken in.
+    pub(crate) fn has_pack(&self, id: &Digest) -> Result<bool, StoreError> {
+        Ok(self.db.prepare_cached("SELECT 1 FROM pack WHERE id = ?1")?.exists(params![id.0])?)
+    }
+
+    /// Forgets sketches whose entries are gone, and gives room back where there is much.
+    pub(crate) fn tidy(&mut self) -> Result<(), StoreError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        sketch_index::forget_gone(&tx)?;
+        tx.commit()?;
+        let pragma = |name: &str| self.db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        if pragma("freelist_count")? > pragma("page_count")? / 4 {
+            self.db.execute_batch("VACUUM")?;
+        }
+        Ok(())
+    }
+
     /// Takes in new packs and forgets those that are gone, at once.
     pub(crate) fn absorb(&mut self, new: &[NewPack], gone: &[Digest]) -> Result<(), StoreError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut fold = read_fold(&tx)?;
         let mut settled = new.len() <= ONE_BY_ONE && !has_undecodable(&tx)?;
-        for id in gone {
-            let number: Option<i64> = tx
-                .query_row("DELETE FROM pack WHERE id = ?1 RETURNING number", params![id.0], |row| row.get(0))
-                .optional()?;
-            if let Some(number) = number {
-                fold.remove(id);
-                let entries = tx.execute("DELETE FROM entry WHERE pack = ?1", params![number])?;
-                settled &= entries == 0;
-            }
-        }
+        settled &= !forget_packs(&tx, gone, &mut fold)?;
         for pack in new {
             let known = tx.prepare_cached("SELECT 1 FROM pack WHERE id = ?1")?.exists(params![pack.id.0])?;
             if known {
@@ -330,6 +338,15 @@ impl Index {
                 depth: row.get(4)?,
             })
         })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The packs that have a copy of an entry, whether it can be decoded or not.
+    pub(crate) fn holders(&self, key: &EntryKey) -> Result<Vec<Digest>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT p.id FROM entry e JOIN pack p ON p.number = e.pack WHERE e.kind = ?1 AND e.id = ?2",
+        )?;
+        let rows = query.query_map(params![key.kind as u8, key.id.0], |row| digest(row, 0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -423,78 +440,23 @@ impl Index {
     }
 }
 
-fn open_file(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags)?;
-    db.busy_timeout(std::time::Duration::from_secs(30))?;
-    db.pragma_update(None, "synchronous", "NORMAL")?;
-    // Plans do not depend on the values bound: otherwise a statement is compiled anew whenever they change, since SQLite looks
-    // whether the partial index serves them.
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    Ok(db)
-}
-
-/// Uses a write-ahead log where it works, else a rollback journal. The log needs memory shared by all who open the file,
-/// which file systems over a network only pretend to have.
-fn choose_journal(db: &Connection, path: Option<&Path>) -> rusqlite::Result<()> {
-    let set = |mode: &str| db.pragma_update_and_check(None, "journal_mode", mode, |row| row.get::<_, String>(0));
-    if path.is_some_and(is_local) {
-        let works = set("WAL").is_ok_and(|mode| mode == "wal") && db.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok();
-        if works {
-            return Ok(());
-        }
-    }
-    set("DELETE").map(|_| ())
-}
-
-/// Whether a file is on a disk of this machine, as far as the system tells.
-fn is_local(path: &Path) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        // The f_type of statfs(2): NFS, SMB, CIFS, SMB2, Ceph, FUSE, 9P, Lustre, GPFS, AFS (two), BeeGFS, OCFS2, GFS2.
-        const NETWORK: [u32; 14] = [
-            0x6969,
-            0x517b,
-            0xff53_4d42,
-            0xfe53_4d42,
-            0x00c3_6400,
-            0x6573_5546,
-            0x0102_1997,
-            0x0bd0_0bd0,
-            0x4750_4653,
-            0x5346_414f,
-            0x6b41_4653,
-            0x1983_0326,
-            0x7461_636f,
-            0x0116_1970,
-        ];
-        let folder = path.parent().unwrap_or(path);
-        rustix::fs::statfs(folder).is_ok_and(|stat| !NETWORK.contains(&(stat.f_type as u32)))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = path;
-        true
-    }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Removes a database and its journals; what cannot be removed fails again when it is opened.
-fn remove_database(path: &Path) {
-    for suffix in ["-journal", "-wal", "-shm", ""] {
-        let _ = std::fs::remove_file(with_suffix(path, suffix));
-    }
-}
-
 fn read_fold(db: &Connection) -> rusqlite::Result<Fold> {
     db.query_row("SELECT packs, fold FROM state WHERE one = 1", [], |row| {
         Ok(Fold { packs: uint(row, 0)?, fold: row.get(1)? })
     })
+}
+
+/// Forgets packs that are gone, and says whether any entry went with them.
+fn forget_packs(tx: &Transaction<'_>, gone: &[Digest], fold: &mut Fold) -> rusqlite::Result<bool> {
+    let mut went = false;
+    for id in gone {
+        if tx.prepare_cached("DELETE FROM pack WHERE id = ?1")?.execute(params![id.0])? > 0 {
+            fold.remove(id);
+            went = true;
+        }
+    }
+    // Entries are in the order of their ids: however many packs go, the table is walked once.
+    Ok(went && tx.execute("DELETE FROM entry WHERE pack NOT IN (SELECT number FROM pack)", [])? > 0)
 }
 
 fn has_undecodable(db: &Connection) -> rusqlite::Result<bool> {
@@ -539,26 +501,23 @@ fn split_digests(bytes: &[u8]) -> Vec<Digest> {
 
 /// Works out the depth of every copy afresh.
 fn settle_depths(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    // Ids become small numbers: this is the one place that holds the whole index in memory.
-    let mut numbers: HashMap<(u8, [u8; 32]), u32> = HashMap::new();
-    let mut number = |kind: u8, id: [u8; 32]| {
-        let next = numbers.len() as u32;
-        *numbers.entry((kind, id)).or_insert(next)
-    };
+    // Ids become small numbers: this is the one place of the index that holds all of it in memory.
+    let (mut numbers, mut copies) = (Numbers::default(), Copies::default());
     let mut rows: Vec<(u8, [u8; 32], i64, Option<u32>)> = Vec::new();
-    let mut copies: Vec<(u32, Vec<u32>)> = Vec::new();
     {
         let mut query = tx.prepare("SELECT kind, id, pack, depth, bases FROM entry")?;
         let mut found = query.query([])?;
         while let Some(row) = found.next()? {
-            let (kind, id): (u8, [u8; 32]) = (row.get(0)?, row.get(1)?);
+            let (number, id): (u8, [u8; 32]) = (row.get(0)?, row.get(1)?);
+            let kind = EntryKind::from_byte(number);
+            let kind = kind.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, i64::from(number)))?;
             let bases = split_digests(row.get_ref(4)?.as_blob().unwrap_or_default());
-            let bases = bases.into_iter().map(|base| number(EntryKind::Block as u8, base.0)).collect();
-            copies.push((number(kind, id), bases));
-            rows.push((kind, id, row.get(2)?, row.get(3)?));
+            let bases: Vec<u32> = bases.into_iter().map(|base| numbers.of(EntryKey::block(base))).collect();
+            copies.push(numbers.of(EntryKey::new(kind, Digest(id))), bases);
+            rows.push((number, id, row.get(2)?, row.get(3)?));
         }
     }
-    let depths = depth::resolve(&copies);
+    let depths = copies.resolve(&mut vec![None; numbers.len()], |_| true);
     let mut update = tx.prepare("UPDATE entry SET depth = ?1 WHERE kind = ?2 AND id = ?3 AND pack = ?4")?;
     for ((kind, id, pack, before), depth) in rows.into_iter().zip(depths) {
         if before != depth {

@@ -75,19 +75,31 @@ impl LocalBackend {
         self.shared.create_folder(folder)
     }
 
-    /// Removes the temporary files of processes that are provably gone, and returns how many.
+    /// The temporary files of processes that are provably gone: their names below the root, and lengths in bytes.
     ///
     /// # Errors
     /// [`BackendError`] where the folder cannot be listed.
-    pub fn remove_stale_temporaries(&self) -> Result<usize, BackendError> {
-        let mut removed = 0;
+    pub fn stale_temporaries(&self) -> Result<Vec<(String, u64)>, BackendError> {
+        let mut stale = Vec::new();
         for name in self.list(TEMPORARY)? {
             let owner = name.split_once('.').and_then(|(tag, _)| Process::from_tag(tag));
             if owner.is_some_and(|owner| owner.is_provably_gone(&self.shared.process)) {
-                removed += usize::from(self.delete(&format!("{TEMPORARY}/{name}")).is_ok());
+                let name = format!("{TEMPORARY}/{name}");
+                let size = self.size(&name).unwrap_or(0);
+                stale.push((name, size));
             }
         }
-        Ok(removed)
+        Ok(stale)
+    }
+
+    /// Removes the temporary files of processes that are provably gone, and returns how many, and their bytes.
+    ///
+    /// # Errors
+    /// [`BackendError`] where the folder cannot be listed.
+    pub fn remove_stale_temporaries(&self) -> Result<(u64, u64), BackendError> {
+        let stale = self.stale_temporaries()?.into_iter();
+        let removed = stale.filter(|(name, _)| self.delete(name).is_ok());
+        Ok(removed.fold((0, 0), |(files, bytes), (_, size)| (files + 1, bytes + size)))
     }
 
     fn file(&self, name: &str) -> Result<(Arc<dyn File>, u64), BackendError> {
@@ -243,6 +255,13 @@ impl Backend for LocalBackend {
         self.shared.fs.changed_ns(&self.shared.path(folder).ok()?)
     }
 
+    fn settle(&self, folder: &str) -> Result<(), BackendError> {
+        match self.shared.fs.sync_dir(&self.shared.path(folder)?) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(folder, "sync", error)),
+            _ => Ok(()),
+        }
+    }
+
     fn delete(&self, name: &str) -> Result<(), BackendError> {
         let path = self.shared.path(name)?;
         self.shared.open_files().files.remove(name);
@@ -316,7 +335,7 @@ mod tests {
         let tmp = dir.path().join(TEMPORARY);
         std::fs::write(tmp.join(format!("{}.x-1", dead.tag())), b"left over").unwrap();
         std::fs::write(tmp.join("somebody-elses"), b"kept").unwrap();
-        assert_eq!(backend.remove_stale_temporaries().unwrap(), 1);
+        assert_eq!(backend.remove_stale_temporaries().unwrap(), (1, 9));
         assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 2);
         drop(upload);
         assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 1);

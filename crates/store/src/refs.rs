@@ -254,8 +254,18 @@ impl<'a> Refs<'a> {
     /// # Errors
     /// [`RefError`] where they cannot be listed; each state is an error of its own.
     pub fn log(&self, name: &str) -> Result<impl Iterator<Item = Result<RefState, RefError>> + use<'a>, RefError> {
+        self.log_down_to(name, 0)
+    }
+
+    fn log_down_to(
+        &self,
+        name: &str,
+        oldest: u64,
+    ) -> Result<impl Iterator<Item = Result<RefState, RefError>> + use<'a>, RefError> {
         ref_name::check(name)?;
-        let mut generations = self.generations(name)?.into_iter();
+        let mut generations = self.generations(name)?;
+        generations.retain(|generation| *generation >= oldest);
+        let mut generations = generations.into_iter();
         let (refs, name) = (*self, name.to_owned());
         let mut follows: Option<(u64, Option<Nonce>)> = None;
         let next = move || {
@@ -362,18 +372,36 @@ impl<'a> Refs<'a> {
         Err(self.conflict(&state.name)?)
     }
 
-    /// Removes all but the `keep` newest states of a ref (at least one), oldest first. Returns how many went.
+    /// The states of a ref from generation `oldest` on, newest first.
+    ///
+    /// # Errors
+    /// [`RefError`], also for a state that is damaged, or that its successor does not follow.
+    pub fn states_from(&self, name: &str, oldest: u64) -> Result<Vec<RefState>, RefError> {
+        self.log_down_to(name, oldest)?.collect()
+    }
+
+    /// Removes the states of a ref before generation `oldest`, oldest first; never the newest. Returns how many went. When this
+    /// returns, a power loss does not bring them back.
     ///
     /// # Errors
     /// [`RefError`].
-    pub fn prune(&self, name: &str, keep: usize) -> Result<usize, RefError> {
+    pub fn prune(&self, name: &str, oldest: u64) -> Result<usize, RefError> {
         ref_name::check(name)?;
         // The newest that stays must be readable: pruning never makes a damaged state the only one.
         self.read_newest(name)?;
         let generations = self.generations(name)?;
-        let old = generations.get(keep.max(1)..).unwrap_or_default();
-        for generation in old.iter().rev() {
-            self.backend.delete(&file(name, *generation))?;
+        let old: Vec<u64> = generations.into_iter().skip(1).filter(|generation| *generation < oldest).collect();
+        let hint = self.hints.and_then(|hints| hints.get(name)).unwrap_or(0);
+        // Where a ref is looked for from a hint on, a gap after it would pass for the end of the log. So what is before the gap has
+        // to be gone for good first.
+        let (hinted, others): (Vec<u64>, Vec<u64>) = old.iter().rev().partition(|generation| **generation <= hint);
+        for generations in [hinted, others] {
+            for generation in &generations {
+                self.backend.delete(&file(name, *generation))?;
+            }
+            if !generations.is_empty() {
+                self.backend.settle(&folder(name))?;
+            }
         }
         Ok(old.len())
     }

@@ -5,7 +5,7 @@
 //! until its keys are added; that it does is up to a trigger on the table of entries, so that a new clone, a rebuilt index and
 //! what other processes wrote need no code of their own.
 
-use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use shard_core::Digest;
 
 use crate::error::StoreError;
@@ -171,6 +171,16 @@ impl<'a> SketchIndex<'a> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Forgets the sketches whose entries are gone. Those of entries that are about to come wait for their keys again.
+pub(crate) fn forget_gone(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    for table in ["sketch", "unsketched"] {
+        let is_gone = "NOT EXISTS (SELECT 1 FROM entry e WHERE e.kind = 8 AND e.id";
+        tx.execute(&format!("DELETE FROM {table} WHERE {is_gone} = {table}.id)"), [])?;
+    }
+    tx.execute("DELETE FROM posting WHERE number NOT IN (SELECT number FROM sketch)", [])?;
+    Ok(())
 }
 
 fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

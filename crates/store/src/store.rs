@@ -13,7 +13,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shard_core::Digest;
@@ -26,7 +26,7 @@ use crate::error::{PackError, StoreError};
 use crate::fs::{FileSystem, RealFs};
 use crate::hints::Hints;
 use crate::index::Index;
-use crate::lease::Leases;
+use crate::lease::{Claim, Leases};
 use crate::local::LocalBackend;
 use crate::nonce::Nonce;
 use crate::pack::{Object, PackReader, pack_name, read_entry, read_entry_header, sha256_of};
@@ -68,6 +68,17 @@ pub struct PackInfo {
     pub problem: Option<String>,
 }
 
+/// What processes that are gone had left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leftovers {
+    /// Leases.
+    pub leases: u64,
+    /// Unfinished files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// The store of a repository. Clones are handles to the same one; all methods may be called from any thread.
 #[derive(Clone)]
 pub struct Store(pub(crate) Arc<Inner>);
@@ -85,6 +96,8 @@ pub(crate) struct Inner {
     pub(crate) hints: Hints,
     /// Whether this handle has rebuilt the index to find something that it lacked.
     searched: AtomicBool,
+    /// The last epoch under which this handle looked at what packs there are.
+    epoch: AtomicU64,
     /// Whether this handle has listed `packs/`, or took the index for in step with it unseen.
     pub(crate) listed: AtomicBool,
 }
@@ -235,6 +248,7 @@ impl Store {
             notes: Mutex::new(note.into_iter().collect()),
             hints,
             searched: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
             listed: AtomicBool::new(false),
         }));
         if !store.0.hints.is_in_step(store.0.backend.changed_ns("packs")) {
@@ -309,14 +323,76 @@ impl Store {
 
     /// Begins to write. What writers that are provably gone left behind is removed first.
     ///
+    /// What the writer reads of refs counts only if it is read afterwards: a collection spares what refs name while a writer is at
+    /// work, and nothing that they named before.
+    ///
     /// # Errors
     /// [`StoreError`].
     pub fn begin(&self, purpose: &str) -> Result<Transaction, StoreError> {
-        self.leases().remove_stale()?;
-        if let Some(local) = &self.0.local {
-            local.remove_stale_temporaries()?;
+        self.remove_leftovers()?;
+        Transaction::begin(self.clone(), purpose, false)
+    }
+
+    /// Begins to write copies of what is here: packs that no other writer makes, whatever is in them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn begin_copy(&self, purpose: &str) -> Result<Transaction, StoreError> {
+        Transaction::begin(self.clone(), purpose, true)
+    }
+
+    /// Claims the right to delete packs, which one process at a time has.
+    ///
+    /// # Errors
+    /// [`StoreError::Claimed`] where another process has it, and is not provably gone.
+    pub fn claim(&self, purpose: &str) -> Result<Claim, StoreError> {
+        self.leases().claim(self, purpose)
+    }
+
+    /// Removes what processes that are provably gone left behind: leases, claims and unfinished files.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn remove_leftovers(&self) -> Result<Leftovers, StoreError> {
+        let leases = self.leases().remove_stale()?.len() as u64;
+        let (files, bytes) = match &self.0.local {
+            Some(local) => local.remove_stale_temporaries()?,
+            None => (0, 0),
+        };
+        Ok(Leftovers { leases, files, bytes })
+    }
+
+    /// The unfinished files of processes that are provably gone: how many, and their bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn stale_temporaries(&self) -> Result<(u64, u64), StoreError> {
+        match &self.0.local {
+            Some(local) => Ok(local.stale_temporaries()?.iter().fold((0, 0), |(n, sum), (_, len)| (n + 1, sum + len))),
+            None => Ok((0, 0)),
         }
-        Transaction::begin(self.clone(), purpose)
+    }
+
+    /// Brings the index in step with packs that were deleted, and forgets what it kept for them.
+    pub(crate) fn forget_deleted(&self) -> Result<(), StoreError> {
+        self.refresh()?;
+        // Only a cache: it may be as it is.
+        let _ = self.with_index(Index::tidy);
+        Ok(())
+    }
+
+    /// Before a writer begins under an epoch: collections since this handle last looked may have deleted packs.
+    pub(crate) fn catch_up(&self, epoch: u64) -> Result<(), StoreError> {
+        if self.0.epoch.load(Ordering::Relaxed) < epoch {
+            self.refresh()?;
+            self.0.epoch.fetch_max(epoch, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Whether the index knows a pack.
+    pub(crate) fn has_pack(&self, id: &Digest) -> Result<bool, StoreError> {
+        self.with_index(|index| index.has_pack(id))
     }
 
     /// Runs something on the index; if the index turns out to be damaged, rebuilds it and runs it again.
@@ -433,17 +509,6 @@ impl Store {
         let name = pack_name(id);
         let len = self.0.backend.size(&name)?;
         Ok(sha256_of(&Object::new(self.0.backend.as_ref(), name), len)? == *id)
-    }
-
-    /// Deletes packs. Whether anything still needs them is for the caller to know: see [`crate::epoch`].
-    ///
-    /// # Errors
-    /// [`StoreError::Backend`]; packs before the failing one are gone.
-    pub fn delete_packs(&self, ids: &[Digest]) -> Result<(), StoreError> {
-        for id in ids {
-            self.0.backend.delete(&pack_name(id))?;
-        }
-        self.refresh()
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Transaction {
     lease: HeldLease,
     /// Packs that were condemned when the transaction began: they may go at any time.
     condemned: HashSet<Digest>,
+    /// Whether any of them is still there, so that blocks of other packs may lean on it.
+    collecting: bool,
     salt: Nonce,
 }
 
@@ -53,6 +55,8 @@ struct State {
     entries: HashMap<EntryKey, Location>,
     /// Packs of the store that the transaction counts on.
     relied: HashSet<Digest>,
+    /// Blocks that can be decoded without condemned packs, and how deep they are then.
+    sound: HashMap<Digest, u32>,
     failed: Option<String>,
 }
 
@@ -102,12 +106,17 @@ fn describe(error: &dyn std::error::Error) -> String {
 }
 
 impl Transaction {
-    pub(crate) fn begin(store: Store, purpose: &str) -> Result<Self, StoreError> {
+    pub(crate) fn begin(store: Store, purpose: &str, copies: bool) -> Result<Self, StoreError> {
         let (lease, epoch) = store.leases().acquire(purpose)?;
+        store.catch_up(epoch.number)?;
+        let mut collecting = false;
+        for pack in &epoch.condemned {
+            collecting |= store.has_pack(pack)?;
+        }
         // The same work makes the same packs, so that two who do it keep one. But what was condemned must not be written again
         // under its own name: it may be deleted the moment after.
-        let salt = if epoch.condemned.is_empty() { Nonce::ZERO } else { lease.lease().nonce };
-        Ok(Self { state: Mutex::default(), store, lease, condemned: epoch.condemned, salt })
+        let salt = if epoch.number == 0 && !copies { Nonce::ZERO } else { lease.lease().nonce };
+        Ok(Self { state: Mutex::default(), store, lease, condemned: epoch.condemned, collecting, salt })
     }
 
     /// The store that is written to.
@@ -137,16 +146,54 @@ impl Transaction {
         if let Some(location) = self.lock().find(key) {
             return Ok(Some(location));
         }
-        for location in self.store.copies(key)? {
+        for mut location in self.store.copies(key)? {
+            let Some(depth) = self.depth_of(&location, MAX_DEPTH)? else { continue };
             if let PackId::Sealed(pack) = location.pack
-                && !self.condemned.contains(&pack)
                 && self.store.is_there(&location)
             {
                 self.lock().relied.insert(pack);
+                location.depth = depth;
                 return Ok(Some(location));
             }
         }
         Ok(None)
+    }
+
+    /// How deep a copy is without condemned packs; `None` where it cannot be decoded without them, or is deeper than `most`.
+    fn depth_of(&self, location: &Location, most: u32) -> Result<Option<u32>, StoreError> {
+        match location.pack {
+            PackId::Sealed(pack) if !self.condemned.contains(&pack) => {}
+            _ => return Ok(None),
+        }
+        if !self.collecting || location.depth == 0 {
+            return Ok(Some(location.depth));
+        }
+        let mut depth = 0;
+        for base in self.store.bases(location)? {
+            let Some(below) = most.checked_sub(1) else { return Ok(None) };
+            match self.sound_depth(base, below)? {
+                Some(base) => depth = depth.max(base + 1),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(depth))
+    }
+
+    /// How deep a block of the store is without condemned packs.
+    fn sound_depth(&self, block: Digest, most: u32) -> Result<Option<u32>, StoreError> {
+        if let Some(depth) = self.lock().sound.get(&block).copied() {
+            return Ok(Some(depth).filter(|depth| *depth <= most));
+        }
+        let mut best: Option<u32> = None;
+        for location in self.store.copies(&EntryKey::block(block))? {
+            if let Some(depth) = self.depth_of(&location, most)? {
+                best = Some(best.map_or(depth, |best| best.min(depth)));
+            }
+        }
+        if let Some(depth) = best {
+            self.lock().sound.insert(block, depth);
+        }
+        Ok(best)
     }
 
     /// Writes an entry even if the store has it: another copy, with other bases. One that this transaction wrote is left as

@@ -50,7 +50,7 @@ fn fault_15_a_writer_that_counted_on_condemned_packs_begins_again() {
     again.seal().unwrap();
     again.check_epoch().unwrap();
     assert_eq!(store.copies(&key).unwrap().len(), 2);
-    store.delete_packs(&[pack]).unwrap();
+    store.claim("test").unwrap().delete_packs(&[pack]).unwrap();
     assert_eq!(store.copies(&key).unwrap().len(), 1);
     assert_eq!(read(&store, &key), block(1).1);
 }
@@ -63,7 +63,7 @@ fn fault_15_a_reader_whose_pack_goes_finds_the_other_copy() {
     let tx = store.begin("copy").unwrap();
     tx.put_copy(&key, b"encoded otherwise", 1, &[]).unwrap();
     tx.seal().unwrap();
-    store.delete_packs(&[pack]).unwrap();
+    store.claim("test").unwrap().delete_packs(&[pack]).unwrap();
     let mut out = Vec::new();
     reader.read(&key, &mut out).unwrap();
     assert_eq!(out, b"encoded otherwise");
@@ -132,7 +132,7 @@ fn copies_are_chosen_by_depth_and_never_in_a_circle() {
         store.reindex().unwrap();
     }
     // Without the keyframe the two lean on each other only: neither can be decoded, and nobody is told otherwise.
-    store.delete_packs(&keyframe.into_iter().collect::<Vec<_>>()).unwrap();
+    store.claim("test").unwrap().delete_packs(&keyframe.into_iter().collect::<Vec<_>>()).unwrap();
     assert_eq!((store.locate(&a).unwrap(), store.locate(&b).unwrap()), (None, None));
     let mut lost = store.undecodable().unwrap();
     lost.sort();

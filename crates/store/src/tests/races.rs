@@ -176,7 +176,7 @@ fn a_late_comer_in_a_pruned_place_does_not_count() {
     for n in 1..6 {
         states.push(set(&refs, states.last(), n).unwrap());
     }
-    assert_eq!(refs.prune(REF, 2).unwrap(), 4);
+    assert_eq!(refs.prune(REF, 5).unwrap(), 4);
     // A writer that saw generation 2, slept, and now creates generation 3, whose place is free again.
     let late = RefState { nonce: Nonce([9; 16]), ..states[2].clone() };
     let file = format!("refs/heads%2fmain/{:016x}", u64::MAX - 3);

@@ -1,0 +1,76 @@
+//! The index's database as a file: opening it, its journal, removing it.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+/// Opens the database in `path`, creating it where it is missing.
+pub(crate) fn open_file(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(std::time::Duration::from_secs(30))?;
+    db.pragma_update(None, "synchronous", "NORMAL")?;
+    // Plans do not depend on the values bound: otherwise a statement is compiled anew whenever they change, since SQLite looks
+    // whether the partial index serves them.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(db)
+}
+
+/// Uses a write-ahead log where it works, else a rollback journal. The log needs memory shared by all who open the file,
+/// which file systems over a network only pretend to have.
+pub(crate) fn choose_journal(db: &Connection, path: Option<&Path>) -> rusqlite::Result<()> {
+    let set = |mode: &str| db.pragma_update_and_check(None, "journal_mode", mode, |row| row.get::<_, String>(0));
+    if path.is_some_and(is_local) {
+        let works = set("WAL").is_ok_and(|mode| mode == "wal") && db.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok();
+        if works {
+            return Ok(());
+        }
+    }
+    set("DELETE").map(|_| ())
+}
+
+/// Whether a file is on a disk of this machine, as far as the system tells.
+fn is_local(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        // The f_type of statfs(2): NFS, SMB, CIFS, SMB2, Ceph, FUSE, 9P, Lustre, GPFS, AFS (two), BeeGFS, OCFS2, GFS2.
+        const NETWORK: [u32; 14] = [
+            0x6969,
+            0x517b,
+            0xff53_4d42,
+            0xfe53_4d42,
+            0x00c3_6400,
+            0x6573_5546,
+            0x0102_1997,
+            0x0bd0_0bd0,
+            0x4750_4653,
+            0x5346_414f,
+            0x6b41_4653,
+            0x1983_0326,
+            0x7461_636f,
+            0x0116_1970,
+        ];
+        let folder = path.parent().unwrap_or(path);
+        rustix::fs::statfs(folder).is_ok_and(|stat| !NETWORK.contains(&(stat.f_type as u32)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        true
+    }
+}
+
+/// A path with something at its end.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Removes a database and its journals; what cannot be removed fails again when it is opened.
+pub(crate) fn remove_database(path: &Path) {
+    for suffix in ["-journal", "-wal", "-shm", ""] {
+        let _ = std::fs::remove_file(with_suffix(path, suffix));
+    }
+}
