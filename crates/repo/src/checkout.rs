@@ -115,8 +115,8 @@ impl Repository {
         options: CheckoutOptions,
         progress: &dyn Progress,
     ) -> Result<CheckoutReport> {
+        let transaction = self.begin_move("checkout", commit)?;
         let target = self.files_of(commit)?;
-        let transaction = self.store.begin("checkout")?;
         let losses = if options.force { Losses::Allow } else { Losses::Keep };
         let Placed { stage, written, removed, unchanged } = self.replace_work_tree(&target, losses, progress)?;
         let root = put_tree(&transaction, &target)?;
@@ -177,11 +177,11 @@ impl Repository {
     pub fn checkout_paths(&self, text: &str, paths: &[PathBuf], progress: &dyn Progress) -> Result<CheckoutReport> {
         let commit = self.resolve(text)?;
         let tracked = paths.iter().map(|path| self.work.tracked_path(path)).collect::<Result<Vec<_>>>()?;
+        let transaction = self.begin_move("checkout", commit)?;
         let chosen = choose(text, self.files_of(commit)?, &tracked)?;
         let (stage_state, mut stage) = self.stage()?;
         let wanted: BTreeMap<&String, &FileEntry> = chosen.iter().collect();
         self.refuse_clashes(&wanted, &[])?;
-        let transaction = self.store.begin("checkout")?;
         let written = place_all(self.prepare_files(&wanted, progress)?, self.work.root())?;
         let changes = chosen.iter().map(|(path, entry)| (path.clone(), Some(*entry))).collect();
         self.move_stage(&transaction, stage_state, &mut stage, &changes, &format!("checkout: {text} (paths)"))?;

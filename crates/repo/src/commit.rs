@@ -59,6 +59,8 @@ impl Repository {
         if options.message.trim().is_empty() {
             return Err(RepoError::Argument("a commit needs a message".to_owned()));
         }
+        // Before refs are read: what they name stays from here on.
+        let transaction = self.store.begin("commit")?;
         let head = self.head()?;
         let Some(RefState { target: Target::Tree(tree), .. }) = self.read_ref(STAGE)? else {
             return Err(RepoError::NothingToDo("nothing was ever added".to_owned()));
@@ -111,7 +113,6 @@ impl Repository {
         let title: String = commit.title().chars().take(MAX_TITLE).collect();
         let title = format!("commit: {title}");
         let (id, bytes) = commit.encode().map_err(|source| RepoError::History { what: "commit", id: tree, source })?;
-        let transaction = self.store.begin("commit")?;
         put_object(&transaction, EntryKind::Commit, &bytes)?;
         let (moved, expected) = self.moved_by_commits()?;
         if expected.as_ref().map(|state| &state.target) != head.commit.map(Target::Commit).as_ref() {

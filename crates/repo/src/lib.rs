@@ -6,6 +6,7 @@ mod archive;
 mod base_chain;
 mod blocks;
 mod checkout;
+mod collect;
 mod commit;
 mod compare;
 mod derivations;
@@ -31,6 +32,9 @@ mod worktree;
 pub use approx::{APPROX_MARK, ApproxFile, ApproxReport, ApproxTensor};
 pub use archive::{Archive, PackOptions, PackReport, Packed, pack};
 pub use checkout::{CheckoutOptions, CheckoutReport};
+pub use collect::{
+    GcOptions, GcPack, GcPlan, GcReport, KindUsage, Reclaim, RefUsage, StorageOverview, StorageSection,
+};
 pub use commit::{CommitOptions, CommitReport};
 pub use compare::{
     CompareOptions, Comparison, Finding, Histogram, Inside, Kind, Patch, Side, Spectrum, TensorDiff, Verdict,

@@ -16,6 +16,7 @@ use shard_store::{
     EntryKey, EntryKind, EntrySource, FileStat, Nonce, RefState, RefUpdate, StatEntry, Target, Transaction,
 };
 
+use crate::collect::hold_manifest;
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
 use crate::parent::{EarlierFiles, MAX_CANDIDATES, by_nearness};
@@ -64,6 +65,8 @@ impl Repository {
     /// # Errors
     /// A path that is nowhere, a file that cannot be read, or what the store says; the stage is then as it was.
     pub fn add(&self, paths: &[PathBuf], progress: &dyn Progress) -> Result<AddReport> {
+        // Before the stage is read: what it names stays from here on.
+        let transaction = self.store.begin("add")?;
         let (state, mut tree) = self.stage()?;
         let mut changes = BTreeMap::new();
         let mut report = AddReport::default();
@@ -94,7 +97,6 @@ impl Repository {
         }
         let total = found.values().map(|file| file.metadata.len()).sum();
         progress.begin("adding", Some(total));
-        let transaction = self.store.begin("add")?;
         let mut adder = Adder {
             repository: self,
             transaction: &transaction,
@@ -201,8 +203,14 @@ impl Adder<'_> {
         let unchanged = Added { path: found.path.clone(), state: AddedState::Unchanged, size, note: None };
         if let Some(known) = self.repository.known(&found.path, &found.metadata)? {
             let entry = FileEntry { mode, ..known };
-            let is_stored = self.objects.manifest(entry.manifest).is_ok_and(|manifest| manifest.sha256 == entry.sha256);
-            if is_stored {
+            let manifest = self.objects.manifest(entry.manifest).ok().filter(|manifest| manifest.sha256 == entry.sha256);
+            // What the stage does not name may be on its way out.
+            let stays = match manifest {
+                Some(_) if before.is_some_and(|before| before.manifest == entry.manifest) => true,
+                Some(manifest) => hold_manifest(self.transaction, entry.manifest, &manifest)?,
+                None => false,
+            };
+            if stays {
                 progress.advance(size);
                 let state = if before == Some(&entry) {
                     AddedState::Unchanged

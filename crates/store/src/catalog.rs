@@ -171,4 +171,26 @@ impl Store {
         }
         self.with_index(|index| index.note_gathering(&id, &packs))
     }
+
+    /// The index files that no pack that is here is in, or that are damaged: their names, and their bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`] where files cannot be listed.
+    pub fn idle_index_files(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let backend = self.0.backend.as_ref();
+        let there: HashSet<Digest> = backend.list("packs")?.iter().filter_map(|name| parse_pack_name(name)).collect();
+        let mut idle = Vec::new();
+        for (id, name) in self.gatherings()? {
+            let bytes = match backend.get(&name, gather::MAX_FILE) {
+                Ok(bytes) => bytes,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let serves = gather::decode(&id, &bytes).is_ok_and(|packs| packs.iter().any(|(id, ..)| there.contains(id)));
+            if !serves {
+                idle.push((name, bytes.len() as u64));
+            }
+        }
+        Ok(idle)
+    }
 }

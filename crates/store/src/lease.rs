@@ -292,22 +292,24 @@ impl<'a> Leases<'a> {
         Ok(leases)
     }
 
+    /// The leases of processes that are provably gone. No others, also none that cannot be read.
+    ///
+    /// # Errors
+    /// [`StoreError`] where leases cannot be listed.
+    pub fn stale(&self) -> Result<Vec<Lease>, StoreError> {
+        let me = Process::current();
+        let leases = self.list()?.into_iter().filter_map(|(_, lease)| lease.ok());
+        Ok(leases.filter(|lease| lease.process.is_provably_gone(&me)).collect())
+    }
+
     /// Removes the leases of processes that are provably gone and returns them. All others stay, also those that cannot be read.
     ///
     /// # Errors
     /// [`StoreError`] where leases cannot be listed or removed.
     pub fn remove_stale(&self) -> Result<Vec<Lease>, StoreError> {
-        let me = Process::current();
-        let mut removed = Vec::new();
-        for (file, lease) in self.list()? {
-            if let Ok(lease) = lease
-                && lease.process.is_provably_gone(&me)
-            {
-                self.backend.delete(&file)?;
-                removed.push(lease);
-            }
-        }
-        Ok(removed)
+        let stale = self.stale()?;
+        stale.iter().try_for_each(|lease| self.backend.delete(&lease.file()))?;
+        Ok(stale)
     }
 
     /// Removes a lease whoever holds it. Its holder fails when it next moves a ref.

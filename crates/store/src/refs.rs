@@ -380,6 +380,16 @@ impl<'a> Refs<'a> {
         self.log_down_to(name, oldest)?.collect()
     }
 
+    /// How many states [`Self::prune`] would remove.
+    ///
+    /// # Errors
+    /// [`RefError`].
+    pub fn count_before(&self, name: &str, oldest: u64) -> Result<u64, RefError> {
+        ref_name::check(name)?;
+        let old = self.generations(name)?.into_iter().skip(1).filter(|generation| *generation < oldest);
+        Ok(old.count() as u64)
+    }
+
     /// Removes the states of a ref before generation `oldest`, oldest first; never the newest. Returns how many went. When this
     /// returns, a power loss does not bring them back.
     ///

@@ -181,7 +181,12 @@ impl Transaction {
 
     /// How deep a block of the store is without condemned packs.
     fn sound_depth(&self, block: Digest, most: u32) -> Result<Option<u32>, StoreError> {
-        if let Some(depth) = self.lock().sound.get(&block).copied() {
+        let known = {
+            let state = self.lock();
+            let written = state.find(&EntryKey::block(block)).map(|location| location.depth);
+            written.or_else(|| state.sound.get(&block).copied())
+        };
+        if let Some(depth) = known {
             return Ok(Some(depth).filter(|depth| *depth <= most));
         }
         let mut best: Option<u32> = None;

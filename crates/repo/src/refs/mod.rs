@@ -17,8 +17,9 @@ pub use tag::{TagOptions, TagReport, TaggedCommit};
 
 use shard_core::Digest;
 use shard_history::revision::RefKind;
-use shard_store::{EntryKey, EntryKind, EntrySource, RefError, RefState, RefUpdate, StoreError, Target, Transaction};
+use shard_store::{RefError, RefState, RefUpdate, StoreError, Target, Transaction};
 
+use crate::collect::hold_commit;
 use crate::error::{RepoError, Result};
 use crate::repository::{DEFAULT, DEFAULT_BRANCH, HEADS, Repository};
 
@@ -36,13 +37,10 @@ impl Repository {
     }
 
     /// Begins what moves refs to a commit, and makes sure that the commit stays until they have moved.
-    fn begin_move(&self, purpose: &str, commit: Digest) -> Result<Transaction> {
+    pub(crate) fn begin_move(&self, purpose: &str, commit: Digest) -> Result<Transaction> {
         let transaction = self.store.begin(purpose)?;
-        let key = EntryKey { kind: EntryKind::Commit, id: commit };
-        match transaction.locate(&key)? {
-            Some(_) => Ok(transaction),
-            None => Err(RepoError::Missing { key }),
-        }
+        hold_commit(&self.store, &transaction, commit)?;
+        Ok(transaction)
     }
 
     /// Moves refs as one operation; a ref that is not as expected was moved by somebody else.

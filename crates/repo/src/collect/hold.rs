@@ -1,0 +1,88 @@
+//! What writers have to make sure of, so that a collection does not take away what they are about to name.
+
+use std::collections::{BTreeSet, HashSet};
+
+use shard_core::Digest;
+use shard_history::FileTree;
+use shard_manifest::ContentManifest;
+use shard_store::{EntryKey, EntryKind, EntrySource, Store, StoreError, Target, Transaction};
+
+use crate::blocks::block_key;
+use crate::error::{RepoError, Result};
+use crate::objects::Objects;
+
+/// Makes sure that a commit that a writer is about to name stays, with all that it leads to.
+///
+/// What a ref leads to now, while the writer has its lease, does. Anything else may be on its way out: it is looked through
+/// whole, and has to be there without packs that are going to be deleted.
+pub(crate) fn hold_commit(store: &Store, transaction: &Transaction, commit: Digest) -> Result<()> {
+    let key = EntryKey::new(EntryKind::Commit, commit);
+    if transaction.locate(&key)?.is_none() {
+        return Err(RepoError::Missing { key });
+    }
+    if transaction.lease().epoch == 0 {
+        // Nothing was ever deleted, and nothing will be while the lease is held.
+        return Ok(());
+    }
+    let mut objects = Objects::new(transaction);
+    let mut open = BTreeSet::new();
+    for (_, state) in store.refs().list("").map_err(StoreError::from)? {
+        match state.target {
+            Target::Commit(id) => drop(open.insert(id)),
+            Target::Tag(id) => drop(open.insert(objects.tag(id)?.target)),
+            _ => {}
+        }
+    }
+    if open.contains(&commit) {
+        return Ok(());
+    }
+    let mut led_to = HashSet::new();
+    let mut open: Vec<Digest> = open.into_iter().collect();
+    while let Some(id) = open.pop() {
+        if id == commit {
+            return Ok(());
+        }
+        if led_to.insert(id) {
+            open.extend(objects.commit(id)?.parents);
+        }
+    }
+    let mut open = vec![commit];
+    while let Some(id) = open.pop() {
+        if led_to.insert(id) {
+            let commit = objects.commit(id)?;
+            hold(transaction, EntryKey::new(EntryKind::Commit, id))?;
+            hold_tree(transaction, &mut objects, commit.tree)?;
+            open.extend(commit.parents);
+        }
+    }
+    Ok(())
+}
+
+fn hold_tree(transaction: &Transaction, objects: &mut Objects<'_>, tree: Digest) -> Result<()> {
+    let files: FileTree = objects.file_tree(tree)?;
+    let (_, trees) = files.to_trees().map_err(|source| RepoError::History { what: "tree", id: tree, source })?;
+    trees.iter().try_for_each(|(id, _)| hold(transaction, EntryKey::new(EntryKind::Tree, *id)))?;
+    let manifests: BTreeSet<Digest> = files.files().values().map(|entry| entry.manifest).collect();
+    for id in manifests {
+        if !hold_manifest(transaction, id, &objects.manifest_once(id)?)? {
+            return Err(RepoError::Missing { key: EntryKey::new(EntryKind::Manifest, id) });
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that a manifest and all its blocks stay; says whether they do.
+pub(crate) fn hold_manifest(transaction: &Transaction, id: Digest, manifest: &ContentManifest) -> Result<bool> {
+    let blocks = manifest.blocks().map(|block| block_key(block.span.id));
+    for key in [EntryKey::new(EntryKind::Manifest, id)].into_iter().chain(blocks) {
+        if transaction.locate(&key)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn hold(transaction: &Transaction, key: EntryKey) -> Result<()> {
+    transaction.locate(&key)?.ok_or(RepoError::Missing { key })?;
+    Ok(())
+}
