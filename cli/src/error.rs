@@ -343,6 +343,15 @@ fn from_store(error: &StoreError, what: String, why: Vec<String>) -> Failure {
         StoreError::NotARepository(_) => (code::NOT_FOUND, "`shard init` makes a repository here"),
         StoreError::AlreadyARepository(_) => (code::REFUSED, "nothing needs to be done"),
         StoreError::Index(_) => (code::SYSTEM, "`shard reindex` builds the index anew; nothing is lost with it"),
+        StoreError::Claimed(_) => {
+            (code::REFUSED, "wait for it; `shard leases` lists it, and `shard leases --break` ends one that is dead")
+        }
+        StoreError::Held(_) => (
+            code::REFUSED,
+            "nothing was deleted: run the command again when they are done, or with a longer --wait; `shard leases` lists \
+             them, and `shard leases --break` ends those that are dead",
+        ),
+        StoreError::ClaimLost => (code::REFUSED, "nothing was lost: run the command again, and it is finished"),
         StoreError::Retry { .. } => (code::REFUSED, "nothing was lost: run the command again"),
         StoreError::Ref(error) => match error.as_ref() {
             RefError::Conflict { .. } | RefError::Starved(_) | RefError::Partial { .. } => {

@@ -96,6 +96,9 @@ enum Command {
     Reflog(commands::reflog::Args),
     Diff(commands::diff::Args),
     Verify(commands::verify::Args),
+    Gc(commands::gc::Args),
+    Du(commands::du::Args),
+    Leases(commands::leases::Args),
     Chunk(commands::chunk::Args),
     Scan(commands::scan::Args),
     Pack(commands::pack::Args),
@@ -120,6 +123,7 @@ impl Command {
                 | Self::Branch(_)
                 | Self::Tag(_)
                 | Self::Reflog(_)
+                | Self::Leases(_)
                 | Self::Reindex(_)
                 | Self::Bench(_)
                 | Self::Scan(_)
@@ -225,6 +229,9 @@ fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Reflog(args) => commands::reflog::run(args, context),
         Command::Diff(args) => commands::diff::run(args, context),
         Command::Verify(args) => commands::verify::run(args, context),
+        Command::Gc(args) => commands::gc::run(args, context),
+        Command::Du(args) => commands::du::run(args, context),
+        Command::Leases(args) => commands::leases::run(args, context),
         Command::Chunk(args) => commands::chunk::run(args, context),
         Command::Scan(args) => commands::scan::run(args, context),
         Command::Pack(args) => commands::pack::run(args, context),

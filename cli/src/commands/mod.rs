@@ -10,7 +10,10 @@ pub(crate) mod completions;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod diff;
+pub(crate) mod du;
+pub(crate) mod gc;
 pub(crate) mod init;
+pub(crate) mod leases;
 pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod pack;

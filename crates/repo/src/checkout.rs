@@ -86,7 +86,7 @@ impl Repository {
                 state.filter(|state| state.target == Target::Commit(commit)).map(|_| name.to_owned())
             }
         };
-        self.switch(text, (commit, branch), None, options, progress)
+        self.again_if_condemned(|| self.switch(text, (commit, branch.clone()), None, options, progress))
     }
 
     /// Makes a branch that ends at a revision, and checks it out; where that is refused, there is no branch either.
@@ -103,7 +103,8 @@ impl Repository {
         let commit = self.resolve(start)?;
         let full = self.new_name(RefKind::Branch, name, None)?;
         let update = RefUpdate { name: full, expected: None, target: Target::Commit(commit) };
-        self.switch(name, (commit, Some(name.to_owned())), Some(update), options, progress)
+        let to = (commit, Some(name.to_owned()));
+        self.again_if_condemned(|| self.switch(name, to.clone(), Some(update.clone()), options, progress))
     }
 
     /// Switches to a commit and the branch that leads there, which `first` may have to make.
@@ -175,6 +176,10 @@ impl Repository {
     /// # Errors
     /// As [`Self::checkout`]; a path that the revision does not have.
     pub fn checkout_paths(&self, text: &str, paths: &[PathBuf], progress: &dyn Progress) -> Result<CheckoutReport> {
+        self.again_if_condemned(|| self.checkout_paths_once(text, paths, progress))
+    }
+
+    fn checkout_paths_once(&self, text: &str, paths: &[PathBuf], progress: &dyn Progress) -> Result<CheckoutReport> {
         let commit = self.resolve(text)?;
         let tracked = paths.iter().map(|path| self.work.tracked_path(path)).collect::<Result<Vec<_>>>()?;
         let transaction = self.begin_move("checkout", commit)?;

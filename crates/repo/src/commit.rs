@@ -56,6 +56,10 @@ impl Repository {
     /// [`RepoError::NothingToDo`] where nothing is staged; [`RepoError::Raced`] where another writer moved the branch
     /// meanwhile; what the store says. Nothing has moved then.
     pub fn commit(&self, options: &CommitOptions) -> Result<CommitReport> {
+        self.again_if_condemned(|| self.commit_once(options))
+    }
+
+    fn commit_once(&self, options: &CommitOptions) -> Result<CommitReport> {
         if options.message.trim().is_empty() {
             return Err(RepoError::Argument("a commit needs a message".to_owned()));
         }

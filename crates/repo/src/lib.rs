@@ -33,7 +33,8 @@ pub use approx::{APPROX_MARK, ApproxFile, ApproxReport, ApproxTensor};
 pub use archive::{Archive, PackOptions, PackReport, Packed, pack};
 pub use checkout::{CheckoutOptions, CheckoutReport};
 pub use collect::{
-    GcOptions, GcPack, GcPlan, GcReport, KindUsage, Reclaim, RefUsage, StorageOverview, StorageSection,
+    GcOptions, GcPack, GcPlan, GcReport, Holding, KindUsage, LeaseInfo, Reclaim, RefUsage, StorageOverview,
+    StorageSection,
 };
 pub use commit::{CommitOptions, CommitReport};
 pub use compare::{

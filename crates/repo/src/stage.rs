@@ -65,6 +65,10 @@ impl Repository {
     /// # Errors
     /// A path that is nowhere, a file that cannot be read, or what the store says; the stage is then as it was.
     pub fn add(&self, paths: &[PathBuf], progress: &dyn Progress) -> Result<AddReport> {
+        self.again_if_condemned(|| self.add_once(paths, progress))
+    }
+
+    fn add_once(&self, paths: &[PathBuf], progress: &dyn Progress) -> Result<AddReport> {
         // Before the stage is read: what it names stays from here on.
         let transaction = self.store.begin("add")?;
         let (state, mut tree) = self.stage()?;
@@ -203,7 +207,8 @@ impl Adder<'_> {
         let unchanged = Added { path: found.path.clone(), state: AddedState::Unchanged, size, note: None };
         if let Some(known) = self.repository.known(&found.path, &found.metadata)? {
             let entry = FileEntry { mode, ..known };
-            let manifest = self.objects.manifest(entry.manifest).ok().filter(|manifest| manifest.sha256 == entry.sha256);
+            let manifest =
+                self.objects.manifest(entry.manifest).ok().filter(|manifest| manifest.sha256 == entry.sha256);
             // What the stage does not name may be on its way out.
             let stays = match manifest {
                 Some(_) if before.is_some_and(|before| before.manifest == entry.manifest) => true,

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use shard_core::Digest;
 
+use crate::database::{choose_journal, open_file, remove_database, with_suffix};
 use crate::depth::{Copies, Numbers};
 use crate::entry::{EntryKey, EntryKind, Location, PackId};
 use crate::error::{IndexError, StoreError};
 use crate::footer::{Footer, FooterEntry};
 use crate::nonce::Nonce;
-use crate::database::{choose_journal, open_file, remove_database, with_suffix};
 use crate::sketch_index;
 
 const APPLICATION_ID: i64 = 0x7368_7264;

@@ -90,7 +90,11 @@ impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.lease {
             Some(Lease { purpose, process, created_at, .. }) => {
-                write!(f, "{purpose} by process {} on {}, since {created_at} ({})", process.pid, process.host, self.file)
+                write!(
+                    f,
+                    "{purpose} by process {} on {}, since {created_at} ({})",
+                    process.pid, process.host, self.file
+                )
             }
             None => write!(f, "{}, which cannot be read", self.file),
         }

@@ -86,6 +86,13 @@ impl Process {
         }
     }
 
+    /// Whether it was started under the same kernel, in the same space of process numbers: then its number says whether it runs.
+    #[must_use]
+    pub fn is_numbered_as(&self, other: &Self) -> bool {
+        let known = |text: &str| text != "-";
+        known(&self.boot) && self.boot == other.boot && known(&self.namespace) && self.namespace == other.namespace
+    }
+
     /// The process as part of a file name: digits, lowercase letters, `-` and `_` only, without the host's name.
     #[must_use]
     pub fn tag(&self) -> String {

@@ -10,6 +10,23 @@ use shard_store::{EntryKey, EntryKind, EntrySource, Store, StoreError, Target, T
 use crate::blocks::block_key;
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
+use crate::repository::Repository;
+
+/// How often an operation is done again since a collection condemned what it counted on.
+const AGAIN: usize = 3;
+
+impl Repository {
+    /// Runs an operation, and again where a collection condemned meanwhile what it counted on: it then writes that itself.
+    pub(crate) fn again_if_condemned<T>(&self, mut run: impl FnMut() -> Result<T>) -> Result<T> {
+        for _ in 0..AGAIN {
+            match run() {
+                Err(RepoError::Store(StoreError::Retry { condemned })) if !condemned.is_empty() => {}
+                outcome => return outcome,
+            }
+        }
+        run()
+    }
+}
 
 /// Makes sure that a commit that a writer is about to name stays, with all that it leads to.
 ///

@@ -7,6 +7,7 @@
 
 mod graph;
 mod hold;
+mod leases;
 mod overview;
 mod plan;
 mod roots;
@@ -20,9 +21,10 @@ use shard_store::{Inventory, Leftovers};
 
 use crate::error::Result;
 use crate::repository::Repository;
+pub(crate) use hold::{hold_commit, hold_manifest};
+pub use leases::{Holding, LeaseInfo};
 pub use overview::{Reclaim, RefUsage, StorageOverview, StorageSection};
 pub use plan::{GcPack, GcPlan, KindUsage};
-pub(crate) use hold::{hold_commit, hold_manifest};
 
 /// How to collect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

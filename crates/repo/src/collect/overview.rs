@@ -116,7 +116,10 @@ impl Repository {
         // One walk for all: who reaches what by present states, and what is left for earlier ones.
         let mut graph = Graph::new(&choice);
         for (number, root) in (0u32..).zip(&roots.refs) {
-            graph.start(&root.states.first().map(|state| &state.target).into_iter().collect::<Vec<_>>(), Owner::One(number))?;
+            graph.start(
+                &root.states.first().map(|state| &state.target).into_iter().collect::<Vec<_>>(),
+                Owner::One(number),
+            )?;
         }
         graph.start(&roots.targets(false).collect::<Vec<_>>(), Owner::Logs)?;
         let reached = graph.finish()?;
@@ -263,4 +266,3 @@ fn recommend(gc: &GcPlan, only_logs: u64, sections: &[StorageSection]) -> Vec<St
     }
     all
 }
-

@@ -37,7 +37,7 @@ pub struct GcPack {
 }
 
 /// What a collection would do.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GcPlan {
     /// Refs whose states were followed, those that were deleted included.
     pub refs: u64,

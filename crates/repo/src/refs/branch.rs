@@ -45,6 +45,10 @@ impl Repository {
     /// # Errors
     /// [`RepoError::Ref`] for a name that is not allowed or taken, an unknown revision, [`RepoError::Raced`].
     pub fn create_branch(&self, name: &str, start: &str) -> Result<Branch> {
+        self.again_if_condemned(|| self.create_branch_once(name, start))
+    }
+
+    fn create_branch_once(&self, name: &str, start: &str) -> Result<Branch> {
         let commit = self.resolve(start)?;
         let full = self.new_name(RefKind::Branch, name, None)?;
         let transaction = self.begin_move("branch", commit)?;

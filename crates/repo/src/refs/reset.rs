@@ -53,6 +53,10 @@ impl Repository {
     /// [`RepoError::WouldOverwrite`] where changes that no commit has would be lost, before anything is touched;
     /// [`RepoError::Raced`] where another writer moved the branch meanwhile; an unknown revision; damaged data.
     pub fn reset(&self, revision: &str, options: ResetOptions, progress: &dyn Progress) -> Result<ResetReport> {
+        self.again_if_condemned(|| self.reset_once(revision, options, progress))
+    }
+
+    fn reset_once(&self, revision: &str, options: ResetOptions, progress: &dyn Progress) -> Result<ResetReport> {
         let to = self.resolve(revision)?;
         let (moved, state) = self.moved_by_commits()?;
         let head = self.head()?;

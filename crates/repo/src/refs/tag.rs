@@ -74,6 +74,10 @@ impl Repository {
     /// [`RepoError::Ref`] for a name that is not allowed, or taken unless `force`; an unknown revision;
     /// [`RepoError::Raced`].
     pub fn create_tag(&self, name: &str, revision: &str, options: &TagOptions) -> Result<TagReport> {
+        self.again_if_condemned(|| self.create_tag_once(name, revision, options))
+    }
+
+    fn create_tag_once(&self, name: &str, revision: &str, options: &TagOptions) -> Result<TagReport> {
         let commit = self.resolve(revision)?;
         let full = check_name(RefKind::Tag, name)?;
         let expected = self.read_ref(&full)?;
