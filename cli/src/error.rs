@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use shard_history::RevisionError;
-use shard_repo::{RefProblem, RepoError, Repository};
+use shard_repo::{BisectProblem, RefProblem, RepoError, Repository, UndoProblem};
 use shard_store::StoreError;
 use shard_store::refs::RefError;
 
@@ -280,6 +280,14 @@ impl From<RepoError> for Failure {
                 let (code, next) = from_ref(problem);
                 with(code, &next)
             }
+            RepoError::Bisect(problem) => {
+                let (code, next) = from_bisect(problem);
+                with(code, next)
+            }
+            RepoError::Undo(problem) => {
+                let (code, next) = from_undo(problem);
+                with(code, next)
+            }
             RepoError::Raced(_) => with(code::REFUSED, "nothing was lost: run the command again"),
             RepoError::Argument(_) => with(code::USAGE, "`shard help COMMAND` shows how it is used"),
             RepoError::Manifest { .. } => with(code::SYSTEM, "nothing was recorded"),
@@ -332,6 +340,36 @@ fn from_ref(problem: &RefProblem) -> (u8, String) {
                 "tag it to keep it, or `shard branch -D {name}`: then only `shard reflog {name}` knows its commits"
             ),
         ),
+    }
+}
+
+fn from_bisect(problem: &BisectProblem) -> (u8, &'static str) {
+    match problem {
+        BisectProblem::NotStarted => (code::REFUSED, "`shard bisect start BAD GOOD…` starts one"),
+        BisectProblem::Started => {
+            (code::REFUSED, "`shard bisect reset` ends it, `shard bisect log` shows where it stands")
+        }
+        BisectProblem::Contradiction(_) => (
+            code::REFUSED,
+            "nothing was marked: `shard bisect log` shows what is, `shard undo` takes the last mark back",
+        ),
+        BisectProblem::NotBad { .. } | BisectProblem::NotGood { .. } => {
+            (code::REFUSED, "the bad revision is named first, and those that are good after it")
+        }
+    }
+}
+
+fn from_undo(problem: &UndoProblem) -> (u8, &'static str) {
+    match problem {
+        UndoProblem::Unknown(_) | UndoProblem::Ambiguous(_) => {
+            (code::NOT_FOUND, "`shard operations` lists them; the first digits of an id are enough, four or more")
+        }
+        UndoProblem::MovedLater { .. } => {
+            (code::REFUSED, "undo the later operation first: `shard operations` lists them")
+        }
+        UndoProblem::Nothing | UndoProblem::Forgotten(_) | UndoProblem::Init => {
+            (code::REFUSED, "`shard operations` lists what was done, and `shard reflog REF` what a ref was")
+        }
     }
 }
 

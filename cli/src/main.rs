@@ -94,6 +94,11 @@ enum Command {
     Tag(commands::tag::Args),
     Reset(commands::reset::Args),
     Reflog(commands::reflog::Args),
+    #[command(alias = "op")]
+    Operations(commands::operations::Args),
+    Undo(commands::undo::Args),
+    Blame(commands::blame::Args),
+    Bisect(commands::bisect::Args),
     Diff(commands::diff::Args),
     Verify(commands::verify::Args),
     Gc(commands::gc::Args),
@@ -124,6 +129,8 @@ impl Command {
                 | Self::Tag(_)
                 | Self::Reflog(_)
                 | Self::Leases(_)
+                | Self::Operations(_)
+                | Self::Blame(_)
                 | Self::Reindex(_)
                 | Self::Bench(_)
                 | Self::Scan(_)
@@ -227,6 +234,10 @@ fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Tag(args) => commands::tag::run(args, context),
         Command::Reset(args) => commands::reset::run(args, context),
         Command::Reflog(args) => commands::reflog::run(args, context),
+        Command::Operations(args) => commands::operations::run(args, context),
+        Command::Undo(args) => commands::undo::run(args, context),
+        Command::Blame(args) => commands::blame::run(args, context),
+        Command::Bisect(args) => commands::bisect::run(args, context),
         Command::Diff(args) => commands::diff::run(args, context),
         Command::Verify(args) => commands::verify::run(args, context),
         Command::Gc(args) => commands::gc::run(args, context),

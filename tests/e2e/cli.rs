@@ -22,3 +22,5 @@ mod refs;
 mod restoring;
 #[path = "cli/shells.rs"]
 mod shells;
+#[path = "cli/undo.rs"]
+mod undo;

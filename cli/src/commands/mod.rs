@@ -2,6 +2,8 @@
 
 pub(crate) mod add;
 pub(crate) mod bench;
+pub(crate) mod bisect;
+pub(crate) mod blame;
 pub(crate) mod branch;
 pub(crate) mod checkout;
 pub(crate) mod chunk;
@@ -16,6 +18,7 @@ pub(crate) mod init;
 pub(crate) mod leases;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod operations;
 pub(crate) mod pack;
 pub(crate) mod reflog;
 pub(crate) mod reindex;
@@ -24,5 +27,6 @@ pub(crate) mod scan;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod tag;
+pub(crate) mod undo;
 pub(crate) mod unpack;
 pub(crate) mod verify;

@@ -3,6 +3,9 @@
 //! needed is fetched by the caller's closures.
 #![forbid(unsafe_code)]
 
+pub mod bisect;
+pub mod blame;
+pub mod chains;
 pub mod commit;
 pub mod dag;
 #[cfg(test)]

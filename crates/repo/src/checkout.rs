@@ -46,6 +46,8 @@ pub struct CheckoutReport {
 pub(crate) enum Losses {
     /// They stay in files that are the same in stage and target, and are refused to be lost in others.
     Keep,
+    /// The same, where the log of the stage keeps what is staged.
+    KeepUnstaged,
     /// Tracked files may have none.
     Refuse,
     /// They may be lost.
@@ -76,7 +78,13 @@ impl Repository {
     /// where a folder is needed or the reverse. All of these before anything is touched. Also what the file system says.
     pub fn checkout(&self, text: &str, options: CheckoutOptions, progress: &dyn Progress) -> Result<CheckoutReport> {
         let commit = self.resolve(text)?;
-        let branch = match text {
+        let branch = self.branch_of(text, commit)?;
+        self.switch((commit, branch), Vec::new(), &format!("checkout: {text}"), options, progress)
+    }
+
+    /// The branch that the text of a commit names.
+    pub(crate) fn branch_of(&self, text: &str, commit: Digest) -> Result<Option<String>> {
+        if matches!(text, "HEAD" | "@") {
             // What is checked out stays so.
             "HEAD" | "@" => self.head()?.branch,
             _ => {
@@ -87,6 +95,12 @@ impl Repository {
             }
         };
         self.again_if_condemned(|| self.switch(text, (commit, branch.clone()), None, options, progress))
+            return Ok(self.head()?.branch);
+        }
+        let text = text.strip_prefix("refs/").unwrap_or(text);
+        let name = text.strip_prefix(HEADS).unwrap_or(text);
+        let state = self.store.refs().read(&format!("{HEADS}{name}")).ok().flatten();
+        Ok(state.filter(|state| state.target == Target::Commit(commit)).map(|_| name.to_owned()))
     }
 
     /// Makes a branch that ends at a revision, and checks it out; where that is refused, there is no branch either.
@@ -105,14 +119,30 @@ impl Repository {
         let update = RefUpdate { name: full, expected: None, target: Target::Commit(commit) };
         let to = (commit, Some(name.to_owned()));
         self.again_if_condemned(|| self.switch(name, to.clone(), Some(update.clone()), options, progress))
+        let message = format!("checkout: {name}");
+        self.switch((commit, Some(name.to_owned())), vec![update], &message, options, progress)
     }
 
-    /// Switches to a commit and the branch that leads there, which `first` may have to make.
-    fn switch(
+    /// Switches to a commit and the branch that leads there. `first` are refs that move before: the branch, where it has to be
+    /// made.
+    pub(crate) fn switch(
         &self,
-        text: &str,
         (commit, branch): (Digest, Option<String>),
-        first: Option<RefUpdate>,
+        first: Vec<RefUpdate>,
+        message: &str,
+        options: CheckoutOptions,
+        progress: &dyn Progress,
+    ) -> Result<CheckoutReport> {
+        self.switch_and((commit, branch), first, Vec::new(), message, options, progress)
+    }
+
+    /// The same; `last` are refs that move after what is checked out.
+    pub(crate) fn switch_and(
+        &self,
+        (commit, branch): (Digest, Option<String>),
+        first: Vec<RefUpdate>,
+        last: Vec<RefUpdate>,
+        message: &str,
         options: CheckoutOptions,
         progress: &dyn Progress,
     ) -> Result<CheckoutReport> {
@@ -126,14 +156,15 @@ impl Repository {
             Some(branch) => Target::Symbolic(format!("{HEADS}{branch}")),
             None => Target::Commit(commit),
         };
-        let mut updates: Vec<RefUpdate> = first.into_iter().collect();
+        let mut updates = first;
         if stage.as_ref().is_none_or(|state| state.target != Target::Tree(root)) {
             updates.push(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(root) });
         }
         if head.as_ref().is_none_or(|head| head.target != to) {
             updates.push(RefUpdate { name: HEAD.to_owned(), expected: head, target: to });
         }
-        self.move_or_lose(&transaction, &updates, &format!("checkout: {text}"))?;
+        updates.extend(last);
+        self.move_or_lose(&transaction, &updates, message)?;
         Ok(CheckoutReport { commit, branch, written, removed, unchanged })
     }
 
@@ -155,7 +186,7 @@ impl Repository {
         let (wanted, unchanged): (BTreeMap<_, _>, BTreeMap<_, _>) = target.files().iter().partition(|(path, entry)| {
             let is_off = match changes.get(*path) {
                 Some(WorkState::Deleted) => true,
-                Some(WorkState::Modified) => losses != Losses::Keep,
+                Some(WorkState::Modified) => !matches!(losses, Losses::Keep | Losses::KeepUnstaged),
                 _ => false,
             };
             is_off || stage.get(path) != Some(*entry)
@@ -238,7 +269,7 @@ impl Repository {
         let mut lost: Vec<String> = Vec::new();
         for (path, entry) in stage.files() {
             let wanted = target.get(path);
-            if last.get(path) != Some(entry) && wanted != Some(entry) {
+            if losses != Losses::KeepUnstaged && last.get(path) != Some(entry) && wanted != Some(entry) {
                 lost.push(path.clone());
             }
         }

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use shard_codecs::CodecError;
 use shard_core::Digest;
 use shard_formats::compress::NotRepeated;
-use shard_history::{HistoryError, RevisionError};
+use shard_history::{DagError, HistoryError, RevisionError};
 use shard_manifest::ManifestError;
 use shard_store::{EntryKey, PackId, RefError, StoreError};
 use thiserror::Error;
 
+use crate::bisect::BisectProblem;
+use crate::operations::UndoProblem;
 use crate::refs::RefProblem;
 
 /// The engine's results.
@@ -190,6 +192,12 @@ pub enum RepoError {
     /// A branch or tag that cannot be made, moved or deleted.
     #[error(transparent)]
     Ref(#[from] RefProblem),
+    /// A search that cannot begin, or go on.
+    #[error(transparent)]
+    Bisect(#[from] BisectProblem),
+    /// An operation that cannot be undone.
+    #[error(transparent)]
+    Undo(#[from] UndoProblem),
     /// Another writer moved the ref first.
     #[error("{0} was moved by another writer meanwhile")]
     Raced(String),
@@ -207,6 +215,15 @@ pub enum RepoError {
     /// A wrong argument.
     #[error("{0}")]
     Argument(String),
+}
+
+impl From<DagError<Self>> for RepoError {
+    fn from(error: DagError<Self>) -> Self {
+        match error {
+            DagError::Fetch(error) => error,
+            DagError::Cycle(id) => Self::Cycle(id),
+        }
+    }
 }
 
 impl RepoError {

@@ -4,6 +4,8 @@
 mod approx;
 mod archive;
 mod base_chain;
+mod bisect;
+mod blame;
 mod blocks;
 mod checkout;
 mod collect;
@@ -17,6 +19,7 @@ mod log;
 mod lossy;
 mod numeric;
 mod objects;
+mod operations;
 mod pack_plan;
 mod parent;
 mod refs;
@@ -26,11 +29,14 @@ mod restore;
 mod snapshot;
 mod stage;
 mod status;
+mod tensor_keys;
 mod verify;
 mod worktree;
 
 pub use approx::{APPROX_MARK, ApproxFile, ApproxReport, ApproxTensor};
 pub use archive::{Archive, PackOptions, PackReport, Packed, pack};
+pub use bisect::{BisectProblem, BisectReport, BisectStatus, Mark, TensorBisect, TensorQuestion, TestedCommit};
+pub use blame::BlameLine;
 pub use checkout::{CheckoutOptions, CheckoutReport};
 pub use collect::{
     GcOptions, GcPack, GcPlan, GcReport, Holding, KindUsage, LeaseInfo, Reclaim, RefUsage, StorageOverview,
@@ -47,6 +53,7 @@ pub use inspect::{ChunkLine, ChunkReport, Description, chunk, describe, read_man
 pub use log::{LogEntry, model_name};
 pub use lossy::LossyBound;
 pub use numeric::{ChangeStats, Summary};
+pub use operations::{Operation, Operations, RefMove, UndoOptions, UndoPlan, UndoProblem, UndoReport};
 pub use pack_plan::{PackPlan, PlannedChains, PlannedFile, plan_pack};
 pub use refs::{
     Branch, RefProblem, Reflog, ReflogEntry, ResetMode, ResetOptions, ResetReport, TagOptions, TagReport, TaggedCommit,

@@ -211,8 +211,8 @@ fn reset_soft_mixed_and_hard() {
     let messages: Vec<&str> =
         log["entries"].as_array().unwrap().iter().map(|entry| entry["message"].as_str().unwrap()).collect();
     let expected = [
-        "reset: moving to v1",
-        "reset: moving to main@{1}",
+        "reset: moving to v1 (hard)",
+        "reset: moving to main@{1} (hard)",
         "reset: moving to HEAD~1",
         "commit: Second",
         "commit: First",

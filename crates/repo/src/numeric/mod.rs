@@ -12,6 +12,7 @@ use shard_core::DType;
 pub use change::ChangeStats;
 pub(crate) use change::{compare, signed_steps};
 pub use summary::Summary;
+pub(crate) use summary::Summing;
 pub(crate) use tensors::TensorSums;
 pub(crate) use values::{MOST_VALUES, push_values, values};
 

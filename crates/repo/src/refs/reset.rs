@@ -7,6 +7,9 @@ use crate::checkout::Losses;
 use crate::error::{RepoError, Result};
 use crate::repository::{Repository, STAGE};
 
+/// What the message of a reset ends in that took the work tree along.
+pub(crate) const HARD: &str = " (hard)";
+
 /// What moves beside the branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ResetMode {
@@ -94,7 +97,8 @@ impl Repository {
         {
             updates.push(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(tree) });
         }
-        self.move_or_lose(&transaction, &updates, &format!("reset: moving to {revision}"))?;
+        let hard = if options.mode == ResetMode::Hard { HARD } else { "" };
+        self.move_or_lose(&transaction, &updates, &format!("reset: moving to {revision}{hard}"))?;
         Ok(ResetReport { branch: head.branch, from, to, written, removed })
     }
 }
