@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use shard_history::RevisionError;
-use shard_repo::{BisectProblem, RefProblem, RepoError, Repository, UndoProblem};
+use shard_repo::{BisectProblem, GitProblem, RefProblem, RepoError, Repository, UndoProblem};
 use shard_store::StoreError;
 use shard_store::refs::RefError;
 
@@ -280,6 +280,10 @@ impl From<RepoError> for Failure {
                 let (code, next) = from_ref(problem);
                 with(code, &next)
             }
+            RepoError::Git(problem) => {
+                let (code, next) = from_git(problem);
+                with(code, next)
+            }
             RepoError::Bisect(problem) => {
                 let (code, next) = from_bisect(problem);
                 with(code, next)
@@ -339,6 +343,28 @@ fn from_ref(problem: &RefProblem) -> (u8, String) {
             format!(
                 "tag it to keep it, or `shard branch -D {name}`: then only `shard reflog {name}` knows its commits"
             ),
+        ),
+    }
+}
+
+fn from_git(problem: &GitProblem) -> (u8, &'static str) {
+    match problem {
+        GitProblem::NoGit => (code::NOT_FOUND, "`git init` makes one; without Git, files only have to be added"),
+        GitProblem::Pattern { .. } => {
+            (code::USAGE, "a pattern is one of gitignore, such as '*.safetensors' or models/")
+        }
+        GitProblem::NotTracked(_) => (code::NOT_FOUND, "`shard track` lists the patterns"),
+        GitProblem::NothingTracked => (
+            code::USAGE,
+            "name a revision; beside Git, `shard track '*.safetensors'` lets pointers say which files belong here",
+        ),
+        GitProblem::Malformed { .. } => (
+            code::DAMAGED,
+            "`git checkout -- FILE` brings a pointer back as Git has it; `shard track` writes those of the last commit",
+        ),
+        GitProblem::NotStored(_) => (
+            code::NOT_FOUND,
+            "`shard checkout --from DIR` brings them from another repository; other pointers were not followed either",
         ),
     }
 }

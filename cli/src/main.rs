@@ -99,6 +99,8 @@ enum Command {
     Undo(commands::undo::Args),
     Blame(commands::blame::Args),
     Bisect(commands::bisect::Args),
+    Track(commands::track::Args),
+    Untrack(commands::untrack::Args),
     Diff(commands::diff::Args),
     Verify(commands::verify::Args),
     Gc(commands::gc::Args),
@@ -131,6 +133,8 @@ impl Command {
                 | Self::Leases(_)
                 | Self::Operations(_)
                 | Self::Blame(_)
+                | Self::Track(_)
+                | Self::Untrack(_)
                 | Self::Reindex(_)
                 | Self::Bench(_)
                 | Self::Scan(_)
@@ -238,6 +242,8 @@ fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Undo(args) => commands::undo::run(args, context),
         Command::Blame(args) => commands::blame::run(args, context),
         Command::Bisect(args) => commands::bisect::run(args, context),
+        Command::Track(args) => commands::track::run(args, context),
+        Command::Untrack(args) => commands::untrack::run(args, context),
         Command::Diff(args) => commands::diff::run(args, context),
         Command::Verify(args) => commands::verify::run(args, context),
         Command::Gc(args) => commands::gc::run(args, context),

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use shard_repo::{APPROX_MARK, ApproxReport, ApproxTensor, CheckoutOptions, CheckoutReport, RepoError, Repository};
+use shard_repo::{
+    APPROX_MARK, ApproxReport, ApproxTensor, CheckoutOptions, CheckoutReport, PointerCheckout, RepoError, Repository,
+};
 
 use crate::Context;
 use crate::error::{Failure, code};
@@ -15,8 +17,11 @@ use crate::report::text::visible;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A branch to switch to, or any other revision
-    #[arg(value_name = "REV", required_unless_present = "new_branch")]
+    #[arg(value_name = "REV")]
     revision: Option<String>,
+    /// Beside Git, without REV: bring the files that pointers name from the repository of DIR, and add them here
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["revision", "new_branch", "output"])]
+    from: Option<PathBuf>,
     /// Make a branch that ends at REV, by default at what is checked out, and switch to it
     #[arg(short = 'b', value_name = "NAME", conflicts_with_all = ["paths", "output"])]
     new_branch: Option<String>,
@@ -41,6 +46,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let options = CheckoutOptions { force: args.force };
     let progress = context.ui.progress();
     let progress = progress.as_ref();
+    if args.revision.is_none() && args.new_branch.is_none() {
+        let report = repository.checkout_pointers(args.from.as_deref(), options, progress)?;
+        return pointers(&report, context);
+    }
     if let Some(folder) = args.output.as_ref().filter(|_| args.approx) {
         let paths = tracked(args, &repository)?;
         let report = repository.export_approx(revision, &paths, folder, options, progress);
@@ -67,6 +76,22 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     } else {
         context.ui.inform(&to_text(&report, args, context))?;
     }
+    Ok(code::DONE)
+}
+
+/// What bringing the files that pointers name did.
+fn pointers(report: &PointerCheckout, context: &Context) -> Result<u8, Failure> {
+    let PointerCheckout { written, unchanged } = report;
+    if context.ui.json {
+        let written: Vec<Value> = written.iter().map(|(path, size)| json!({"path": path, "size": size})).collect();
+        context.ui.print_json(&json!({"written": written, "unchanged": unchanged}))?;
+        return Ok(code::DONE);
+    }
+    let bytes = written.iter().map(|(_, size)| size).sum();
+    let files = count(written.len() as u64, "file");
+    context
+        .ui
+        .inform(&format!("As the pointers say: {files} written ({}), {unchanged} right already\n", human(bytes)))?;
     Ok(code::DONE)
 }
 

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use shard_history::Timestamp;
 use shard_manifest::{Provenance, RunRecord};
-use shard_repo::{CommitOptions, CommitReport, RepoError};
+use shard_repo::{CommitOptions, CommitReport, PointerReport, RepoError};
 
 use crate::Context;
 use crate::error::{Failure, code};
 use crate::report::changes::change_table;
 use crate::report::json::file_change;
+use crate::report::size::count;
 use crate::report::style::Style;
 
 /// Make a commit of what is staged
@@ -107,10 +108,23 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         ),
         other => other.into(),
     })?;
+    // The commit is made, whatever becomes of what Git is given.
+    let pointers = repository.write_pointers(false).map_err(|error| {
+        let failure =
+            Failure::from(error).because(format!("the commit {} was made; its pointers were not written", report.id));
+        failure.next("once the cause is gone, `shard track` writes them")
+    })?;
     if context.ui.json {
-        context.ui.print_json(&to_json(&report, options.message.lines().next().unwrap_or_default()))?;
+        let mut json = to_json(&report, options.message.lines().next().unwrap_or_default());
+        json["pointers"] = json!({"written": pointers.written, "removed": pointers.removed});
+        context.ui.print_json(&json)?;
     } else {
-        context.ui.inform(&to_text(&report, options.message.lines().next().unwrap_or_default(), context))?;
+        let mut text = to_text(&report, options.message.lines().next().unwrap_or_default(), context);
+        if pointers != PointerReport::default() {
+            let written = count(pointers.written.len() as u64, "pointer");
+            text.push_str(&format!("  {written} written, {} removed: `git add` them\n", pointers.removed.len()));
+        }
+        context.ui.inform(&text)?;
     }
     Ok(code::DONE)
 }

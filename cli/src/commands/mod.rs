@@ -27,6 +27,8 @@ pub(crate) mod scan;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod tag;
+pub(crate) mod track;
 pub(crate) mod undo;
 pub(crate) mod unpack;
+pub(crate) mod untrack;
 pub(crate) mod verify;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shard_repo::{Head, Status, WorkState};
+use shard_repo::{Head, PointerState, Status, WorkState};
 
 use crate::Context;
 use crate::error::{Failure, code};
@@ -56,7 +56,29 @@ fn to_json(status: &Status) -> Value {
         "clean": status.is_clean(),
         "staged": status.staged.iter().map(file_change).collect::<Vec<_>>(),
         "work": work.collect::<Vec<_>>(),
+        "pointers": status.pointers.iter().map(|(path, state)| pointer_json(path, state)).collect::<Vec<_>>(),
     })
+}
+
+fn pointer_json(path: &str, state: &PointerState) -> Value {
+    let why = match state {
+        PointerState::Malformed(why) => Some(why),
+        _ => None,
+    };
+    json!({"path": path, "state": pointer_words(state).0, "why": why})
+}
+
+/// What is the matter with a pointer or its file, and what to do about it.
+fn pointer_words(state: &PointerState) -> (&'static str, &'static str) {
+    match state {
+        PointerState::NoPointer => ("no pointer", "`shard track` writes it"),
+        PointerState::FileMissing => ("file missing", "`shard checkout` brings it"),
+        PointerState::FileChanged => ("file changed", "`shard commit` writes its pointer"),
+        PointerState::OutOfDate => {
+            ("out of date", "`shard checkout` brings the file, `shard track` writes the pointer")
+        }
+        PointerState::Malformed(_) => ("no pointer in it", "`git checkout -- FILE.shard.json` brings it back"),
+    }
 }
 
 fn short_head(head: &Head) -> String {
@@ -123,6 +145,16 @@ fn long(status: &Status, context: &Context) -> String {
             text.push_str(&format!("  {}\n", visible(path)));
         }
     }
+    if !status.pointers.is_empty() {
+        text.push_str(&format!("\n{}\n", ui.paint("Pointers for Git", Style::Bold)));
+        let mut table = Table::new(&["", "", ""]);
+        for (path, state) in &status.pointers {
+            let (what, next) = pointer_words(state);
+            let what = Cell::new(format!("  {what}"), Style::Yellow);
+            table.row(vec![what, path.as_str().into(), Cell::new(next, Style::Dim)]);
+        }
+        text.push_str(&ui.table(&table));
+    }
     text.push_str(match (status.staged.is_empty(), status.is_clean(), untracked.is_empty()) {
         (false, ..) => "",
         (true, true, true) => "Nothing to commit: the work tree is as committed\n",
@@ -158,6 +190,7 @@ mod tests {
                 ("b".to_owned(), WorkState::Modified),
                 ("e".to_owned(), WorkState::Deleted),
             ],
+            pointers: vec![("m".to_owned(), PointerState::FileMissing)],
         };
         let ui = Ui::new(false, false, ColorChoice::Never);
         let context = Context { ui, settings: Settings::default(), store: Default::default() };
@@ -165,5 +198,6 @@ mod tests {
         assert_eq!(short_head(&status.head), "No commits yet on main");
         assert_eq!(change_style(&status.staged[0]), Style::Green);
         assert!(long(&status, &context).contains("  renamed  c -> d  1 B\n"));
+        assert!(long(&status, &context).contains("  file missing  m  `shard checkout` brings it\n"));
     }
 }

@@ -14,7 +14,7 @@ use tempfile::TempPath;
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
 use crate::repository::{HEAD, HEADS, Repository, STAGE};
-use crate::restore::{put_in_place, restore_bytes, restore_file};
+use crate::restore::{hash_file, put_in_place, restore_bytes, restore_file};
 use crate::stage::put_tree;
 use crate::status::WorkState;
 use crate::worktree::{Found, UNFINISHED, make_parents};
@@ -302,7 +302,7 @@ impl Repository {
 
     /// Refuses where a file is needed and a folder with other files is, or a folder and something else is, unless what is
     /// there is among the files to be removed.
-    fn refuse_clashes(&self, wanted: &BTreeMap<&String, &FileEntry>, removed: &[String]) -> Result<()> {
+    pub(crate) fn refuse_clashes(&self, wanted: &BTreeMap<&String, &FileEntry>, removed: &[String]) -> Result<()> {
         let goes = |path: &str| removed.iter().any(|gone| gone == path);
         for path in wanted.keys() {
             for (end, _) in path.match_indices('/') {
@@ -371,6 +371,15 @@ pub(crate) struct Ready {
 impl Ready {
     pub(crate) fn file(path: &str, size: u64, file: TempPath) -> Self {
         Self { path: path.to_owned(), size, content: Content::File(file) }
+    }
+
+    /// Refuses a file whose bytes are not those of a hash.
+    pub(crate) fn prove(&self, expected: Digest) -> Result<()> {
+        let found = match &self.content {
+            Content::File(file) => hash_file(file).map_err(RepoError::io("cannot be read again", file))?,
+            Content::Link(bytes) => shard_core::sha256(bytes),
+        };
+        if found == expected { Ok(()) } else { Err(RepoError::WrongFile { path: self.path.clone(), expected, found }) }
     }
 }
 

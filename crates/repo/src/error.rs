@@ -11,6 +11,7 @@ use shard_manifest::ManifestError;
 use shard_store::{EntryKey, PackId, RefError, StoreError};
 use thiserror::Error;
 
+use crate::beside_git::GitProblem;
 use crate::bisect::BisectProblem;
 use crate::operations::UndoProblem;
 use crate::refs::RefProblem;
@@ -192,6 +193,9 @@ pub enum RepoError {
     /// A branch or tag that cannot be made, moved or deleted.
     #[error(transparent)]
     Ref(#[from] RefProblem),
+    /// Something that cannot be done beside Git.
+    #[error(transparent)]
+    Git(#[from] GitProblem),
     /// A search that cannot begin, or go on.
     #[error(transparent)]
     Bisect(#[from] BisectProblem),

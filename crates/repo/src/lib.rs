@@ -4,6 +4,7 @@
 mod approx;
 mod archive;
 mod base_chain;
+mod beside_git;
 mod bisect;
 mod blame;
 mod blocks;
@@ -35,6 +36,7 @@ mod worktree;
 
 pub use approx::{APPROX_MARK, ApproxFile, ApproxReport, ApproxTensor};
 pub use archive::{Archive, PackOptions, PackReport, Packed, pack};
+pub use beside_git::{GitProblem, PointerCheckout, PointerReport, PointerState};
 pub use bisect::{BisectProblem, BisectReport, BisectStatus, Mark, TensorBisect, TensorQuestion, TestedCommit};
 pub use blame::BlameLine;
 pub use checkout::{CheckoutOptions, CheckoutReport};

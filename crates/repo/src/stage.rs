@@ -76,9 +76,14 @@ impl Repository {
         let mut report = AddReport::default();
         let mut found = BTreeMap::new();
         let began = StatEntry::now_ns();
+        let beside_git = self.tracked_beside_git()?;
         for given in paths {
             let path = self.work.tracked_path(given)?;
-            let (files, unnameable) = self.work.files(&path)?;
+            let (mut files, unnameable) = self.work.files(&path)?;
+            if let Some(tracked) = &beside_git {
+                // Beside Git a folder stands for the models in it; what is named itself is meant.
+                files.retain(|file| file.path == path || tree.get(&file.path).is_some() || tracked.has(&file.path));
+            }
             if let Some(place) = unnameable.into_iter().next() {
                 return Err(RepoError::Path {
                     path: place,

@@ -3,6 +3,7 @@
 use shard_history::{FileChange, FileEntry, FileTree, diff_files};
 use shard_store::StatEntry;
 
+use crate::beside_git::PointerState;
 use crate::error::{RepoError, Result};
 use crate::repository::{Head, Repository};
 use crate::restore::hash_file;
@@ -29,13 +30,17 @@ pub struct Status {
     pub staged: Vec<FileChange>,
     /// Work tree against the stage, in the order of paths.
     pub work: Vec<(String, WorkState)>,
+    /// Beside Git: models and pointers that are not as they should be, in the order of the models' paths.
+    pub pointers: Vec<(String, PointerState)>,
 }
 
 impl Status {
     /// Whether nothing differs; untracked files do not count.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.staged.is_empty() && self.work.iter().all(|(_, state)| *state == WorkState::Untracked)
+        self.staged.is_empty()
+            && self.pointers.is_empty()
+            && self.work.iter().all(|(_, state)| *state == WorkState::Untracked)
     }
 }
 
@@ -56,8 +61,14 @@ impl Repository {
             }
             None => FileTree::default(),
         };
-        let work = self.work_changes(&stage)?;
-        Ok(Status { head, staged: diff_files(&last, &stage), work })
+        let mut work = self.work_changes(&stage)?;
+        let mut pointers = Vec::new();
+        if let Some(tracked) = self.tracked_beside_git()? {
+            // All else is Git's.
+            work.retain(|(path, state)| *state != WorkState::Untracked || tracked.has(path));
+            pointers = self.pointer_states(&tracked, &last)?;
+        }
+        Ok(Status { head, staged: diff_files(&last, &stage), work, pointers })
     }
 
     /// How the work tree differs from a tree.
