@@ -4,6 +4,12 @@
 
 #[path = "cli/bench.rs"]
 mod bench;
+#[path = "cli/beside_git.rs"]
+mod beside_git;
+#[path = "cli/bisect.rs"]
+mod bisect;
+#[path = "cli/blame.rs"]
+mod blame;
 #[path = "cli/diffing.rs"]
 mod diffing;
 #[path = "cli/looking.rs"]

@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Delete branches even where only the reflog has their commits then
     #[arg(short = 'D', requires = "names", conflicts_with = "rename")]
     delete_anyway: bool,
+    /// Let a branch that is there end at START, too
+    #[arg(short, long, requires = "names", conflicts_with_all = ["delete", "delete_anyway", "rename"])]
+    force: bool,
     /// Rename a branch: OLD NEW, or NEW for the one that is checked out
     #[arg(short = 'm', long = "move", requires = "names")]
     rename: bool,
@@ -54,6 +57,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
             }
         }
         [] => list(args.verbose, &repository, context)?,
+        [name] if args.force => set(name, "HEAD", &repository, context)?,
+        [name, start] if args.force => set(name, start, &repository, context)?,
         [name] if !args.rename => create(name, "HEAD", &repository, context)?,
         [name, start] => create(name, start, &repository, context)?,
         _ => {
@@ -111,6 +116,18 @@ fn create(name: &str, start: &str, repository: &Repository, context: &Context) -
     }
     let (name, id) = (context.ui.paint(name, Style::Green), context.ui.paint(&branch.commit.short(), Style::Cyan));
     context.ui.inform(&format!("Made branch {name} at {id}; `shard checkout` switches to it\n"))
+}
+
+fn set(name: &str, start: &str, repository: &Repository, context: &Context) -> Result<(), Failure> {
+    let (branch, before) = repository.set_branch(name, start)?;
+    if context.ui.json {
+        let mut json = to_json(&branch, repository)?;
+        json["moved_from"] = json!(before.map(|before| before.to_hex()));
+        return context.ui.print_json(&json);
+    }
+    let (name, id) = (context.ui.paint(name, Style::Green), context.ui.paint(&branch.commit.short(), Style::Cyan));
+    let was = before.map(|before| format!(", which was at {},", context.ui.paint(&before.short(), Style::Cyan)));
+    context.ui.inform(&format!("Branch {name}{} is at {id}\n", was.unwrap_or_default()))
 }
 
 fn delete(names: &[String], anyway: bool, repository: &Repository, context: &Context) -> Result<(), Failure> {

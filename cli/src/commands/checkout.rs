@@ -61,6 +61,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         }
         return Ok(code::DONE);
     }
+    if let (Some(name), None, None) = (&args.new_branch, &args.revision, repository.head()?.commit) {
+        repository.checkout_unborn(name)?;
+        if context.ui.json {
+            context.ui.print_json(&json!({"commit": null, "branch": name}))?;
+        } else {
+            context.ui.inform(&format!("On branch {}, no commits yet\n", context.ui.paint(name, Style::Green)))?;
+        }
+        return Ok(code::DONE);
+    }
     let outcome = match (&args.output, &args.new_branch) {
         (None, Some(name)) => repository.checkout_new_branch(name, revision, options, progress),
         (Some(folder), _) => {

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use shard_core::Digest;
 use shard_history::revision::RefKind;
 use shard_manifest::RunRecord;
-use shard_repo::{Head, LogEntry, NamedRef, RepoError, Repository};
+use shard_repo::{Head, LogEntry, LoggedCommit, NamedRef, RepoError, Repository, Topic};
 
+use super::blame::glob;
 use super::diff::{By, Pictures, series};
 use crate::Context;
 use crate::error::{Failure, code};
@@ -35,8 +36,11 @@ pub(crate) struct Args {
     /// A line a commit
     #[arg(long)]
     oneline: bool,
+    /// Only commits that changed tensors whose names match, in whatever file: * is any text, ? a character, [a-c] one of these
+    #[arg(long, value_name = "GLOB", conflicts_with = "heat")]
+    tensor: Option<String>,
     /// Draw the graph of commits beside them
-    #[arg(long, conflicts_with_all = ["second", "path", "heat"])]
+    #[arg(long, conflicts_with = "heat")]
     graph: bool,
     /// Show these commits as a picture: each against the one before it, time on x, layers on y, and what each takes
     #[arg(long, conflicts_with = "oneline")]
@@ -53,11 +57,20 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         return Err(Failure::new(code::USAGE, "pictures of the log are those of --heat").next("add --heat"));
     }
     let repository = context.repository()?;
-    let (entries, path) = select(args, &repository)?;
-    if let Some(path) = path.as_ref().filter(|_| args.graph) {
-        return Err(Failure::new(code::USAGE, format!("{path:?} is a path, and only whole histories have a graph"))
-            .next("`shard log --graph REV`, or `shard log PATH` without --graph"));
+    let (from, path) = select(args, &repository)?;
+    let most = args.max_count.unwrap_or(usize::MAX);
+    let topic = match (&args.tensor, &path) {
+        (Some(pattern), path) => Topic::Tensors(glob(pattern)?, path.clone().unwrap_or_default()),
+        (None, Some(path)) => Topic::Path(path.clone()),
+        (None, None) => Topic::All,
+    };
+    if args.graph && !context.ui.json {
+        let names = Names::new(&repository)?;
+        let commits = repository.log_graph(from, &topic, most)?;
+        context.ui.print(&graph(&commits, args.oneline, &names, context))?;
+        return Ok(code::DONE);
     }
+    let entries = repository.log_of(from, &topic, most)?;
     if args.heat {
         return series::of_log(&repository, &entries, path.as_deref(), args.by, &args.pictures, context);
     }
@@ -67,10 +80,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         return Ok(code::DONE);
     }
     let names = Names::new(&repository)?;
-    if args.graph {
-        context.ui.print(&graph(&entries, args.oneline, &names, context))?;
-        return Ok(code::DONE);
-    }
     let mut text = String::new();
     for entry in &entries {
         if args.oneline {
@@ -84,26 +93,22 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     Ok(code::DONE)
 }
 
-/// The commits asked for, and the path that they are about.
-fn select(args: &Args, repository: &Repository) -> Result<(Vec<LogEntry>, Option<String>), Failure> {
-    let most = args.max_count.unwrap_or(usize::MAX);
+/// The commit to start from, and the path that the log is about.
+fn select(args: &Args, repository: &Repository) -> Result<(Digest, Option<String>), Failure> {
     let tracked = |path: &Path| repository.tracked_path(path);
     let path = args.second.as_deref().or(args.path.as_deref()).map(tracked).transpose()?;
-    let Some(first) = &args.first else {
-        let head = repository.resolve("HEAD")?;
-        return Ok((repository.log(head, path.as_deref(), most)?, path));
-    };
+    let Some(first) = &args.first else { return Ok((repository.resolve("HEAD")?, path)) };
     match repository.resolve(first) {
-        Ok(from) => Ok((repository.log(from, path.as_deref(), most)?, path)),
+        Ok(from) => Ok((from, path)),
         Err(error @ RepoError::Revision(_)) if path.is_none() => {
             // No revision, so a path: one that is there, or was once.
             let path = Path::new(first);
             let Ok(name) = tracked(path) else { return Err(error.into()) };
-            let entries = repository.log(repository.resolve("HEAD")?, Some(&name), most)?;
-            if entries.is_empty() && std::fs::symlink_metadata(path).is_err() {
+            let head = repository.resolve("HEAD")?;
+            if std::fs::symlink_metadata(path).is_err() && repository.log(head, Some(&name), 1)?.is_empty() {
                 return Err(Failure::from(error).because(format!("no commit has a path {name:?} either")));
             }
-            Ok((entries, Some(name)))
+            Ok((head, Some(name)))
         }
         Err(error) => Err(error.into()),
     }
@@ -143,22 +148,22 @@ impl Names {
 }
 
 /// Commits with the graph on their left.
-fn graph(entries: &[LogEntry], oneline: bool, names: &Names, context: &Context) -> String {
+fn graph(commits: &[LoggedCommit], oneline: bool, names: &Names, context: &Context) -> String {
     let mut graph = Graph::default();
     let mut rows: Vec<String> = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
+    for (index, LoggedCommit { entry, parents }) in commits.iter().enumerate() {
         let mut text = String::new();
         match oneline {
             true => line(entry, names, context, &mut text),
             false => {
                 text = header(entry, &names.decoration(&entry.id, context), context);
-                if index + 1 < entries.len() {
+                if index + 1 < commits.len() {
                     text.push('\n');
                 }
             }
         }
         let mut lines = text.lines();
-        let Beside { before, commit, after, rest } = graph.next(entry.id, &entry.commit.parents);
+        let Beside { before, commit, after, rest } = graph.next(entry.id, parents);
         rows.extend(before);
         rows.push(format!("{commit}{}", lines.next().unwrap_or_default()));
         let mut after = after.into_iter();

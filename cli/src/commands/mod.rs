@@ -16,6 +16,7 @@ pub(crate) mod du;
 pub(crate) mod gc;
 pub(crate) mod init;
 pub(crate) mod leases;
+pub(crate) mod lineage;
 pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod operations;

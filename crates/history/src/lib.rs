@@ -19,6 +19,7 @@ pub mod path;
 pub mod revision;
 pub mod roles;
 pub mod similarity;
+pub mod simplify;
 pub mod tag;
 pub mod tensor_diff;
 pub mod timestamp;

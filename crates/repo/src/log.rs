@@ -1,21 +1,18 @@
 //! Reading history: the log, and what a revision has.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shard_core::Digest;
 use shard_formats::model::INDEX_SUFFIX;
-use shard_history::{
-    Commit, DagError, FileChange, FileEntry, FileTree, Node, Order, Revision, TreeNode, Walk, diff_files,
-};
+use shard_history::{Commit, FileChange, FileEntry, FileTree, Revision, TreeNode, diff_files};
 use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
 
 use crate::compare::Side;
 use crate::error::{RepoError, Result};
-use crate::objects::Objects;
 use crate::repository::Repository;
+use crate::topic::Topic;
 
 /// A commit with its id.
 #[derive(Debug, Clone)]
@@ -27,34 +24,13 @@ pub struct LogEntry {
 }
 
 impl Repository {
-    /// Commits reachable from `from`, newest first and none before a commit that follows it, at most `most`; with a path, only those that changed it against their first parent.
+    /// Commits reachable from `from`, newest first and none before a commit that follows it, at most `most`; with a path, only
+    /// those that changed it, as [`Self::log_of`] has it.
     ///
     /// # Errors
     /// What cannot be read.
     pub fn log(&self, from: Digest, path: Option<&str>, most: usize) -> Result<Vec<LogEntry>> {
-        let commits = RefCell::new((self.objects(), HashMap::new()));
-        let fetch = |id: &Digest| -> Result<Node> {
-            let (objects, read) = &mut *commits.borrow_mut();
-            let commit = objects.commit(*id)?;
-            let node = commit.node().map_err(|source| RepoError::History { what: "commit", id: *id, source })?;
-            read.insert(*id, commit);
-            Ok(node)
-        };
-        let mut walk = Walk::new(&[from], Order::Topological, fetch);
-        let mut entries = Vec::new();
-        while entries.len() < most {
-            let Some(id) = walk.next() else { break };
-            let id = id.map_err(|error| match error {
-                DagError::Fetch(error) => error,
-                DagError::Cycle(id) => RepoError::Cycle(id),
-            })?;
-            let (objects, read) = &mut *commits.borrow_mut();
-            let Some(commit) = read.remove(&id) else { continue };
-            if path.map_or(Ok(true), |path| touches(objects, &commit, path))? {
-                entries.push(LogEntry { id, commit });
-            }
-        }
-        Ok(entries)
+        self.log_of(from, &path.map_or(Topic::All, |path| Topic::Path(path.to_owned())), most)
     }
 
     /// A commit.
@@ -165,19 +141,6 @@ pub fn model_name(path: &str) -> &str {
         (is_number(number) && is_number(count)).then_some(front)
     });
     unnumbered.unwrap_or(stem)
-}
-
-/// Whether a commit has another tree entry at or below a path than its first parent.
-fn touches(objects: &mut Objects<'_>, commit: &Commit, path: &str) -> Result<bool> {
-    let after = objects.lookup(commit.tree, path)?;
-    let before = match commit.parents.first() {
-        None => None,
-        Some(parent) => {
-            let tree = objects.commit(*parent)?.tree;
-            objects.lookup(tree, path)?
-        }
-    };
-    Ok(before != after)
 }
 
 #[cfg(test)]

@@ -47,10 +47,6 @@ impl KeyedTensors {
         let same_name = same_name.filter(|index| self.tensors.get(*index).is_some_and(|other| other.key == wanted.key));
         same_name.or_else(|| self.by_key.get(&wanted.key).copied())
     }
-
-    pub(crate) fn holds(&self, key: &Digest) -> bool {
-        self.by_key.contains_key(key)
-    }
 }
 
 /// What tells a tensor's content: its type, shape, order and blocks.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::place::Place;
+use crate::place::{Place, model};
 
 fn id(place: &Place, revision: &str) -> String {
     place.json(&["log", revision, "-n", "1"])["commits"][0]["id"].as_str().unwrap().to_owned()
@@ -239,6 +239,91 @@ fn reset_soft_mixed_and_hard() {
 }
 
 #[test]
+fn a_branch_is_made_to_end_elsewhere() {
+    let place = Place::with_history();
+    let (first, second) = (id(&place, "v1"), id(&place, "main"));
+    place.ok(&["branch", "side"]);
+    let out = place.ok(&["branch", "-f", "side", "v1"]);
+    assert_eq!(out, format!("Branch side, which was at {}, is at {}\n", &second[..12], &first[..12]));
+    assert_eq!(id(&place, "side@{1}"), second);
+    let json = place.json(&["branch", "-f", "other", "v1"]);
+    assert!(json["moved_from"].is_null() && json["commit"] == first.as_str(), "{json}");
+    assert_eq!(place.json(&["branch", "-f", "side"])["moved_from"], first);
+    place.fails(&["branch", "-f", "main", "v1"], 4, &["\"main\" is checked out"]);
+    place.fails(&["branch", "-f", "side", "nowhere"], 3, &["nowhere"]);
+    place.fails(&["branch", "-f", "a..b", "v1"], 2, &["cannot be the name"]);
+}
+
+#[test]
+fn a_first_branch_may_have_another_name() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    assert_eq!(place.ok(&["checkout", "-b", "trunk"]), "On branch trunk, no commits yet\n");
+    place.fails(&["checkout", "-b", "nul"], 2, &["nul"]);
+    place.fails(&["checkout", "-b", "x", "main"], 3, &["main"]);
+    assert_eq!(place.ok(&["branch", "--show-current"]), "trunk\n");
+    commit(&place, "First");
+    assert_eq!(place.ok(&["branch"]), "* trunk\n");
+    assert_eq!(place.json(&["verify", "--full"])["ok"], true);
+}
+
+#[test]
+fn logs_of_paths_and_tensors() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let write = |a: f32, b: f32| {
+        place.write("m.safetensors", &model(&[("x.a", &[a, 1.0]), ("x.b", &[b, 2.0])]));
+    };
+    let keep = |title: &str| {
+        place.ok(&["add", "."]);
+        place.json(&["commit", "-m", title])["id"].as_str().unwrap()[..12].to_owned()
+    };
+    write(1.0, 1.0);
+    place.write("notes/n.txt", b"n");
+    let first = keep("First");
+    write(2.0, 1.0);
+    let second = keep("Of a");
+    place.write("notes/n.txt", b"o");
+    let third = keep("Of notes");
+    write(2.0, 2.0);
+    let fourth = keep("Of b");
+    let log = |args: &[&str]| {
+        let out = place.ok(&[&["log", "--oneline"], args].concat());
+        out.lines().map(|line| line.replace(" (HEAD -> main)", "")).collect::<Vec<_>>()
+    };
+    let line = |id: &str, title: &str| format!("{id} {title}");
+    assert_eq!(log(&["--tensor", "*.a"]), [line(&second, "Of a"), line(&first, "First")]);
+    assert_eq!(log(&["--tensor", "x.b"]), [line(&fourth, "Of b"), line(&first, "First")]);
+    assert_eq!(log(&["--tensor", "x.*", "-n", "2"]), [line(&fourth, "Of b"), line(&second, "Of a")]);
+    assert!(log(&["--tensor", "y*"]).is_empty());
+    assert_eq!(log(&["--tensor", "x.a", "--", "notes"]).len(), 0);
+    assert_eq!(log(&["HEAD", "--", "notes"]), [line(&third, "Of notes"), line(&first, "First")]);
+    let graph = log(&["--graph", "m.safetensors"]);
+    assert_eq!(graph, [format!("* {fourth} Of b"), format!("* {second} Of a"), format!("* {first} First")]);
+    place.fails(&["log", "--tensor", "["], 2, &["no pattern"]);
+    // A tensor keeps its log where the file is split or renamed.
+    fs::rename(place.path().join("m.safetensors"), place.path().join("renamed.safetensors")).unwrap();
+    keep("Renamed");
+    assert_eq!(log(&["--tensor", "*.a"]), [line(&second, "Of a"), line(&first, "First")]);
+
+    let differs = |args: &[&str]| {
+        let json = place.json(&[&["diff"], args].concat());
+        (json["models"].as_array().unwrap().len(), json["other_files"].as_array().unwrap().len())
+    };
+    assert_eq!(differs(&[&first, &fourth]), (1, 1));
+    place.write("notes/n.txt", b"p");
+    let run = |args: &[&str]| {
+        let out = place.command(&[&["--json", "diff"], args].concat()).output().unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        (json["models"].as_array().unwrap().len(), json["other_files"].as_array().unwrap().len())
+    };
+    assert_eq!(run(&[&first, &fourth, "--", "notes"]), (0, 1));
+    assert_eq!(run(&[&first, &fourth, "--", "m.safetensors"]), (1, 0));
+    assert_eq!(run(&["--", "notes/n.txt"]), (0, 1));
+    assert_eq!(run(&["--", "renamed.safetensors"]), (0, 0));
+}
+
+#[test]
 fn the_reflog_says_what_moved() {
     let place = Place::with_history();
     let (first, second) = (short(&place, "v1"), short(&place, "main"));
@@ -275,6 +360,6 @@ fn the_graph_stands_beside_the_log() {
     let out = place.ok(&["log", "--graph", "-n", "1"]);
     assert!(out.starts_with("* commit ") && out.contains("\n|     Second\n"), "{out}");
     assert_eq!(place.json(&["log", "--graph"]), place.json(&["log"]));
-    place.fails(&["log", "--graph", "notes.txt"], 2, &["is a path"]);
+    assert_eq!(place.ok(&["log", "--graph", "--oneline", "notes.txt"]), format!("* {first} (tag: v1) First\n"));
     assert_eq!(place.run(&["log", "--graph", "--heat"]).code, 2);
 }

@@ -8,7 +8,7 @@ mod picture;
 mod rows;
 pub(crate) mod series;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use shard_heatmap::{Metric, models};
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// that is not named, the work tree for a NEW; a file alone is compared with what HEAD has of it. With --series any number
     #[arg(value_name = "MODEL")]
     sides: Vec<String>,
+    /// Of revisions and the work tree: only these files, and what is below these folders
+    #[arg(last = true, value_name = "PATH", conflicts_with = "series")]
+    paths: Vec<PathBuf>,
     /// What colours stand for, and what --sort change goes by
     #[arg(long, value_name = "METRIC", value_enum, default_value_t)]
     by: By,
@@ -147,7 +150,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     }
     let progress = context.ui.progress();
     let sides: Vec<&str> = args.sides.iter().map(String::as_str).collect();
-    let plan = operand::plan(&sides, context)?;
+    let mut plan = operand::plan(&sides, context)?;
+    operand::limit(&mut plan, &args.paths, context)?;
     if let Some(name) = &args.tensor {
         let pair = only(&plan.pairs, "--tensor")?;
         let found = shard_repo::look_inside(&pair.old, &pair.new, name, progress.as_ref())?;

@@ -52,6 +52,20 @@ pub(super) fn plan(sides: &[&str], context: &Context) -> Result<Plan, Failure> {
     }
 }
 
+/// Leaves only what is at or below paths.
+pub(super) fn limit(plan: &mut Plan, paths: &[PathBuf], context: &Context) -> Result<(), Failure> {
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let repository = context.repository()?;
+    let paths = paths.iter().map(|path| repository.tracked_path(path)).collect::<Result<Vec<_>, _>>()?;
+    let is_below = |name: &str| paths.iter().any(|path| path.is_empty() || name.starts_with(&format!("{path}/")));
+    let has_model = |name: &str| is_below(name) || paths.iter().any(|path| model_name(path) == name);
+    plan.pairs.retain(|pair| has_model(&pair.name));
+    plan.others.retain(|change| is_below(change.path()) || paths.iter().any(|path| path == change.path()));
+    Ok(())
+}
+
 /// `A..B`, where that is no file.
 fn range(text: &str, repository: Option<&Repository>) -> Option<(Revision, Revision)> {
     if repository.is_none() || Path::new(text).symlink_metadata().is_ok() {

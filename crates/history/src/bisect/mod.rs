@@ -20,7 +20,9 @@ use crate::timestamp::Timestamp;
 /// What is known of some commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marks {
-    /// A commit that has it.
+    /// The commit that was found to have it first: the search is among its ancestors.
+    pub tip: Digest,
+    /// The commit that has it and was found last, the same or one of those.
     pub bad: Digest,
     /// Commits that have it not, nor have their ancestors.
     pub good: Vec<Digest>,
@@ -87,11 +89,12 @@ pub fn next<E>(marks: &Marks, mut fetch: impl FnMut(&Digest) -> Result<Node, E>)
         let is_both = marks.good.contains(&bad);
         return Err(if is_both { BisectError::Contradiction(bad) } else { BisectError::Mended(bad) });
     }
-    // Ancestors of a good commit beside the line are only taken for good once their common ancestor is.
-    let (before, beside): (Vec<Digest>, Vec<Digest>) = marks.good.iter().partition(|good| of_bad.contains(*good));
+    // Ancestors of a good commit beside all that is searched are only taken for good once their common ancestor is.
+    let of_tip = ancestors(&[marks.tip], &mut fetch)?;
+    let (before, beside): (Vec<Digest>, Vec<Digest>) = marks.good.iter().partition(|good| of_tip.contains(*good));
     let proven = ancestors(&before, &mut fetch)?;
     for commit in beside {
-        for base in merge_bases(&commit, &bad, &mut fetch)? {
+        for base in merge_bases(&commit, &marks.tip, &mut fetch)? {
             if !proven.contains(&base) && !marks.skipped.contains(&base) {
                 return Ok(Next::Base(base));
             }

@@ -24,6 +24,7 @@ fn graph(commits: &[&[usize]]) -> Graph {
 
 fn ask(graph: &Graph, bad: usize, good: &[usize], skipped: &[usize]) -> Result<Next, BisectError<()>> {
     let marks = Marks {
+        tip: id(bad),
         bad: id(bad),
         good: good.iter().map(|good| id(*good)).collect(),
         skipped: skipped.iter().map(|skipped| id(*skipped)).collect(),
@@ -104,7 +105,7 @@ proptest! {
         reached.sort();
         let first = reached[at.index(reached.len())];
         let is_bad = |commit: &Digest| ancestors(&[*commit], fetch).unwrap().contains(&first);
-        let mut marks = Marks { bad: id(tip), good: Vec::new(), skipped: HashSet::new() };
+        let mut marks = Marks { tip: id(tip), bad: id(tip), good: Vec::new(), skipped: HashSet::new() };
         let mut tests = 0;
         let found = loop {
             match next(&marks, fetch).unwrap() {

@@ -1,7 +1,7 @@
 //! `bisect`: which commit brought something about.
 //!
-//! What is known so far are refs, as in Git: `bisect/start` (what was checked out), `bisect/bad`, and, numbered, `bisect/good/…`
-//! and `bisect/skip/…`. They keep their commits from being collected, move as one operation with what is checked out, and are
+//! What is known so far are refs, as in Git: `bisect/start` (what was checked out), `bisect/bad`, `bisect/tip` (what was bad first),
+//! and, numbered, `bisect/good/…` and `bisect/skip/…`. They keep their commits from being collected, move as one operation with what is checked out, and are
 //! undone like anything else.
 
 mod tensors;
@@ -24,6 +24,7 @@ use crate::repository::{HEAD, HEADS, Repository};
 const PREFIX: &str = "bisect/";
 const START: &str = "bisect/start";
 const BAD: &str = "bisect/bad";
+const TIP: &str = "bisect/tip";
 const GOOD: &str = "bisect/good/";
 const SKIP: &str = "bisect/skip/";
 
@@ -173,7 +174,8 @@ impl Repository {
         }
         dated.sort_unstable_by_key(|(created, number, mark, _)| (*created, *mark != Mark::Bad, *number));
         let marks: Vec<(Mark, Digest)> = dated.into_iter().map(|(_, _, mark, commit)| (mark, commit)).collect();
-        self.status_of(&start.1.target, marks)
+        let tip = refs.iter().find(|(name, _)| name == TIP).map(|(_, state)| &state.target);
+        self.status_of(&start.1.target, tip, marks)
     }
 
     /// Ends the search: what was checked out at first is so again, or `revision`.
@@ -232,6 +234,12 @@ impl Repository {
             true => self.bisect_status()?.marks,
             false => Vec::new(),
         };
+        let mut tip = refs.iter().find(|(name, _)| name == TIP).map(|(_, state)| state.target.clone());
+        let bad = new.iter().find(|(mark, _)| *mark == Mark::Bad).map(|(_, commit)| Target::Commit(*commit));
+        if let (None, Some(target)) = (&tip, bad) {
+            updates.push(RefUpdate { name: TIP.to_owned(), expected: None, target: target.clone() });
+            tip = Some(target);
+        }
         for (mark, commit) in new {
             let name = match mark {
                 Mark::Bad => {
@@ -252,7 +260,7 @@ impl Repository {
                 marks.push((*mark, *commit));
             }
         }
-        let status = self.status_of(&start, marks)?;
+        let status = self.status_of(&start, tip.as_ref(), marks)?;
         let checkout = match status.next {
             Some(Next::Test { commit, .. } | Next::Base(commit)) => {
                 Some(self.switch((commit, None), updates, message, options, progress)?)
@@ -266,11 +274,17 @@ impl Repository {
         Ok(BisectReport { status, checkout })
     }
 
-    fn status_of(&self, start: &Target, marks: Vec<(Mark, Digest)>) -> Result<BisectStatus> {
+    fn status_of(&self, start: &Target, tip: Option<&Target>, marks: Vec<(Mark, Digest)>) -> Result<BisectStatus> {
         let of = |wanted: Mark| marks.iter().filter(move |(mark, _)| *mark == wanted).map(|(_, commit)| *commit);
         let (bad, good): (_, Vec<Digest>) = (of(Mark::Bad).next(), of(Mark::Good).collect());
         let next = match bad.filter(|_| !good.is_empty()) {
-            Some(bad) => Some(self.bisect_next(&Marks { bad, good, skipped: of(Mark::Skip).collect() })?),
+            Some(bad) => {
+                let tip = match tip {
+                    Some(Target::Commit(tip)) => *tip,
+                    _ => bad,
+                };
+                Some(self.bisect_next(&Marks { tip, bad, good, skipped: of(Mark::Skip).collect() })?)
+            }
             None => None,
         };
         let (branch, commit) = match start {
@@ -303,7 +317,8 @@ impl Repository {
         question: &TensorQuestion,
         progress: &dyn Progress,
     ) -> Result<TensorBisect> {
-        let mut marks = Marks { bad: self.resolve(bad)?, good: Vec::new(), skipped: HashSet::new() };
+        let tip = self.resolve(bad)?;
+        let mut marks = Marks { tip, bad: tip, good: Vec::new(), skipped: HashSet::new() };
         let mut asking = tensors::Asking::new(self, question)?;
         let mut tested = Vec::new();
         let mut ask = |commit: Digest, tested: &mut Vec<TestedCommit>| -> Result<Option<bool>> {

@@ -6,7 +6,7 @@ use shard_history::dag::ancestors;
 use shard_history::revision::RefKind;
 use shard_store::{RefUpdate, Target};
 
-use super::{RefProblem, full_name};
+use super::{RefProblem, check_name, full_name};
 use crate::error::{RepoError, Result};
 use crate::repository::{DEFAULT, HEAD, Repository};
 
@@ -61,6 +61,45 @@ impl Repository {
             is_current: self.head()?.branch.as_deref() == Some(name),
             is_default,
         })
+    }
+
+    /// Makes a branch that ends at a revision, or makes one that is there end there, and gives where that ended before.
+    ///
+    /// # Errors
+    /// As [`Self::create_branch`]; [`RefProblem::CheckedOut`] for the branch that is checked out, which a reset moves.
+    pub fn set_branch(&self, name: &str, start: &str) -> Result<(Branch, Option<Digest>)> {
+        let full = check_name(RefKind::Branch, name)?;
+        let Some(state) = self.read_ref(&full)? else { return Ok((self.create_branch(name, start)?, None)) };
+        let commit = self.resolve(start)?;
+        if self.head()?.branch.as_deref() == Some(name) {
+            return Err(RefProblem::CheckedOut(name.to_owned()).into());
+        }
+        let before = match state.target {
+            Target::Commit(before) => Some(before),
+            _ => None,
+        };
+        let transaction = self.begin_move("branch", commit)?;
+        if before != Some(commit) {
+            let update = RefUpdate { name: full, expected: Some(state), target: Target::Commit(commit) };
+            self.move_or_lose(&transaction, &[update], &format!("branch: moved to {start}"))?;
+        }
+        let is_default = self.default_branch()? == name;
+        Ok((Branch { name: name.to_owned(), commit, is_current: false, is_default }, before))
+    }
+
+    /// Leaves a branch without commits checked out, in place of another one without commits.
+    ///
+    /// # Errors
+    /// [`RepoError::Ref`] for a name that is not allowed or taken; [`RepoError::Argument`] where there are commits already;
+    /// [`RepoError::Raced`].
+    pub fn checkout_unborn(&self, name: &str) -> Result<()> {
+        if self.head()?.commit.is_some() {
+            return Err(RepoError::Argument("what is checked out has commits already".to_owned()));
+        }
+        let target = Target::Symbolic(self.new_name(RefKind::Branch, name, None)?);
+        let update = RefUpdate { name: HEAD.to_owned(), expected: self.read_ref(HEAD)?, target };
+        let transaction = self.store.begin("checkout")?;
+        self.move_or_lose(&transaction, &[update], &format!("checkout: {name}"))
     }
 
     /// Deletes a branch, and gives the commit where it ended. Its log stays, and its commits until they are collected.

@@ -108,6 +108,19 @@ impl<'a> Finder<'a> {
         Ok(found)
     }
 
+    /// The relatives of a file that is stored, by its sketch; none where it has none. It is not its own relative.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn relatives_of(&self, manifest: Digest) -> Result<Vec<Relative>> {
+        self.catch_up()?;
+        let Some(known) = self.transaction.store().sketches().of_manifest(&manifest)? else { return Ok(Vec::new()) };
+        let Some(sketch) = self.read(&mut Objects::new(&self.look), known.sketch)? else { return Ok(Vec::new()) };
+        let mut relatives = self.related(&sketch.tensors, None)?;
+        relatives.retain(|relative| relative.manifest != manifest);
+        Ok(relatives)
+    }
+
     /// Stores the sketch of a file that was found or sampled, now that its manifest is known, unless that has one. Files that are
     /// small, or whose values say nothing, get none.
     ///
