@@ -12,6 +12,8 @@ mod bisect;
 mod blame;
 #[path = "cli/diffing.rs"]
 mod diffing;
+#[path = "cli/lineage.rs"]
+mod lineage;
 #[path = "cli/looking.rs"]
 mod looking;
 #[path = "cli/lossy.rs"]

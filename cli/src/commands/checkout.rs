@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use shard_repo::{
     APPROX_MARK, ApproxReport, ApproxTensor, CheckoutOptions, CheckoutReport, PointerCheckout, RepoError, Repository,
+    TensorCheckout,
 };
 
+use super::blame::glob;
 use crate::Context;
 use crate::error::{Failure, code};
 use crate::report::size::{count, human};
@@ -28,6 +30,10 @@ pub(crate) struct Args {
     /// Take only these files or folders, over what is there; what is checked out stays
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Take only tensors whose names match into the files of the work tree, and leave all else in them: * is any text, ? a
+    /// character, [a-c] one of these
+    #[arg(long, value_name = "GLOB", requires = "revision", conflicts_with_all = ["new_branch", "output", "force"])]
+    tensor: Option<String>,
     /// Overwrite changes that no commit has
     #[arg(short, long)]
     force: bool,
@@ -46,6 +52,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let options = CheckoutOptions { force: args.force };
     let progress = context.ui.progress();
     let progress = progress.as_ref();
+    if let Some(pattern) = &args.tensor {
+        let report = repository.checkout_tensors(revision, &args.paths, &glob(pattern)?, progress);
+        return tensors(&report.map_err(|error| explain(error, args))?, context);
+    }
     if args.revision.is_none() && args.new_branch.is_none() {
         let report = repository.checkout_pointers(args.from.as_deref(), options, progress)?;
         return pointers(&report, context);
@@ -88,6 +98,20 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     Ok(code::DONE)
 }
 
+fn tensors(report: &TensorCheckout, context: &Context) -> Result<u8, Failure> {
+    let TensorCheckout { commit, files } = report;
+    if context.ui.json {
+        let files: Vec<Value> = files.iter().map(|(path, tensors)| json!({"path": path, "tensors": tensors})).collect();
+        context.ui.print_json(&json!({"commit": commit.to_hex(), "files": files}))?;
+        return Ok(code::DONE);
+    }
+    let id = context.ui.paint(&commit.short(), Style::Cyan);
+    let lines =
+        files.iter().map(|(path, tensors)| format!("  {}: {}\n", visible(path), count(tensors.len() as u64, "tensor")));
+    context.ui.inform(&format!("From {id}\n{}", lines.collect::<String>()))?;
+    Ok(code::DONE)
+}
+
 /// What bringing the files that pointers name did.
 fn pointers(report: &PointerCheckout, context: &Context) -> Result<u8, Failure> {
     let PointerCheckout { written, unchanged } = report;
@@ -110,6 +134,9 @@ fn tracked(args: &Args, repository: &Repository) -> Result<Vec<String>, Failure>
 
 fn explain(error: RepoError, args: &Args) -> Failure {
     match error {
+        RepoError::NothingToDo(_) => {
+            Failure::from(error).with_code(code::NOT_FOUND).next("`shard show REV:PATH` lists the tensors of a file")
+        }
         RepoError::WouldOverwrite { .. } if args.output.is_some() => {
             Failure::from(error).next("choose an empty folder, or --force to overwrite them")
         }

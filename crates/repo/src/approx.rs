@@ -246,7 +246,7 @@ impl Repository {
 
 /// Whether readers of a file would miss what is exact: compressed members would not have their length, and members of zip archives,
 /// HDF5 and TensorFlow's files have checksums.
-fn has_checksums(manifest: &ContentManifest) -> bool {
+pub(crate) fn has_checksums(manifest: &ContentManifest) -> bool {
     let is_plain = PLAIN.contains(&manifest.format.as_str());
     !manifest.compressed.is_empty() || !is_plain
 }

@@ -10,6 +10,7 @@ mod blame;
 mod blocks;
 mod checkout;
 mod collect;
+mod checkout_tensors;
 mod commit;
 mod compare;
 mod derivations;
@@ -46,6 +47,7 @@ pub use collect::{
     GcOptions, GcPack, GcPlan, GcReport, Holding, KindUsage, LeaseInfo, Reclaim, RefUsage, StorageOverview,
     StorageSection,
 };
+pub use checkout_tensors::TensorCheckout;
 pub use commit::{CommitOptions, CommitReport};
 pub use compare::{
     CompareOptions, Comparison, Finding, Histogram, Inside, Kind, Patch, Side, Spectrum, TensorDiff, Verdict,

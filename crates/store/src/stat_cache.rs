@@ -182,4 +182,52 @@ mod tests {
         // A clock set back by ten years makes the cache useless, never wrong.
         assert!(!entry(-300_000_000_000_000_000).holds(&stat));
     }
+
+    /// A file as it is looked at: its stat, and what would be remembered of it, had it been read at that instant.
+    fn look(path: &std::path::Path, checked_ns: i64) -> StatEntry {
+        let stat = FileStat::new(&std::fs::metadata(path).unwrap());
+        let sha256 = shard_core::sha256(&std::fs::read(path).unwrap());
+        StatEntry { stat, sha256, manifest: sha256, checked_ns }
+    }
+
+    #[test]
+    fn a_file_that_is_written_again_in_the_same_tick_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut same_stat = 0;
+        for round in 0..200u8 {
+            std::fs::write(&path, [round; 8]).unwrap();
+            let known = look(&path, StatEntry::now_ns());
+            std::fs::write(&path, [round + 1; 8]).unwrap();
+            let now = FileStat::new(&std::fs::metadata(&path).unwrap());
+            same_stat += usize::from(now == known.stat);
+            assert!(!known.holds(&now), "{round}");
+        }
+        // The case that matters did occur: other bytes, and not a trace of that in the file's metadata.
+        assert!(same_stat > 0);
+    }
+
+    #[test]
+    fn clocks_that_step_make_it_useless_and_never_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, b"now").unwrap();
+        let now = StatEntry::now_ns();
+        let hour = 3_600_000_000_000;
+        let stat = FileStat::new(&std::fs::metadata(&path).unwrap());
+        // Looked at by a clock that was behind, by an hour or by more than the age of the file.
+        for behind in [hour, 1, now] {
+            assert!(!look(&path, now - behind).holds(&stat), "{behind}");
+        }
+        // Written while the clock was ahead: it is read again until that time has come.
+        let written = FileStat { mtime_ns: stat.mtime_ns + hour, ctime_ns: stat.ctime_ns + hour, ..stat };
+        let known = |checked_ns| StatEntry { stat: written, ..look(&path, checked_ns) };
+        assert!(!known(now).holds(&written) && !known(now + hour).holds(&written));
+        assert!(known(now + 2 * hour).holds(&written));
+        // A time that was set by hand says nothing: the other one cannot be.
+        let set = FileStat { mtime_ns: 0, ..stat };
+        assert!(!StatEntry { stat: set, ..look(&path, now) }.holds(&set));
+        assert!(!StatEntry { stat: set, ..look(&path, i64::MIN) }.holds(&set));
+        assert!(!StatEntry { stat: set, ..look(&path, i64::MAX) }.holds(&stat));
+    }
 }

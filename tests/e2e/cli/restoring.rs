@@ -8,7 +8,83 @@ use shard_datasets::cases::every_change;
 use shard_datasets::synth::{Walk, WalkOptions};
 use shard_tests::rewrite::{Dtype, Tensor, read};
 
-use crate::place::{Place, hex};
+use crate::place::{Place, hex, model};
+
+#[test]
+fn checkout_of_single_tensors() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let (one, two): (Vec<f32>, Vec<f32>) =
+        ((0..50).map(|i| i as f32).collect(), (0..50).map(|i| -(i as f32)).collect());
+    let file = |head: &[f32], layer: &[f32]| model(&[("head", head), ("layer.0", layer), ("layer.1", layer)]);
+    place.write("a.safetensors", &file(&one, &one));
+    place.write("b/b.safetensors", &file(&one, &one));
+    place.write("notes.txt", b"n");
+    place.ok(&["add", "."]);
+    place.ok(&["commit", "-m", "First", "--name", "v1"]);
+    for path in ["a.safetensors", "b/b.safetensors"] {
+        place.write(path, &file(&two, &two));
+    }
+    place.ok(&["add", "."]);
+    place.ok(&["commit", "-m", "Second"]);
+    let out = place.ok(&["checkout", "v1", "a.safetensors", "--tensor", "layer.*"]);
+    assert!(out.contains("a.safetensors: 2 tensors"), "{out}");
+    assert_eq!(place.read("a.safetensors"), file(&two, &one));
+    assert_eq!(place.read("b/b.safetensors"), file(&two, &two));
+    assert_eq!(place.ok(&["status", "-s"]), " M a.safetensors\n");
+    let json = place.json(&["checkout", "v1", "--tensor", "head"]);
+    assert_eq!(json["files"].as_array().unwrap().len(), 2);
+    assert_eq!((place.read("a.safetensors"), place.read("b/b.safetensors")), (file(&one, &one), file(&one, &two)));
+
+    // Where it does not fit nothing is touched, not even the files where it would.
+    let other = model(&[("head", &one[..9]), ("layer.0", &two)]);
+    place.write("b/b.safetensors", &other);
+    place.fails(&["checkout", "main", "--tensor", "head"], 2, &["b.safetensors", "another type or shape"]);
+    place.fails(&["checkout", "main", "--tensor", "layer.1"], 2, &["has no tensor"]);
+    assert_eq!((place.read("a.safetensors"), place.read("b/b.safetensors")), (file(&one, &one), other));
+    place.fails(&["checkout", "main", "--tensor", "x*"], 3, &["no tensor of main"]);
+    place.fails(&["checkout", "main", "--tensor", "["], 2, &["no pattern"]);
+    place.fails(&["checkout", "nowhere", "--tensor", "*"], 3, &["nowhere"]);
+    assert_eq!(place.run(&["checkout", "--tensor", "*"]).code, 2);
+}
+
+/// What a run read, in bytes, whether from the disk or from memory.
+#[cfg(target_os = "linux")]
+fn bytes_read(place: &Place, args: &[&str]) -> u64 {
+    let mut child = place.command(args).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let proc = format!("/proc/{}", child.id());
+    // Its counters are there until it is waited for.
+    while !fs::read_to_string(format!("{proc}/stat")).unwrap().contains(") Z ") {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let counters = fs::read_to_string(format!("{proc}/io")).unwrap();
+    assert!(child.wait().unwrap().success());
+    counters.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn status_reads_what_changed_and_nothing_else() {
+    const LEN: usize = 16 << 20;
+    let place = Place::new();
+    place.ok(&["init"]);
+    place.write("large.bin", &vec![7; LEN]);
+    place.write("other.bin", &vec![8; LEN]);
+    place.ok(&["add", "."]);
+    // A file that was written just before it was looked at is looked at once more.
+    assert!(bytes_read(&place, &["status", "-s"]) >= 2 * LEN as u64);
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    assert!(bytes_read(&place, &["status", "-s"]) >= 2 * LEN as u64);
+    assert!(bytes_read(&place, &["status", "-s"]) < (LEN / 4) as u64);
+    // Same length, other bytes, and its time set back to what it was.
+    let path = place.path().join("large.bin");
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    place.write("large.bin", &vec![9; LEN]);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
+    let read = bytes_read(&place, &["status", "-s"]);
+    assert!((LEN as u64..2 * LEN as u64).contains(&read), "{read}");
+    assert_eq!(place.ok(&["status", "-s"]), "AM large.bin\nA  other.bin\n");
+}
 
 #[test]
 fn checkout_switches_takes_and_exports() {
