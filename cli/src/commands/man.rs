@@ -99,7 +99,8 @@ fn definitions() -> Command {
 /// The page of a command, as roff.
 fn page(command: &Command) -> io::Result<String> {
     let mut command = command.clone();
-    let is_shard = command.has_subcommands();
+    let is_shard = command.get_name() == "shard";
+    let steps: Vec<(String, String)> = command.get_subcommands().filter(|_| !is_shard).map(step).collect();
     let usage = command.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ").to_owned();
     let notes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
@@ -109,14 +110,36 @@ fn page(command: &Command) -> io::Result<String> {
     // The date is an argument that is empty: one of today would make each build another page.
     let man = Man::new(command).title(name).date("\"\"").source(format!("shard {version}")).manual("shard manual");
     let mut text = Vec::new();
-    man.render(&mut text)?;
     let mut end = Roff::default();
+    if steps.is_empty() {
+        man.render(&mut text)?;
+    } else {
+        // Steps of a command have no pages of their own.
+        man.render_title(&mut text)?;
+        man.render_name_section(&mut text)?;
+        man.render_synopsis_section(&mut text)?;
+        man.render_description_section(&mut text)?;
+        man.render_options_section(&mut text)?;
+        end.control("SH", ["STEPS"]);
+        for (usage, about) in steps {
+            end.control("TP", []);
+            end.text([bold(usage)]);
+            end.text([roman(about)]);
+        }
+    }
     add_notes(&mut end, &notes);
     if !is_shard {
         end.control("SH", ["SEE ALSO"]);
         end.text([bold("shard"), roman("(1), for exit codes and how revisions are named")]);
     }
     Ok(String::from_utf8_lossy(&text).into_owned() + &end.to_roff())
+}
+
+/// A command below a command: how it is used, and what it does.
+fn step(command: &Command) -> (String, String) {
+    let usage = command.clone().render_usage().to_string();
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    (usage.trim_start_matches("Usage: ").to_owned(), about)
 }
 
 /// What the help says in the end: paragraphs that begin with a heading and a colon, whose lines may begin with a number.

@@ -13,7 +13,7 @@ use shard_history::{Commit, Node, Order, Revision, TreeNode, Walk};
 use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
 
-use crate::compare::{CompareOptions, Kind, Side, compare_sides};
+use crate::compare::{CompareOptions, Kind, Side, Verdict, compare_sides};
 use crate::error::{RepoError, Result};
 use crate::inspect::read_manifest;
 use crate::objects::Objects;
@@ -222,7 +222,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             let (equal, tensors) = (shared.len(), subject.keys.len());
-            let (kind, evidence, rank) = (verdict.kind, verdict.evidence, verdict.rank);
+            let (kind, evidence, rank) = (kind_of_change(&verdict), verdict.evidence, verdict.rank);
             covered.extend(shared);
             parents.push((place, Relation { kind, evidence, rank, equal, tensors, nearness }));
         }
@@ -254,6 +254,16 @@ impl<'a> Search<'a> {
         found.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)).then(b.2.cmp(&a.2)));
         found.into_iter().map(|(_, _, place, nearness)| (place, nearness)).collect()
     }
+}
+
+/// The kind of what changed, however much was left as it was.
+fn kind_of_change(verdict: &Verdict) -> Kind {
+    if verdict.kind != Kind::Frozen {
+        return verdict.kind;
+    }
+    let same = [Kind::Identical, Kind::Frozen, Kind::Renamed];
+    let changed = verdict.parts.iter().filter(|(kind, ..)| !same.contains(kind));
+    changed.max_by_key(|(_, _, elements)| *elements).map_or(verdict.kind, |(kind, ..)| *kind)
 }
 
 /// The keys that two models have in common.

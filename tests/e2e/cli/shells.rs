@@ -60,7 +60,8 @@ fn bash_completes_commands_and_options() {
     let place = Place::new();
     let script = place.write("shard.bash", place.ok(&["completions", "bash"]).as_bytes());
     assert_eq!(offered(&script, &["shard", "di"]), ["diff"]);
-    assert_eq!(offered(&script, &["shard", "un"]), ["unpack"]);
+    assert_eq!(offered(&script, &["shard", "unp"]), ["unpack"]);
+    assert_eq!(offered(&script, &["shard", "bisect", "re"]), ["reset"]);
     let mut all = offered(&script, &["shard", ""]);
     all.retain(|word| !word.starts_with('-') && word != "help");
     assert_eq!(all, commands(&place));
@@ -100,6 +101,11 @@ fn every_command_has_a_page() {
         assert!(page.contains("\\-\\-threads") && page.contains(".SH \"SEE ALSO\""), "{page}");
         assert!(shard.contains(&format!("shard\\-{name}(1)")), "{name}");
     }
+    let bisect = place.ok(&["man", "bisect"]);
+    assert!(
+        bisect.contains(".SH STEPS") && bisect.contains("shard bisect reset") && !bisect.contains("reset(1)"),
+        "{bisect}"
+    );
     let diff = place.ok(&["man", "diff"]);
     assert!(diff.contains("\\fB\\-\\-exit\\-code\\fR") && diff.contains("[possible values: name, change]"), "{diff}");
 }
