@@ -11,6 +11,7 @@ use shard_store::process::Process;
 use shard_store::{EntrySource, RefState, RefUpdate, Target};
 use tempfile::TempPath;
 
+use crate::collect::hold_target;
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
 use crate::repository::{HEAD, HEADS, Repository, STAGE};
@@ -79,22 +80,13 @@ impl Repository {
     pub fn checkout(&self, text: &str, options: CheckoutOptions, progress: &dyn Progress) -> Result<CheckoutReport> {
         let commit = self.resolve(text)?;
         let branch = self.branch_of(text, commit)?;
-        self.switch((commit, branch), Vec::new(), &format!("checkout: {text}"), options, progress)
+        self.switch((commit, branch), &[], &format!("checkout: {text}"), options, progress)
     }
 
     /// The branch that the text of a commit names.
     pub(crate) fn branch_of(&self, text: &str, commit: Digest) -> Result<Option<String>> {
         if matches!(text, "HEAD" | "@") {
             // What is checked out stays so.
-            "HEAD" | "@" => self.head()?.branch,
-            _ => {
-                let text = text.strip_prefix("refs/").unwrap_or(text);
-                let name = text.strip_prefix(HEADS).unwrap_or(text);
-                let state = self.store.refs().read(&format!("{HEADS}{name}")).ok().flatten();
-                state.filter(|state| state.target == Target::Commit(commit)).map(|_| name.to_owned())
-            }
-        };
-        self.again_if_condemned(|| self.switch(text, (commit, branch.clone()), None, options, progress))
             return Ok(self.head()?.branch);
         }
         let text = text.strip_prefix("refs/").unwrap_or(text);
@@ -118,35 +110,46 @@ impl Repository {
         let full = self.new_name(RefKind::Branch, name, None)?;
         let update = RefUpdate { name: full, expected: None, target: Target::Commit(commit) };
         let to = (commit, Some(name.to_owned()));
-        self.again_if_condemned(|| self.switch(name, to.clone(), Some(update.clone()), options, progress))
-        let message = format!("checkout: {name}");
-        self.switch((commit, Some(name.to_owned())), vec![update], &message, options, progress)
+        self.switch(to, &[update], &format!("checkout: {name}"), options, progress)
     }
 
     /// Switches to a commit and the branch that leads there. `first` are refs that move before: the branch, where it has to be
     /// made.
     pub(crate) fn switch(
         &self,
-        (commit, branch): (Digest, Option<String>),
-        first: Vec<RefUpdate>,
+        to: (Digest, Option<String>),
+        first: &[RefUpdate],
         message: &str,
         options: CheckoutOptions,
         progress: &dyn Progress,
     ) -> Result<CheckoutReport> {
-        self.switch_and((commit, branch), first, Vec::new(), message, options, progress)
+        self.switch_and(to, (first, &[]), message, options, progress)
     }
 
-    /// The same; `last` are refs that move after what is checked out.
+    /// The same; the second updates are of refs that move after what is checked out.
     pub(crate) fn switch_and(
         &self,
+        to: (Digest, Option<String>),
+        others: (&[RefUpdate], &[RefUpdate]),
+        message: &str,
+        options: CheckoutOptions,
+        progress: &dyn Progress,
+    ) -> Result<CheckoutReport> {
+        self.again_if_condemned(|| self.switch_once(to.clone(), others, message, options, progress))
+    }
+
+    fn switch_once(
+        &self,
         (commit, branch): (Digest, Option<String>),
-        first: Vec<RefUpdate>,
-        last: Vec<RefUpdate>,
+        (first, last): (&[RefUpdate], &[RefUpdate]),
         message: &str,
         options: CheckoutOptions,
         progress: &dyn Progress,
     ) -> Result<CheckoutReport> {
         let transaction = self.begin_move("checkout", commit)?;
+        for update in first.iter().chain(last) {
+            hold_target(&self.store, &transaction, &update.target)?;
+        }
         let target = self.files_of(commit)?;
         let losses = if options.force { Losses::Allow } else { Losses::Keep };
         let Placed { stage, written, removed, unchanged } = self.replace_work_tree(&target, losses, progress)?;
@@ -156,14 +159,14 @@ impl Repository {
             Some(branch) => Target::Symbolic(format!("{HEADS}{branch}")),
             None => Target::Commit(commit),
         };
-        let mut updates = first;
+        let mut updates = first.to_vec();
         if stage.as_ref().is_none_or(|state| state.target != Target::Tree(root)) {
             updates.push(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(root) });
         }
         if head.as_ref().is_none_or(|head| head.target != to) {
             updates.push(RefUpdate { name: HEAD.to_owned(), expected: head, target: to });
         }
-        updates.extend(last);
+        updates.extend_from_slice(last);
         self.move_or_lose(&transaction, &updates, message)?;
         Ok(CheckoutReport { commit, branch, written, removed, unchanged })
     }

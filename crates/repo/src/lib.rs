@@ -9,8 +9,8 @@ mod bisect;
 mod blame;
 mod blocks;
 mod checkout;
-mod collect;
 mod checkout_tensors;
+mod collect;
 mod commit;
 mod compare;
 mod derivations;
@@ -43,11 +43,11 @@ pub use beside_git::{GitProblem, PointerCheckout, PointerReport, PointerState};
 pub use bisect::{BisectProblem, BisectReport, BisectStatus, Mark, TensorBisect, TensorQuestion, TestedCommit};
 pub use blame::BlameLine;
 pub use checkout::{CheckoutOptions, CheckoutReport};
+pub use checkout_tensors::TensorCheckout;
 pub use collect::{
     GcOptions, GcPack, GcPlan, GcReport, Holding, KindUsage, LeaseInfo, Reclaim, RefUsage, StorageOverview,
     StorageSection,
 };
-pub use checkout_tensors::TensorCheckout;
 pub use commit::{CommitOptions, CommitReport};
 pub use compare::{
     CompareOptions, Comparison, Finding, Histogram, Inside, Kind, Patch, Side, Spectrum, TensorDiff, Verdict,

@@ -16,10 +16,11 @@ use shard_core::{Digest, Progress};
 use shard_history::dag::ancestors;
 use shard_history::{FileEntry, FileMode, FileTree, TreeNode};
 use shard_manifest::{Pointer, RunRecord, pointer};
-use shard_store::{EntryKey, EntryKind, EntrySource, StatEntry, Store};
+use shard_store::{EntryKey, EntryKind, EntrySource, StatEntry, Store, Transaction};
 use thiserror::Error;
 
 use crate::checkout::{CheckoutOptions, place_all, prepare_all};
+use crate::collect::hold_manifest;
 use crate::error::{RepoError, Result};
 use crate::repository::Repository;
 use crate::worktree::{Found, REPOSITORY_DIR, UNFINISHED};
@@ -221,8 +222,17 @@ impl Repository {
         options: CheckoutOptions,
         progress: &dyn Progress,
     ) -> Result<PointerCheckout> {
+        self.again_if_condemned(|| self.checkout_pointers_once(from, options, progress))
+    }
+
+    fn checkout_pointers_once(
+        &self,
+        from: Option<&Path>,
+        options: CheckoutOptions,
+        progress: &dyn Progress,
+    ) -> Result<PointerCheckout> {
         let tracked = self.tracked_beside_git()?.ok_or(GitProblem::NothingTracked)?;
-        let other = from.map(|folder| open_store(folder)).transpose()?;
+        let other = from.map(open_store).transpose()?;
         let transaction = self.store.begin("checkout")?;
         let source: &dyn EntrySource = other.as_ref().map_or(&self.store, |other| other);
         let (stage_state, mut stage) = self.stage()?;
@@ -245,11 +255,14 @@ impl Repository {
                     continue;
                 }
             }
-            if source.locate(&EntryKey::new(EntryKind::Manifest, manifest))?.is_none() {
+            let is_there = source.locate(&EntryKey::new(EntryKind::Manifest, manifest))?.is_some();
+            // What the stage is going to name has to stay.
+            let stays = is_there && (other.is_some() || self.stays(&transaction, manifest)?);
+            if stays {
+                wanted.insert(path, entry);
+            } else {
                 missing.push(path);
-                continue;
             }
-            wanted.insert(path, entry);
         }
         if !missing.is_empty() {
             missing.truncate(NAMED);
@@ -276,6 +289,10 @@ impl Repository {
             self.move_stage(&transaction, stage_state, &mut stage, &changes, "checkout: pointers (paths)")?;
         }
         Ok(PointerCheckout { written, unchanged })
+    }
+
+    fn stays(&self, transaction: &Transaction, manifest: Digest) -> Result<bool> {
+        hold_manifest(transaction, manifest, &*self.manifest(manifest)?)
     }
 
     /// Whether a file of the work tree is one that a commit has.

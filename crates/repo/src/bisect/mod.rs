@@ -17,6 +17,7 @@ use shard_store::{RefState, RefUpdate, StoreError, Target};
 use thiserror::Error;
 
 use crate::checkout::{CheckoutOptions, CheckoutReport};
+use crate::collect::hold_target;
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
 use crate::repository::{HEAD, HEADS, Repository};
@@ -210,7 +211,7 @@ impl Repository {
             |(name, state): (String, RefState)| RefUpdate { name, expected: Some(state), target: Target::Deleted };
         // What was checked out first: until that is so again, it is known where to go back to.
         let last: Vec<RefUpdate> = refs.into_iter().map(gone).collect();
-        self.switch_and(to, Vec::new(), last, "bisect: reset", options, progress)
+        self.switch_and(to, (&[], &last), "bisect: reset", options, progress)
     }
 
     /// The refs of a search.
@@ -263,11 +264,16 @@ impl Repository {
         let status = self.status_of(&start, tip.as_ref(), marks)?;
         let checkout = match status.next {
             Some(Next::Test { commit, .. } | Next::Base(commit)) => {
-                Some(self.switch((commit, None), updates, message, options, progress)?)
+                Some(self.switch((commit, None), &updates, message, options, progress)?)
             }
             _ => {
-                let transaction = self.store.begin("bisect")?;
-                self.move_or_lose(&transaction, &updates, message)?;
+                self.again_if_condemned(|| {
+                    let transaction = self.store.begin("bisect")?;
+                    for update in &updates {
+                        hold_target(&self.store, &transaction, &update.target)?;
+                    }
+                    self.move_or_lose(&transaction, &updates, message)
+                })?;
                 None
             }
         };

@@ -75,6 +75,26 @@ pub(crate) fn hold_commit(store: &Store, transaction: &Transaction, commit: Dige
     Ok(())
 }
 
+/// The same of anything that a ref may name.
+pub(crate) fn hold_target(store: &Store, transaction: &Transaction, target: &Target) -> Result<()> {
+    match target {
+        Target::Commit(commit) => hold_commit(store, transaction, *commit),
+        Target::Tree(tree) => {
+            hold(transaction, EntryKey::new(EntryKind::Tree, *tree))?;
+            match transaction.lease().epoch {
+                0 => Ok(()),
+                _ => hold_tree(transaction, &mut Objects::new(transaction), *tree),
+            }
+        }
+        Target::Tag(tag) => {
+            hold(transaction, EntryKey::new(EntryKind::Tag, *tag))?;
+            let commit = Objects::new(transaction).tag(*tag)?.target;
+            hold_commit(store, transaction, commit)
+        }
+        Target::Symbolic(_) | Target::Deleted => Ok(()),
+    }
+}
+
 fn hold_tree(transaction: &Transaction, objects: &mut Objects<'_>, tree: Digest) -> Result<()> {
     let files: FileTree = objects.file_tree(tree)?;
     let (_, trees) = files.to_trees().map_err(|source| RepoError::History { what: "tree", id: tree, source })?;

@@ -21,7 +21,7 @@ use shard_store::{Inventory, Leftovers};
 
 use crate::error::Result;
 use crate::repository::Repository;
-pub(crate) use hold::{hold_commit, hold_manifest};
+pub(crate) use hold::{hold_commit, hold_manifest, hold_target};
 pub use leases::{Holding, LeaseInfo};
 pub use overview::{Reclaim, RefUsage, StorageOverview, StorageSection};
 pub use plan::{GcPack, GcPlan, KindUsage};

@@ -4,12 +4,13 @@ use shard_core::Progress;
 use shard_core::text::visible;
 use shard_history::FileTree;
 use shard_history::revision::RefKind;
-use shard_store::{EntryKey, EntryKind, EntrySource, Nonce, RefState, RefUpdate, Target};
+use shard_store::{Nonce, RefState, RefUpdate, Target};
 use thiserror::Error;
 
 use super::{Operation, RefMove};
 use crate::checkout::Losses;
-use crate::error::{RepoError, Result};
+use crate::collect::hold_target;
+use crate::error::Result;
 use crate::refs::RefProblem;
 use crate::repository::{HEAD, HEADS, Repository, STAGE, TAGS};
 
@@ -133,18 +134,15 @@ impl Repository {
     /// As [`Self::plan_undo`]; [`RepoError::WouldOverwrite`] where changes would be lost that are nowhere else, before anything
     /// is touched; [`RepoError::Raced`] where another writer moved a ref meanwhile.
     pub fn undo(&self, operation: Option<&str>, options: UndoOptions, progress: &dyn Progress) -> Result<UndoReport> {
+        self.again_if_condemned(|| self.undo_once(operation, options, progress))
+    }
+
+    fn undo_once(&self, operation: Option<&str>, options: UndoOptions, progress: &dyn Progress) -> Result<UndoReport> {
+        // Before refs are read: what they name stays from here on.
         let transaction = self.store.begin("undo")?;
         let plan = self.plan_undo(operation)?;
         for moved in &plan.moves {
-            let key = match &moved.new {
-                Target::Commit(id) => EntryKey::new(EntryKind::Commit, *id),
-                Target::Tree(id) => EntryKey::new(EntryKind::Tree, *id),
-                Target::Tag(id) => EntryKey::new(EntryKind::Tag, *id),
-                Target::Symbolic(_) | Target::Deleted => continue,
-            };
-            if transaction.locate(&key)?.is_none() {
-                return Err(RepoError::Missing { key });
-            }
+            hold_target(&self.store, &transaction, &moved.new)?;
         }
         let (mut written, mut removed) = (Vec::new(), Vec::new());
         if plan.files {

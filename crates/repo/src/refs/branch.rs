@@ -69,7 +69,14 @@ impl Repository {
     /// As [`Self::create_branch`]; [`RefProblem::CheckedOut`] for the branch that is checked out, which a reset moves.
     pub fn set_branch(&self, name: &str, start: &str) -> Result<(Branch, Option<Digest>)> {
         let full = check_name(RefKind::Branch, name)?;
-        let Some(state) = self.read_ref(&full)? else { return Ok((self.create_branch(name, start)?, None)) };
+        if self.read_ref(&full)?.is_none() {
+            return Ok((self.create_branch(name, start)?, None));
+        }
+        self.again_if_condemned(|| self.move_branch(&full, name, start))
+    }
+
+    fn move_branch(&self, full: &str, name: &str, start: &str) -> Result<(Branch, Option<Digest>)> {
+        let state = self.existing(RefKind::Branch, name)?;
         let commit = self.resolve(start)?;
         if self.head()?.branch.as_deref() == Some(name) {
             return Err(RefProblem::CheckedOut(name.to_owned()).into());
@@ -80,7 +87,7 @@ impl Repository {
         };
         let transaction = self.begin_move("branch", commit)?;
         if before != Some(commit) {
-            let update = RefUpdate { name: full, expected: Some(state), target: Target::Commit(commit) };
+            let update = RefUpdate { name: full.to_owned(), expected: Some(state), target: Target::Commit(commit) };
             self.move_or_lose(&transaction, &[update], &format!("branch: moved to {start}"))?;
         }
         let is_default = self.default_branch()? == name;
