@@ -7,8 +7,8 @@ use std::fs;
 
 use shard_tests::crash::{Scene, State, Step};
 use shard_tests::inject::{DISK_CALLS, Fault, is_possible, run};
-use shard_tests::process::exit;
-use shard_tests::tree::{digests, sizes};
+use shard_tests::process::{Shard, exit};
+use shard_tests::tree::{copy, digests, files_ending, sizes};
 
 const SHARD: &str = env!("CARGO_BIN_EXE_shard");
 /// More calls of one kind than any of these commands makes on these files.
@@ -188,6 +188,121 @@ fn fault_01_kill_at_every_call_of_pack_and_unpack() {
         happened
     });
     assert!(packed >= 3 && unpacked >= 3, "expected to hit system calls of both: {packed}, {unpacked}");
+}
+
+const GC: [&str; 2] = ["gc", "--prune-now"];
+
+/// A repository with its second commit, and as much that is dead: a third one, and part of a pack that is needed.
+fn with_dead(scene: &Scene, name: &str) -> Shard {
+    let shard = scene.ready_for(Step::Commit, name);
+    shard.ok(Step::Commit.args());
+    let place = |path: &str| shard.folder().join(path);
+    let before = fs::read(place("notes.txt")).unwrap();
+    fs::write(place("dead.bin"), vec![7; 30_000]).unwrap();
+    fs::write(place("live.bin"), vec![8; 30_000]).unwrap();
+    shard.ok(&["add", "dead.bin", "live.bin"]);
+    fs::remove_file(place("dead.bin")).unwrap();
+    shard.ok(&["add", "-A"]);
+    shard.ok(&["commit", "-m", "Third"]);
+    fs::write(place("notes.txt"), b"dead too").unwrap();
+    shard.ok(&["add", "notes.txt"]);
+    shard.ok(&["commit", "-m", "Fourth"]);
+    shard.ok(&["reset", "--hard", "HEAD~1"]);
+    assert_eq!(fs::read(place("notes.txt")).unwrap(), before);
+    shard
+}
+
+/// Nothing is lost, and whoever comes next finishes the collection.
+fn check_collected(shard: &Shard, state: &State, expected: &std::collections::BTreeMap<String, String>, context: &str) {
+    assert_eq!(State::of(shard), *state, "{context}: expected that a collection changes nothing that is seen");
+    let verified = shard.run(&["verify", "--full"]);
+    assert_eq!(verified.code, Some(exit::DONE), "{context}\n{verified}");
+    let out = shard.folder().join(".shard/out");
+    shard.ok(&["checkout", "HEAD", "-o", out.to_str().unwrap()]);
+    assert_eq!(digests(&out), *expected, "{context}: expected every file byte for byte");
+    fs::remove_dir_all(&out).unwrap();
+}
+
+fn check_finished(shard: &Shard, context: &str) {
+    let _ = shard.run(&GC).expect(exit::DONE);
+    let plan = shard.run_json(&["gc", "--dry-run", "--prune-now"]).expect(exit::DONE).json()["plan"].clone();
+    assert_eq!(
+        (plan["dead_bytes"].as_u64(), plan["unfinished_collection"].as_bool()),
+        (Some(0), Some(false)),
+        "{context}: {plan}"
+    );
+    for folder in ["tmp", "leases"] {
+        let left = files_ending(&shard.folder().join(".shard").join(folder), "");
+        assert!(left.is_empty(), "{context}: expected nothing left behind, found {left:?}");
+    }
+}
+
+#[test]
+fn fault_01_kill_at_every_call_of_gc() {
+    let scene = scene();
+    let base = with_dead(&scene, "dead");
+    let (state, expected) = (State::of(&base), digests(base.folder()));
+    let total = sweep("gc killed", |call, nth| {
+        let context = format!("gc killed at {call} number {nth}");
+        let shard = base.at(&scene.place("kill"));
+        copy(base.folder(), shard.folder());
+        let happened = run(&shard, &GC, call, nth, Fault::Kill, false).happened();
+        check_collected(&shard, &state, &expected, &context);
+        check_finished(&shard, &context);
+        check_collected(&shard, &state, &expected, &context);
+        scene.discard(&shard);
+        happened
+    });
+    assert!(total >= 20, "expected to hit at least twenty system calls, hit {total}");
+}
+
+#[test]
+fn fault_04_a_collection_killed_twice_is_finished() {
+    let scene = scene();
+    let base = with_dead(&scene, "dead");
+    let (state, expected) = (State::of(&base), digests(base.folder()));
+    for (call, step) in [("linkat", 1), ("unlink", 2), ("fsync", 2)] {
+        for first in (1..MANY).step_by(step) {
+            let mut happened = false;
+            for (other, second) in [("unlink", 1), ("unlink", 4), ("linkat", 2), ("fsync", 3)] {
+                let context = format!("gc killed at {call} number {first}, then at {other} number {second}");
+                let shard = base.at(&scene.place("twice"));
+                copy(base.folder(), shard.folder());
+                happened |= run(&shard, &GC, call, first, Fault::Kill, false).happened();
+                let _ = run(&shard, &GC, other, second, Fault::Kill, false);
+                check_collected(&shard, &state, &expected, &context);
+                check_finished(&shard, &context);
+                check_collected(&shard, &state, &expected, &context);
+                scene.discard(&shard);
+            }
+            if !happened {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn fault_06_a_disk_that_is_full_at_any_moment_of_a_collection() {
+    let scene = scene();
+    let base = with_dead(&scene, "dead");
+    let (state, expected) = (State::of(&base), digests(base.folder()));
+    for call in ["pwrite64", "linkat", "openat"] {
+        for nth in 1..MANY {
+            let context = format!("gc without room from {call} number {nth} on");
+            let shard = base.at(&scene.place("full"));
+            copy(base.folder(), shard.folder());
+            let injected = run(&shard, &GC, call, nth, Fault::Error("ENOSPC"), call == "pwrite64");
+            let happened = injected.happened();
+            let _ = injected.run.expect_one_of(&[exit::DONE, exit::SYSTEM]);
+            check_collected(&shard, &state, &expected, &context);
+            check_finished(&shard, &context);
+            scene.discard(&shard);
+            if !happened {
+                break;
+            }
+        }
+    }
 }
 
 /// One call fails with an error. The command fails, cleanly, in the old state or the new; or it does without that call, and

@@ -91,6 +91,38 @@ fn fault_06_full_disk() {
 }
 
 #[test]
+fn fault_06_a_collection_gives_room_back_on_a_full_disk() {
+    let Some(disk) = small_disk(8 << 10) else { return };
+    let shard = repository(disk.path());
+    // A commit that is dead, and a pack of which half is.
+    write(&disk.path().join("dead.bin"), &noise(1 << 20));
+    shard.ok(&["add", "dead.bin"]);
+    shard.ok(&["commit", "-m", "Dead"]);
+    shard.ok(&["reset", "--hard", "HEAD~1"]);
+    write(&disk.path().join("half.bin"), &noise(700_001));
+    write(&disk.path().join("other.bin"), &noise(900_002)[1..]);
+    shard.ok(&["add", "-A"]);
+    fs::remove_file(disk.path().join("other.bin")).unwrap();
+    shard.ok(&["add", "-A"]);
+    shard.ok(&["commit", "-m", "Half"]);
+    let before = State::of(&shard);
+    let mut filler = fs::File::create(disk.path().join(".shard/filler")).unwrap();
+    while filler.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
+    let filled = filler.metadata().unwrap().len();
+    // Room for small files, and not for a pack.
+    filler.set_len(filled - (300 << 10)).unwrap();
+    drop(filler);
+    let packs = || -> u64 {
+        let packs = shard_tests::tree::files_ending(&disk.path().join(".shard/packs"), ".pack");
+        packs.iter().map(|pack| fs::metadata(pack).unwrap().len()).sum()
+    };
+    let full = packs();
+    shard.ok(&["gc", "--prune-now"]);
+    assert!(packs() + 1_500_000 < full, "{} of {full}", packs());
+    check_readable(&shard, &before, "after a collection on a full disk");
+}
+
+#[test]
 fn fault_07_limited_file_size() {
     let folder = TempDir::new().unwrap();
     let shard = repository(folder.path());

@@ -144,3 +144,144 @@ fn copies_are_chosen_by_depth_and_never_in_a_circle() {
     assert_eq!((depths(&store, &a), depths(&store, &b)), (vec![1], vec![0, 2]));
     assert!(store.undecodable().unwrap().is_empty());
 }
+
+#[test]
+fn fault_15_a_writer_does_not_count_on_what_leans_on_condemned_packs() {
+    let (_dir, store) = repository();
+    let put = |n: u64, bases: &[Digest]| {
+        let tx = store.begin("test").unwrap();
+        tx.put_copy(&block(n).0, format!("{n} on {bases:?}").as_bytes(), 1, bases).unwrap();
+        tx.seal().unwrap();
+        let crate::PackId::Sealed(pack) = store.locate(&block(n).0).unwrap().unwrap().pack else { panic!() };
+        pack
+    };
+    let (a, b, c) = (block(1).0, block(2).0, block(3).0);
+    let pack = put(1, &[]);
+    put(2, &[a.id]);
+    put(3, &[b.id]);
+    let claim = store.claim("test").unwrap();
+    store.epochs().begin(HashSet::from([pack])).unwrap();
+    let tx = store.begin("under the new epoch").unwrap();
+    for key in [a, b, c] {
+        assert_eq!(tx.locate(&key).unwrap(), None, "it could not be decoded once the pack has gone");
+    }
+    // What it writes itself makes the rest sound again, at another depth.
+    tx.put(&block(9).0, b"another", 1, &[]).unwrap();
+    tx.put_copy(&a, b"a on another", 1, &[block(9).0.id]).unwrap();
+    assert_eq!(tx.locate(&c).unwrap().map(|location| location.depth), Some(3));
+    tx.seal().unwrap();
+    claim.delete_packs(&[pack]).unwrap();
+    assert_eq!(store.locate(&c).unwrap().map(|location| location.depth), Some(3));
+    assert!(store.undecodable().unwrap().is_empty());
+    tx.check_epoch().unwrap();
+}
+
+#[test]
+fn of_many_who_claim_one_at_a_time_has_it() {
+    let (_dir, store) = repository();
+    let (root, holders) = (store.root().unwrap(), std::sync::atomic::AtomicUsize::new(0));
+    let had = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let store = Store::open(root).unwrap();
+                for _ in 0..8 {
+                    match store.claim("race") {
+                        Ok(claim) => {
+                            assert_eq!(holders.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                            std::thread::sleep(std::time::Duration::from_millis(1));
+                            claim.check().unwrap();
+                            holders.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                            had.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        }
+                        Err(StoreError::Claimed(holder)) => assert!(holder.lease.is_none_or(|lease| lease.is_claim())),
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+    });
+    assert!(had.into_inner() > 0);
+    // A claim is nobody's reason to wait, and one that is broken deletes nothing.
+    let claim = store.claim("test").unwrap();
+    store.leases().wait_for_older(9, std::time::Duration::ZERO).unwrap();
+    let (key, pack) = write(&store, 1);
+    store.leases().force_remove(&claim.lease().file()).unwrap();
+    assert!(matches!(claim.delete_packs(&[pack]), Err(StoreError::ClaimLost)));
+    assert_eq!(read(&store, &key), block(1).1);
+}
+
+#[test]
+fn an_inventory_has_every_copy_and_a_choice_one_of_each() {
+    let (_dir, store) = repository();
+    let put = |n: u64, bases: &[Digest], text: &str| {
+        let before: HashSet<Digest> = store.packs().unwrap().into_iter().map(|pack| pack.id).collect();
+        let tx = store.begin("test").unwrap();
+        tx.put_copy(&block(n).0, text.as_bytes(), 1, bases).unwrap();
+        tx.seal().unwrap();
+        store.packs().unwrap().into_iter().map(|pack| pack.id).find(|id| !before.contains(id)).unwrap()
+    };
+    let (a, b) = (block(1).0, block(2).0);
+    let keyframe = put(1, &[], "a keyframe");
+    let on_a = put(2, &[a.id], "b on a");
+    let alone = put(2, &[], "b alone, longer");
+    put(1, &[b.id], "a on b");
+    let inventory = crate::Inventory::read(&store).unwrap();
+    assert_eq!((inventory.len(), inventory.packs().len()), (2, 4));
+    let number = |id: &Digest| inventory.packs().iter().position(|pack| pack.id == *id).unwrap();
+    let entry = |key: &EntryKey| inventory.find(key).unwrap();
+    assert_eq!(inventory.key(entry(&a)), a);
+    assert_eq!(inventory.of_kind(crate::EntryKind::Block), 0..2);
+    let chosen = |avoided: &[&Digest], key: &EntryKey| {
+        let mut packs = [false; 4];
+        avoided.iter().for_each(|id| packs[number(id)] = true);
+        let choice = crate::Choice::new(&store, &inventory, &packs, &[]);
+        let copy = choice.copy(entry(key)).unwrap();
+        (inventory.packs()[inventory.pack_of(copy) as usize].id, choice.depth(entry(key)).unwrap())
+    };
+    // The least deep ones, as readers have it; others where packs are to go.
+    assert_eq!((chosen(&[], &a), chosen(&[], &b)), ((keyframe, 0), (alone, 0)));
+    assert_eq!(chosen(&[&keyframe], &a).1, 1);
+    assert_eq!(chosen(&[&alone], &b), (on_a, 1));
+    // Without either, one of them has to come from a pack that goes, and they never lean on each other.
+    let both = [chosen(&[&keyframe, &alone], &a).1, chosen(&[&keyframe, &alone], &b).1];
+    assert!(both.contains(&0), "{both:?}");
+    // Of equal ones that with the least rank.
+    let again = put(1, &[], "a keyframe, again");
+    let inventory = crate::Inventory::read(&store).unwrap();
+    for best in [keyframe, again] {
+        let rank: Vec<u64> = inventory.packs().iter().map(|pack| u64::from(pack.id != best)).collect();
+        let choice = crate::Choice::new(&store, &inventory, &[], &rank);
+        let location = choice.locate(&a).unwrap().unwrap();
+        assert_eq!(location.pack, crate::PackId::Sealed(best));
+    }
+    // A copy that was found bad does not count where there is another.
+    let location = store.copies(&a).unwrap().into_iter().find(|l| l.pack == crate::PackId::Sealed(again)).unwrap();
+    store.forget(&location).unwrap();
+    let inventory = crate::Inventory::read(&store).unwrap();
+    assert_eq!(inventory.copies(inventory.find(&a).unwrap()).len(), 2);
+}
+
+#[test]
+fn old_records_of_epochs_go_and_the_newest_never() {
+    let (_dir, store) = repository();
+    for _ in 0..4 {
+        store.epochs().begin(HashSet::new()).unwrap();
+    }
+    assert_eq!(store.epochs().prune(3).unwrap(), 2);
+    assert_eq!(store.epochs().prune(9).unwrap(), 1);
+    assert_eq!(store.epochs().current().unwrap().number, 4);
+    assert_eq!(files(&store.root().unwrap().join("epochs")).len(), 1);
+}
+
+#[test]
+fn an_index_file_that_serves_no_pack_is_idle() {
+    let (_dir, store) = repository();
+    let packs: Vec<Digest> = (0..70).map(|n| write(&store, n).1).collect();
+    assert_eq!(files(&store.root().unwrap().join("index")).len(), 1);
+    assert!(store.idle_index_files().unwrap().is_empty());
+    store.claim("test").unwrap().delete_packs(&packs).unwrap();
+    assert_eq!(store.idle_index_files().unwrap().len(), 1);
+    assert_eq!(store.packs().unwrap(), []);
+    assert!(store.keys(crate::EntryKind::Block).unwrap().is_empty());
+}
