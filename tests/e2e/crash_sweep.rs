@@ -217,7 +217,7 @@ fn check_collected(shard: &Shard, state: &State, expected: &std::collections::BT
     assert_eq!(State::of(shard), *state, "{context}: expected that a collection changes nothing that is seen");
     let verified = shard.run(&["verify", "--full"]);
     assert_eq!(verified.code, Some(exit::DONE), "{context}\n{verified}");
-    let out = shard.folder().join(".shard/out");
+    let out = shard.folder().with_extension("out");
     shard.ok(&["checkout", "HEAD", "-o", out.to_str().unwrap()]);
     assert_eq!(digests(&out), *expected, "{context}: expected every file byte for byte");
     fs::remove_dir_all(&out).unwrap();

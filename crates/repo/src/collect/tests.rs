@@ -1,4 +1,5 @@
 mod racing;
+mod scale;
 
 use std::collections::HashSet;
 use std::fs;

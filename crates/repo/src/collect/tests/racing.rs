@@ -272,7 +272,7 @@ fn fault_15_collections_among_writers_and_readers_lose_nothing() {
                         if round % 3 == 0 {
                             kept.lock().unwrap().push((commit, bytes));
                             let name = format!("kept-{writer}-{round}");
-                            bench.repository.create_tag(&name, &commit.to_hex(), &Default::default()).unwrap();
+                            repository.create_tag(&name, &commit.to_hex(), &Default::default()).unwrap();
                         }
                     }
                 })
