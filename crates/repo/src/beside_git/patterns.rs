@@ -107,7 +107,12 @@ impl Pattern {
 /// The patterns of the block in a folder's `.gitignore`; `None` where it has none.
 pub(super) fn read(folder: &Path) -> Result<Option<Vec<Pattern>>> {
     let place = folder.join(IGNORE);
-    let text = read_file(&place)?;
+    // Whatever else is in there is Git's business, and no reason to fail.
+    if !fs::symlink_metadata(&place).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_FILE) {
+        return Ok(None);
+    }
+    let bytes = fs::read(&place).map_err(RepoError::io("cannot read", &place))?;
+    let text = String::from_utf8_lossy(&bytes);
     let Some((_, block, _)) = split(&text, &place)? else { return Ok(None) };
     let lines = block.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with(['#', '!']));
     let pattern = |line: &str| {
@@ -257,6 +262,9 @@ mod tests {
         write(folder.path(), &[]).unwrap();
         assert_eq!(fs::read_to_string(&place).unwrap(), "build/\r\n*.log\nlast\n");
         assert!(!folder.path().join(".gitattributes").exists());
+        fs::write(&place, b"\xe9t\xe9\n").unwrap();
+        assert_eq!(read(folder.path()).unwrap(), None);
+        assert!(write(folder.path(), &[pattern("x")]).is_err());
         for broken in [format!("{BEGIN}\n"), format!("{END}\n{BEGIN}\n"), format!("{BEGIN}\n{END}\n{BEGIN}\n{END}\n")] {
             fs::write(&place, &broken).unwrap();
             assert!(read(folder.path()).is_err() && write(folder.path(), &[pattern("x")]).is_err(), "{broken}");
