@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use sha2::Digest as _;
+use sha2::digest::common::hazmat::SerializableState;
 use thiserror::Error;
 
 /// A SHA-256 digest: 32 bytes, written as 64 lowercase hexadecimal digits.
@@ -106,6 +107,19 @@ impl Sha256 {
         self.0.update(bytes);
     }
 
+    /// Where it stands, for [`Self::resume`] to go on from: what the bytes so far came to, not the bytes.
+    #[must_use]
+    pub fn pause(&self) -> Vec<u8> {
+        self.0.serialize().to_vec()
+    }
+
+    /// A hash that goes on where another stood; `None` for bytes that are no such state.
+    #[must_use]
+    pub fn resume(state: &[u8]) -> Option<Self> {
+        let state = state.try_into().ok()?;
+        sha2::Sha256::deserialize(&state).ok().map(Self)
+    }
+
     /// The digest of all bytes taken in.
     #[must_use]
     pub fn finish(self) -> Digest {
@@ -130,6 +144,19 @@ mod tests {
         // FIPS 180-4 examples.
         assert_eq!(sha256(b"").to_hex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(sha256(b"abc").to_hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn a_hash_that_was_paused_goes_on() {
+        let bytes: Vec<u8> = (0..300u16).map(|n| n as u8).collect();
+        for at in [0, 1, 63, 64, 65, 128, 300] {
+            let mut hash = Sha256::new();
+            hash.update(&bytes[..at]);
+            let mut hash = Sha256::resume(&hash.pause()).unwrap();
+            hash.update(&bytes[at..]);
+            assert_eq!(hash.finish(), sha256(&bytes), "{at}");
+        }
+        assert!(Sha256::resume(&[]).is_none() && Sha256::resume(&[255; 200]).is_none());
     }
 
     #[test]

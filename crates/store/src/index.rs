@@ -12,6 +12,7 @@ use crate::depth::{Copies, Numbers};
 use crate::entry::{EntryKey, EntryKind, Location, PackId};
 use crate::error::{IndexError, StoreError};
 use crate::footer::{Footer, FooterEntry};
+use crate::listing::StoredCopy;
 use crate::nonce::Nonce;
 use crate::sketch_index;
 
@@ -347,6 +348,36 @@ impl Index {
             "SELECT p.id FROM entry e JOIN pack p ON p.number = e.pack WHERE e.kind = ?1 AND e.id = ?2",
         )?;
         let rows = query.query_map(params![key.kind as u8, key.id.0], |row| digest(row, 0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Up to `most` copies of entries of a kind that come after a place, by id: each with its own place.
+    pub(crate) fn copies_after(
+        &self,
+        kind: EntryKind,
+        after: Option<(Digest, i64)>,
+        most: usize,
+    ) -> Result<Vec<(StoredCopy, (Digest, i64))>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT e.id, e.pack, p.id, e.offset, e.stored_len, e.raw_len, e.depth, e.bases
+             FROM entry e CROSS JOIN pack p ON p.number = e.pack
+             WHERE e.kind = ?1 AND (e.id, e.pack) > (?2, ?3) ORDER BY e.id, e.pack LIMIT ?4",
+        )?;
+        let (id, pack) = after.unwrap_or((Digest([0; 32]), i64::MIN));
+        let rows = query.query_map(params![kind as u8, id.0, pack, int(most as u64)], |row| {
+            let (id, number): (Digest, i64) = (digest(row, 0)?, row.get(1)?);
+            let depth: Option<u32> = row.get(6)?;
+            let location = Location {
+                key: EntryKey::new(kind, id),
+                pack: PackId::Sealed(digest(row, 2)?),
+                offset: uint(row, 3)?,
+                stored_len: uint(row, 4)?,
+                raw_len: uint(row, 5)?,
+                depth: depth.unwrap_or_default(),
+            };
+            let bases = split_digests(row.get_ref(7)?.as_blob().unwrap_or_default());
+            Ok((StoredCopy { location, bases, is_decodable: depth.is_some() }, (id, number)))
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
