@@ -333,7 +333,14 @@ fn from_ref(problem: &RefProblem) -> (u8, String) {
         RefProblem::Exists { .. } | RefProblem::CaseFold { .. } | RefProblem::Nested { .. } => {
             (code::REFUSED, "choose another name; `shard branch` and `shard tag` list those that are taken".to_owned())
         }
+        RefProblem::Unknown { kind: "protection", .. } => {
+            (code::NOT_FOUND, "`shard protect` lists what is protected".to_owned())
+        }
         RefProblem::Unknown { kind, .. } => (code::NOT_FOUND, format!("`shard {kind}` lists those that there are")),
+        RefProblem::Pattern { .. } => (code::USAGE, "a pattern is such as main, release/* or tags/v*".to_owned()),
+        RefProblem::Protected { pattern, .. } => {
+            (code::REFUSED, format!("nothing was changed; `shard protect --remove '{pattern}'` lifts the protection"))
+        }
         RefProblem::CheckedOut(_) => (code::REFUSED, "`shard checkout` another one first".to_owned()),
         RefProblem::Default(name) => {
             (code::REFUSED, format!("it stays as long as the repository; `shard branch -m {name} NEW` renames it"))

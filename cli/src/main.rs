@@ -103,6 +103,9 @@ enum Command {
     Track(commands::track::Args),
     Untrack(commands::untrack::Args),
     Diff(commands::diff::Args),
+    Protect(commands::protect::Args),
+    Squash(commands::squash::Args),
+    Forget(commands::forget::Args),
     Verify(commands::verify::Args),
     Gc(commands::gc::Args),
     Du(commands::du::Args),
@@ -136,6 +139,9 @@ impl Command {
                 | Self::Blame(_)
                 | Self::Track(_)
                 | Self::Untrack(_)
+                | Self::Protect(_)
+                | Self::Squash(_)
+                | Self::Forget(_)
                 | Self::Reindex(_)
                 | Self::Bench(_)
                 | Self::Scan(_)
@@ -247,6 +253,9 @@ fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Track(args) => commands::track::run(args, context),
         Command::Untrack(args) => commands::untrack::run(args, context),
         Command::Diff(args) => commands::diff::run(args, context),
+        Command::Protect(args) => commands::protect::run(args, context),
+        Command::Squash(args) => commands::squash::run(args, context),
+        Command::Forget(args) => commands::forget::run(args, context),
         Command::Verify(args) => commands::verify::run(args, context),
         Command::Gc(args) => commands::gc::run(args, context),
         Command::Du(args) => commands::du::run(args, context),

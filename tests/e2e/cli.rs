@@ -12,6 +12,8 @@ mod bisect;
 mod blame;
 #[path = "cli/collecting.rs"]
 mod collecting;
+#[path = "cli/care.rs"]
+mod care;
 #[path = "cli/diffing.rs"]
 mod diffing;
 #[path = "cli/lineage.rs"]

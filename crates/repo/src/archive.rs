@@ -256,7 +256,7 @@ impl Archive {
     /// Only what keeps it from looking; what is wrong with the archive is in the report.
     pub fn verify(&self, progress: &dyn Progress) -> Result<VerifyReport> {
         let manifests = self.root.files.iter().map(|file| (file.path.clone(), file.manifest, file.sha256)).collect();
-        let mut report = verify_source(&self.reader, &|kind| Ok(self.reader.keys(kind)), manifests, progress)?;
+        let mut report = verify_source(&self.reader, manifests, progress)?;
         for file in &self.root.files {
             let problem = match self.lossy(file) {
                 Ok(Ok(None)) => continue,

@@ -472,7 +472,7 @@ fn start(bytes: &[u8], len: usize, block: Digest) -> Result<&[u8]> {
     bytes.get(..len).ok_or(RepoError::BadBase { block })
 }
 
-fn base_error(reference: &BaseRef, error: BaseError<RepoError>) -> RepoError {
+pub(crate) fn base_error(reference: &BaseRef, error: BaseError<RepoError>) -> RepoError {
     match error {
         BaseError::Reference => {
             RepoError::BadBase { block: reference.blocks().first().copied().unwrap_or(Digest([0; 32])) }

@@ -29,6 +29,7 @@ mod refs;
 mod relatives;
 mod repository;
 mod restore;
+mod rewrite;
 mod snapshot;
 mod stage;
 mod status;
@@ -63,13 +64,16 @@ pub use numeric::{ChangeStats, Summary};
 pub use operations::{Operation, Operations, RefMove, UndoOptions, UndoPlan, UndoProblem, UndoReport};
 pub use pack_plan::{PackPlan, PlannedChains, PlannedFile, plan_pack};
 pub use refs::{
-    Branch, RefProblem, Reflog, ReflogEntry, ResetMode, ResetOptions, ResetReport, TagOptions, TagReport, TaggedCommit,
+    Branch, Protection, RefProblem, Reflog, ReflogEntry, ResetMode, ResetOptions, ResetReport, TagOptions, TagReport, TaggedCommit,
 };
 pub use relatives::{Finder, Found, Relative, sketch_of};
 pub use repository::{DEFAULT_BRANCH, Head, NamedRef, Repository, Settings};
+pub use rewrite::{
+    BlockingRef, ForgetOptions, ForgetPlan, ForgetReport, PlannedCommit, SquashOptions, SquashPlan, SquashReport,
+};
 pub use snapshot::SnapshotCost;
 pub use stage::{AddReport, Added, AddedState};
 pub use status::{Status, WorkState};
 pub use topic::{LoggedCommit, Topic};
-pub use verify::VerifyReport;
+pub use verify::{AffectedPath, RepairReport, VerifyOptions, VerifyReport};
 pub use worktree::REPOSITORY_DIR;

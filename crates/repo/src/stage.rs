@@ -351,8 +351,10 @@ impl Repository {
         }))
     }
 
-    /// Moves refs as one operation, after everything that the transaction wrote is durable.
+    /// Moves refs as one operation, after everything that the transaction wrote is durable. All moves of an existing repository
+    /// pass here, and what is protected is kept from moving.
     pub(crate) fn move_refs(&self, transaction: &Transaction, updates: &[RefUpdate], message: &str) -> Result<()> {
+        self.check_protected(transaction, updates)?;
         let operation = Nonce::random().map_err(RepoError::io("cannot draw random numbers for", self.root()))?;
         transaction.update_refs(updates, message, operation)?;
         Ok(())

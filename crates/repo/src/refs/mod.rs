@@ -2,6 +2,7 @@
 
 mod branch;
 mod names;
+mod protect;
 mod reflog;
 mod reset;
 mod tag;
@@ -11,6 +12,7 @@ mod tests;
 pub use branch::Branch;
 pub use names::RefProblem;
 pub(crate) use names::{check_name, full_name};
+pub use protect::Protection;
 pub use reflog::{Reflog, ReflogEntry};
 pub(crate) use reset::HARD;
 pub use reset::{ResetMode, ResetOptions, ResetReport};
@@ -56,7 +58,7 @@ impl Repository {
     }
 
     /// The state of a branch or tag that is there.
-    fn existing(&self, kind: RefKind, name: &str) -> Result<RefState> {
+    pub(crate) fn existing(&self, kind: RefKind, name: &str) -> Result<RefState> {
         let unknown = || RefProblem::Unknown { kind: names::word(kind), name: name.to_owned() };
         let full = full_name(kind, name);
         if shard_store::ref_name::check(&full).is_err() {

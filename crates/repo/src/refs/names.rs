@@ -67,6 +67,24 @@ pub enum RefProblem {
     /// The default branch cannot be deleted.
     #[error("{0:?} is the repository's default branch")]
     Default(String),
+    /// A text that is no pattern of branches or tags.
+    #[error("{pattern:?} is no pattern of branches or tags: {why}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A protected branch or tag.
+    #[error("{name} is protected by {pattern:?}: it {what}")]
+    Protected {
+        /// Its full name.
+        name: String,
+        /// The rule that protects it.
+        pattern: String,
+        /// What it cannot.
+        what: &'static str,
+    },
     /// Deleting a branch would leave commits to the reflog alone.
     #[error("no other branch or tag leads to {}, where the branch {name:?} ends", .commit.short())]
     OnlyHere {

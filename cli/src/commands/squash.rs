@@ -1,0 +1,100 @@
+//! `shard squash`
+
+use serde_json::{Value, json};
+use shard_repo::{BlockingRef, SquashOptions, SquashPlan};
+
+use crate::Context;
+use crate::error::{Failure, code};
+use crate::report::size::count;
+use crate::report::style::Style;
+
+/// Make one commit of a branch's history; its files stay byte for byte
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The branch; the one that is checked out by default
+    #[arg(value_name = "BRANCH")]
+    branch: Option<String>,
+    /// The same
+    #[arg(short = 'r', long = "ref", value_name = "REF", conflicts_with = "branch")]
+    reference: Option<String>,
+    /// Keep the commits from this one on, which becomes the first
+    #[arg(long, value_name = "REV")]
+    root: Option<String>,
+    /// The message of the first commit; its own by default
+    #[arg(short, long = "message", value_name = "TEXT")]
+    message: Vec<String>,
+    /// Show what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
+    let (repository, ui) = (context.repository()?, &context.ui);
+    let options = SquashOptions {
+        branch: args.branch.clone().or_else(|| args.reference.clone()),
+        root: args.root.clone(),
+        message: (!args.message.is_empty()).then(|| args.message.join("\n\n")),
+    };
+    let plan = repository.plan_squash(&options)?;
+    let (json, text) = (to_json(&plan, args.dry_run), to_text(&plan, args.dry_run, context));
+    if !args.dry_run {
+        repository.squash(plan)?;
+    }
+    if ui.json {
+        ui.print_json(&json)?;
+    } else if args.dry_run {
+        ui.print(&text)?;
+    } else {
+        ui.inform(&text)?;
+    }
+    Ok(code::DONE)
+}
+
+fn to_text(plan: &SquashPlan, is_dry: bool, context: &Context) -> String {
+    let ui = &context.ui;
+    let name = ui.paint(plan.ref_name.trim_start_matches("heads/"), Style::Green);
+    let (old, new) = (ui.paint(&plan.old_head.short(), Style::Cyan), ui.paint(&plan.new_head.short(), Style::Cyan));
+    let (kept, dropped) =
+        (count(plan.rewritten_commit_count as u64, "commit"), count(plan.dropped_ancestor_count as u64, "commit"));
+    let verb = if is_dry { "would have" } else { "has" };
+    let mut text = format!("{name} {verb} {kept} at {new} in place of {old}: {dropped} dropped, files as they were\n");
+    text.push_str(&blocking_text(&plan.blocking_refs, context));
+    text
+}
+
+/// What keeps old commits alive, for people.
+pub(super) fn blocking_text(blocking: &[BlockingRef], context: &Context) -> String {
+    let names = |is_log: bool| {
+        let those = blocking.iter().filter(|by| by.is_log == is_log).map(|by| by.name.trim_start_matches("heads/"));
+        let names: Vec<String> = those.map(|name| context.ui.paint(name, Style::Yellow)).collect();
+        names.join(", ")
+    };
+    let (refs, logs) = (names(false), names(true));
+    let mut text = String::new();
+    if !refs.is_empty() {
+        text.push_str(&format!("  the old commits are also on: {refs}\n"));
+    }
+    if !logs.is_empty() {
+        text.push_str(&format!("  the old commits stay in the reflog of: {logs}\n"));
+    }
+    text
+}
+
+/// The same for programs.
+pub(super) fn blocking_json(blocking: &[BlockingRef]) -> Value {
+    let kind = |by: &BlockingRef| if by.is_log { "reflog" } else { "ref" };
+    blocking.iter().map(|by| json!({"name": by.name, "kind": kind(by)})).collect()
+}
+
+fn to_json(plan: &SquashPlan, is_dry: bool) -> Value {
+    json!({
+        "ref_name": plan.ref_name,
+        "old_head": plan.old_head.to_hex(),
+        "new_head": plan.new_head.to_hex(),
+        "root_commit_before": plan.root_commit_before.to_hex(),
+        "rewritten_commit_count": plan.rewritten_commit_count,
+        "dropped_ancestor_count": plan.dropped_ancestor_count,
+        "blocking_refs": blocking_json(&plan.blocking_refs),
+        "dry_run": is_dry,
+    })
+}

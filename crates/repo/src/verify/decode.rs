@@ -1,0 +1,673 @@
+//! Every entry decoded and hashed, once.
+//!
+//! Blocks that lean on others are trees: each hangs on the deepest block that it leans on. A tree is gone through from its
+//! keyframe up, with the blocks between there and the one that is decoded at hand, so that no base is decoded again. Trees
+//! come in the order in which files have their blocks, and each block is handed to the hashes of all files that have it: the
+//! versions of a model are hashed side by side. A file whose turn does not come so, since its blocks are all over, is hashed
+//! in the end.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rayon::prelude::*;
+use shard_codecs::{BlockHeader, Decoder};
+use shard_core::limits::{MAX_BLOCK, MAX_DEPTH};
+use shard_core::{Digest, Progress, Sha256, sha256};
+use shard_store::{EntryKey, EntryKind, EntryList, EntrySource};
+
+use super::memory::{Done, Memory};
+use super::structure::ReachedFile;
+use super::with_sources;
+use crate::blocks::{BlockReader, base_error, block_key, read_in_order, under};
+use crate::error::{RepoError, Result};
+use crate::objects::Objects;
+use crate::restore::file_bytes;
+
+/// Bytes of blocks that came before their turn in some file, and wait for it.
+const WAITING: u64 = 16 * MAX_BLOCK as u64;
+/// How long a worker waits for another before it looks again.
+const PATIENCE: Duration = Duration::from_millis(1);
+/// No number of a block or file.
+const NONE: u32 = u32::MAX;
+
+/// How far verifying may go before it stops, to be resumed.
+pub(crate) struct Budget {
+    left: Option<AtomicU64>,
+}
+
+impl Budget {
+    /// Of so many bytes; no end where that is `None`.
+    pub(crate) fn new(bytes: Option<u64>) -> Self {
+        Self { left: bytes.map(AtomicU64::new) }
+    }
+
+    pub(super) fn spend(&self, bytes: u64) {
+        if let Some(left) = &self.left {
+            let _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(bytes)));
+        }
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.left.as_ref().is_some_and(|left| left.load(Ordering::Relaxed) == 0)
+    }
+}
+
+/// What decoding found.
+#[derive(Debug, Default)]
+pub(crate) struct Decoded {
+    pub(crate) files: u64,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) resumed: u64,
+    pub(crate) problems: Vec<String>,
+    pub(crate) bad: BTreeSet<EntryKey>,
+}
+
+const OPEN: u8 = 0;
+const GOOD: u8 = 1;
+const BAD: u8 = 2;
+
+/// The blocks, numbered in the order of their ids.
+struct Blocks {
+    ids: Vec<Digest>,
+    lens: Vec<u32>,
+    /// The block that each hangs on.
+    parents: Vec<u32>,
+    /// The first block that hangs on each, and the next one that hangs on the same.
+    first_child: Vec<u32>,
+    next_sibling: Vec<u32>,
+    /// Where in `uses` those of each block begin; one more than there are blocks.
+    use_starts: Vec<u32>,
+    /// Files and the places in them.
+    uses: Vec<(u32, u32)>,
+}
+
+/// A file's hash, as far as it came.
+struct FileHash {
+    next: u32,
+    hash: Sha256,
+    /// Blocks whose turn has not come.
+    waiting: BTreeMap<u32, Vec<u8>>,
+    is_done: bool,
+}
+
+/// Trees that are begun and not done, by number. Only the first of them never waits for another, so that all come to an end.
+#[derive(Default)]
+struct UnderWay(Mutex<BTreeSet<usize>>);
+
+/// A tree that is under way, until it is dropped.
+struct Turn<'a> {
+    number: usize,
+    all: &'a UnderWay,
+}
+
+impl UnderWay {
+    fn begin(&self, next: &AtomicUsize) -> Turn<'_> {
+        let mut all = lock(&self.0);
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        all.insert(number);
+        Turn { number, all: self }
+    }
+}
+
+impl Turn<'_> {
+    fn is_first(&self) -> bool {
+        lock(&self.all.0).first() == Some(&self.number)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        lock(&self.all.0).remove(&self.number);
+    }
+}
+
+/// Everything that workers share.
+pub(super) struct Decoding<'a> {
+    source: &'a dyn EntryList,
+    files: &'a [ReachedFile],
+    memory: &'a Memory,
+    budget: &'a Budget,
+    blocks: Blocks,
+    states: Vec<AtomicU8>,
+    hashes: Vec<Mutex<FileHash>>,
+    waiting: AtomicU64,
+    /// Entries of other kinds that are done.
+    objects: Mutex<HashSet<EntryKey>>,
+    hashed: Mutex<HashSet<Digest>>,
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    resumed: u64,
+    problems: Mutex<(Vec<String>, BTreeMap<EntryKey, String>)>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Blocks {
+    fn new(source: &dyn EntryList, files: &[ReachedFile]) -> Result<Self> {
+        let (mut ids, mut lens, mut depths, mut all_bases) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        source.each_best(EntryKind::Block, &mut |copy| {
+            // The others are known to be broken.
+            if copy.is_decodable && copy.location.depth <= MAX_DEPTH {
+                ids.push(copy.location.key.id);
+                lens.push(u32::try_from(copy.location.raw_len).unwrap_or(u32::MAX));
+                depths.push(copy.location.depth);
+                all_bases.push(copy.bases.into_boxed_slice());
+            }
+        })?;
+        let find = |id: &Digest| ids.binary_search(id).ok();
+        let count = ids.len();
+        let (mut parents, mut first_child, mut next_sibling) = (vec![NONE; count], vec![NONE; count], vec![NONE; count]);
+        for (block, bases) in all_bases.iter().enumerate() {
+            // Of several the deepest: that leans on the others, as writers have it.
+            let parent = bases.iter().filter_map(find).filter(|base| depths[*base] < depths[block]);
+            if let Some(parent) = parent.max_by_key(|base| depths[*base]) {
+                parents[block] = parent as u32;
+                next_sibling[block] = std::mem::replace(&mut first_child[parent], block as u32);
+            }
+        }
+        let mut use_starts = vec![0u32; count + 1];
+        let places = |each: &mut dyn FnMut(usize, u32, u32)| {
+            for (file, reached) in files.iter().enumerate().filter(|(_, file)| !file.is_compressed) {
+                for (place, id) in reached.blocks.iter().enumerate().filter(|_| reached.blocks.len() > 1) {
+                    if let Some(block) = find(id) {
+                        each(block, file as u32, place as u32);
+                    }
+                }
+            }
+        };
+        places(&mut |block, _, _| use_starts[block + 1] += 1);
+        for block in 0..count {
+            use_starts[block + 1] += use_starts[block];
+        }
+        let mut uses = vec![(0, 0); use_starts.last().map_or(0, |end| *end as usize)];
+        let mut ends = use_starts.clone();
+        places(&mut |block, file, place| {
+            uses[ends[block] as usize] = (file, place);
+            ends[block] += 1;
+        });
+        Ok(Self { ids, lens, parents, first_child, next_sibling, use_starts, uses })
+    }
+
+    fn find(&self, id: &Digest) -> Option<usize> {
+        self.ids.binary_search(id).ok()
+    }
+
+    fn uses(&self, block: usize) -> &[(u32, u32)] {
+        &self.uses[self.use_starts[block] as usize..self.use_starts[block + 1] as usize]
+    }
+
+    /// The keyframes, in the order in which files need what hangs on them; then the others.
+    fn roots(&self, files: &[ReachedFile]) -> Vec<u32> {
+        let mut taken = vec![false; self.ids.len()];
+        let mut roots = Vec::new();
+        let mut take = |mut block: usize| {
+            while self.parents[block] != NONE {
+                block = self.parents[block] as usize;
+            }
+            if !std::mem::replace(&mut taken[block], true) {
+                roots.push(block as u32);
+            }
+        };
+        files.iter().flat_map(|file| &file.blocks).filter_map(|id| self.find(id)).for_each(&mut take);
+        (0..self.ids.len()).for_each(take);
+        roots
+    }
+
+    /// The blocks of a tree, each after the one that it hangs on, without branches of which `is_done` is true throughout.
+    fn tree(&self, root: u32, is_done: impl Fn(usize) -> bool) -> Vec<u32> {
+        let (mut order, mut open) = (Vec::new(), vec![root]);
+        while let Some(block) = open.pop() {
+            order.push(block);
+            let mut child = self.first_child[block as usize];
+            while child != NONE {
+                open.push(child);
+                child = self.next_sibling[child as usize];
+            }
+        }
+        let mut needed: HashSet<u32> = HashSet::new();
+        for block in order.iter().rev() {
+            if needed.contains(block) || !is_done(*block as usize) {
+                needed.insert(*block);
+                needed.insert(self.parents[*block as usize]);
+            }
+        }
+        order.retain(|block| needed.contains(block));
+        order
+    }
+}
+
+/// The blocks between the keyframe and the one that is being decoded.
+#[derive(Default)]
+struct Path {
+    blocks: Vec<(u32, Vec<u8>)>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Path {
+    /// Goes back until `parent` is the last.
+    fn cut(&mut self, parent: u32) {
+        while self.blocks.last().is_some_and(|(block, _)| *block != parent) {
+            self.spare.extend(self.blocks.pop().map(|(_, bytes)| bytes));
+        }
+    }
+
+    fn get(&self, block: u32) -> Option<&[u8]> {
+        self.blocks.iter().rev().find(|(other, _)| *other == block).map(|(_, bytes)| &bytes[..])
+    }
+}
+
+impl<'a> Decoding<'a> {
+    pub(super) fn new(
+        source: &'a dyn EntryList,
+        files: &'a [ReachedFile],
+        memory: &'a Memory,
+        budget: &'a Budget,
+    ) -> Result<Self> {
+        let before = memory.take();
+        let blocks = Blocks::new(source, files)?;
+        let is_done = |id: &Digest| before.entries.contains(&block_key(*id));
+        let states = blocks.ids.iter().map(|id| AtomicU8::new(if is_done(id) { GOOD } else { OPEN })).collect();
+        let hash = |file: &ReachedFile| {
+            let begun = before.begun.get(&file.manifest);
+            let begun = begun.and_then(|(next, state)| Some((*next, Sha256::resume(state)?)));
+            let (next, hash) = begun.unwrap_or_default();
+            let is_done = before.files.contains(&file.manifest);
+            Mutex::new(FileHash { next, hash, waiting: BTreeMap::new(), is_done })
+        };
+        let hashes = files.iter().map(hash).collect();
+        let resumed = before.entries.len() as u64;
+        let objects = before.entries.into_iter().filter(|key| key.kind != EntryKind::Block).collect();
+        Ok(Self {
+            source,
+            files,
+            memory,
+            budget,
+            blocks,
+            states,
+            hashes,
+            waiting: AtomicU64::new(0),
+            objects: Mutex::new(objects),
+            hashed: Mutex::new(before.files),
+            entries: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            resumed,
+            problems: Mutex::default(),
+        })
+    }
+
+    fn state(&self, block: usize) -> u8 {
+        self.states[block].load(Ordering::Acquire)
+    }
+
+    fn bad(&self, key: EntryKey, text: String) {
+        lock(&self.problems).1.insert(key, text);
+    }
+
+    fn count(&self, bytes: u64, progress: &dyn Progress) {
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.spend(bytes);
+        progress.advance(bytes);
+    }
+
+    /// Decodes and hashes all blocks, tree by tree on all threads, and hands them to the hashes of their files.
+    pub(super) fn blocks(&mut self, progress: &dyn Progress) -> Result<()> {
+        let this = &*self;
+        let open = (0..this.blocks.ids.len()).filter(|block| this.state(*block) == OPEN);
+        progress.begin("verifying blocks", Some(open.map(|block| u64::from(this.blocks.lens[block])).sum()));
+        let roots = this.blocks.roots(this.files);
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let under_way = UnderWay::default();
+        let noting = Mutex::new(());
+        let work = || -> Result<()> {
+            let (mut worker, mut path) = (Worker::new(this), Path::default());
+            loop {
+                let turn = under_way.begin(&next);
+                let is_over = failed.load(Ordering::Relaxed) || this.budget.is_spent();
+                let Some(root) = roots.get(turn.number).filter(|_| !is_over) else { return Ok(()) };
+                path.cut(NONE);
+                let is_first = || failed.load(Ordering::Relaxed) || turn.is_first();
+                for block in this.blocks.tree(*root, |block| this.state(block) != OPEN) {
+                    if this.budget.is_spent() {
+                        break;
+                    }
+                    worker.decode(block, &mut path, &is_first, progress)?;
+                    if this.memory.is_due()
+                        && let Ok(_only) = noting.try_lock()
+                    {
+                        this.memory.note(&this.done());
+                    }
+                }
+            }
+        };
+        let outcome: Result<Vec<()>> = thread::scope(|scope| {
+            let run = || {
+                let outcome = work();
+                failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+                outcome
+            };
+            let threads: Vec<_> = (0..rayon::current_num_threads().clamp(1, 8)).map(|_| scope.spawn(run)).collect();
+            let join = |thread: thread::ScopedJoinHandle<'_, Result<()>>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            threads.into_iter().map(join).collect()
+        });
+        progress.finish();
+        outcome.map(drop)
+    }
+
+    /// Hands a block to a file that has it at a place. `is_first` says whether nobody is to be waited for.
+    fn hand(&self, file: u32, place: u32, bytes: &[u8], worker: &mut BlockReader<'_>, is_first: &dyn Fn() -> bool) {
+        let Some(mutex) = self.hashes.get(file as usize) else { return };
+        let mut hash = lock(mutex);
+        loop {
+            if hash.is_done || hash.next > place {
+                return;
+            }
+            if hash.next == place {
+                self.take_in(&mut hash, bytes);
+                return;
+            }
+            let before = self.files[file as usize].blocks.get(hash.next as usize).and_then(|id| self.blocks.find(id));
+            match before.map(|block| self.state(block)) {
+                // It has passed by, in this run at another place of the file, or in one that was interrupted.
+                Some(GOOD) => {
+                    let mut again = Vec::new();
+                    let key = block_key(self.files[file as usize].blocks[hash.next as usize]);
+                    if worker.read(&key, &mut again).is_err() {
+                        return;
+                    }
+                    self.take_in(&mut hash, &again);
+                }
+                Some(OPEN) => {
+                    let len = bytes.len() as u64;
+                    if self.waiting.fetch_add(len, Ordering::Relaxed) + len <= WAITING {
+                        let replaced = hash.waiting.insert(place, bytes.to_vec());
+                        self.waiting.fetch_sub(replaced.map_or(0, |bytes| bytes.len() as u64), Ordering::Relaxed);
+                        return;
+                    }
+                    self.waiting.fetch_sub(len, Ordering::Relaxed);
+                    if is_first() || self.budget.is_spent() {
+                        return;
+                    }
+                    drop(hash);
+                    thread::sleep(PATIENCE);
+                    hash = lock(mutex);
+                }
+                // The file cannot be whole.
+                _ => return,
+            }
+        }
+    }
+
+    /// Takes the next block into a hash, and those that waited for it.
+    fn take_in(&self, hash: &mut FileHash, bytes: &[u8]) {
+        hash.hash.update(bytes);
+        hash.next += 1;
+        loop {
+            let passed = hash.waiting.first_entry().filter(|first| *first.key() < hash.next);
+            let waited = match passed {
+                Some(first) => Some(first.remove()),
+                None => hash.waiting.remove(&hash.next).inspect(|bytes| {
+                    hash.hash.update(bytes);
+                    hash.next += 1;
+                }),
+            };
+            let Some(waited) = waited else { return };
+            self.waiting.fetch_sub(waited.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Compares the hash of every file with what it should be, and hashes what is left of those that did not get all blocks.
+    pub(super) fn files(&mut self, progress: &dyn Progress) -> Result<()> {
+        progress.begin("verifying files", None);
+        for (file, reached) in self.files.iter().enumerate() {
+            if self.budget.is_spent() {
+                break;
+            }
+            let problem = match self.file(file, progress) {
+                Ok(None) => continue,
+                Ok(Some(found)) if found == reached.sha256 => {
+                    lock(&self.hashed).insert(reached.manifest);
+                    continue;
+                }
+                Ok(Some(found)) => format!("its bytes hash to {found}, not to {}", reached.sha256),
+                Err(problem) => problem,
+            };
+            lock(&self.problems).0.push(format!("{}: {problem}", reached.path));
+            self.memory.is_due().then(|| self.memory.note(&self.done()));
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    /// The hash of a file; `None` where an interrupted run had compared it. The error says why it has none.
+    fn file(&self, file: usize, progress: &dyn Progress) -> std::result::Result<Option<Digest>, String> {
+        let reached = &self.files[file];
+        let mut hash = lock(&self.hashes[file]);
+        if hash.is_done {
+            return Ok(None);
+        }
+        hash.is_done = true;
+        let bad = reached.blocks.iter().find_map(|id| lock(&self.problems).1.get(&block_key(*id)).cloned());
+        if let Some(problem) = bad {
+            return Err(problem);
+        }
+        if reached.is_compressed {
+            let hashed = hash_file(self.source, reached.manifest, progress);
+            return hashed.map(Some).map_err(|error| with_sources(&error));
+        }
+        if let [only] = reached.blocks[..]
+            && self.blocks.find(&only).is_some_and(|block| self.state(block) == GOOD)
+        {
+            return Ok(Some(only));
+        }
+        let left = reached.blocks.get(hash.next as usize..).unwrap_or_default();
+        let mut whole = std::mem::take(&mut hash.hash);
+        read_in_order(self.source, left, &mut |_, block| {
+            progress.advance(block.len() as u64);
+            whole.update(block);
+            Ok(())
+        })
+        .map_err(|error| with_sources(&error))?;
+        Ok(Some(whole.finish()))
+    }
+
+    /// Decodes and hashes all entries that are no blocks.
+    pub(super) fn objects(&mut self, progress: &dyn Progress) -> Result<()> {
+        progress.begin("verifying objects", None);
+        for kind in EntryKind::ALL.into_iter().filter(|kind| *kind != EntryKind::Block) {
+            let mut keys = Vec::new();
+            self.source.each_best(kind, &mut |copy| {
+                if copy.is_decodable {
+                    keys.push(copy.location.key);
+                } else {
+                    self.bad(copy.location.key, format!("{} leans on blocks that are missing", copy.location.key));
+                }
+            })?;
+            let new = || (BlockReader::new(self.source), Vec::new());
+            keys.par_iter().filter(|key| !lock(&self.objects).contains(key)).for_each_init(new, |(reader, out), key| {
+                if self.budget.is_spent() {
+                    return;
+                }
+                match reader.read(key, out) {
+                    Ok(()) => drop(lock(&self.objects).insert(*key)),
+                    Err(error) => self.bad(*key, with_sources(&error)),
+                }
+                self.count(out.len() as u64, progress);
+            });
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    /// What has been done so far. What is noted as begun is never ahead of it, and what is behind is caught up with.
+    fn done(&self) -> Done {
+        let good = (0..self.blocks.ids.len()).filter(|block| self.state(*block) == GOOD);
+        let mut entries: HashSet<EntryKey> = good.map(|block| block_key(self.blocks.ids[block])).collect();
+        entries.extend(lock(&self.objects).iter());
+        let files = lock(&self.hashed).clone();
+        let mut begun = HashMap::new();
+        for (reached, hash) in self.files.iter().zip(&self.hashes) {
+            let hash = lock(hash);
+            if hash.next > 0 && !hash.is_done {
+                begun.insert(reached.manifest, (hash.next, hash.hash.pause()));
+            }
+        }
+        Done { entries, files, begun }
+    }
+
+    pub(super) fn finish(self) -> Decoded {
+        if self.budget.is_spent() {
+            self.memory.note(&self.done());
+        }
+        let files = lock(&self.hashed).len() as u64;
+        let (mut problems, bad) = self.problems.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // Blocks of files are told with their files.
+        let told: HashSet<&String> = problems.iter().collect();
+        let is_told = |text: &String| told.iter().any(|problem| problem.ends_with(text.as_str()));
+        let untold: Vec<String> = bad.values().filter(|text| !is_told(text)).cloned().collect();
+        problems.extend(untold);
+        Decoded {
+            files,
+            entries: self.entries.into_inner(),
+            bytes: self.bytes.into_inner(),
+            resumed: self.resumed,
+            problems,
+            bad: bad.into_keys().collect(),
+        }
+    }
+}
+
+/// What one thread has for itself.
+struct Worker<'a, 'd> {
+    decoding: &'d Decoding<'a>,
+    decoder: Decoder,
+    /// For bases that are not at hand.
+    reader: BlockReader<'d>,
+    stored: Vec<u8>,
+    base: Vec<u8>,
+}
+
+impl<'a, 'd> Worker<'a, 'd> {
+    fn new(decoding: &'d Decoding<'a>) -> Self {
+        let reader = BlockReader::new(decoding.source);
+        Self { decoding, decoder: Decoder::new(), reader, stored: Vec::new(), base: Vec::new() }
+    }
+
+    /// Decodes a block whose parent is the last of the path, proves it, and hands it on.
+    fn decode(
+        &mut self,
+        number: u32,
+        path: &mut Path,
+        is_first: &dyn Fn() -> bool,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let decoding = self.decoding;
+        let (block, parent) = (number as usize, decoding.blocks.parents[number as usize]);
+        let key = block_key(decoding.blocks.ids[block]);
+        path.cut(parent);
+        let was_done = decoding.state(block) != OPEN;
+        let mut out = path.spare.pop().unwrap_or_default();
+        let outcome = if parent != NONE && path.get(parent).is_none() {
+            Err(format!("{key} leans on block {}, which is damaged", decoding.blocks.ids[parent as usize]))
+        } else {
+            match self.decode_on(&key, path, &mut out) {
+                Err(error) if !error.is_damage() => return Err(error),
+                outcome => outcome.map_err(|error| with_sources(&error)),
+            }
+        };
+        let outcome = outcome.and_then(|()| {
+            // What an interrupted run has proven is only decoded for what hangs on it.
+            let found = if was_done { key.id } else { sha256(&out) };
+            let wrong = || with_sources(&RepoError::WrongBytes { key, found });
+            if found == key.id { Ok(()) } else { Err(wrong()) }
+        });
+        match outcome {
+            Ok(()) => {
+                for (file, place) in decoding.blocks.uses(block) {
+                    decoding.hand(*file, *place, &out, &mut self.reader, is_first);
+                }
+                decoding.states[block].store(GOOD, Ordering::Release);
+                if !was_done {
+                    decoding.count(out.len() as u64, progress);
+                }
+                path.blocks.push((number, out));
+            }
+            Err(text) => {
+                decoding.bad(key, text);
+                decoding.states[block].store(BAD, Ordering::Release);
+                decoding.count(out.len() as u64, progress);
+                path.spare.push(out);
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of a block, not proven.
+    fn decode_on(&mut self, key: &EntryKey, path: &Path, out: &mut Vec<u8>) -> Result<()> {
+        let source: &dyn EntrySource = self.decoding.source;
+        let location = source.read(key, &mut self.stored)?;
+        let damaged = |source| RepoError::Decode { key: *key, pack: location.pack, source };
+        let (header, len) = BlockHeader::read(&self.stored).map_err(damaged)?;
+        if header.raw_len as usize > MAX_BLOCK || u64::from(header.raw_len) != location.raw_len {
+            return Err(RepoError::WrongLength { key: *key, pack: location.pack });
+        }
+        let body = self.stored.get(len..).unwrap_or_default();
+        let at_hand = |id: &Digest| path.get(self.decoding.blocks.find(id)? as u32);
+        let whole = |id: &Digest| at_hand(id).and_then(|bytes| bytes.get(..header.raw_len as usize));
+        out.resize(header.raw_len as usize, 0);
+        // What nearly all blocks lean on is there as it is.
+        let two = under(&header).and_then(|under| {
+            let older = under.older.map(|older| whole(&older).ok_or(())).transpose().ok()?;
+            Some((whole(&under.newer)?, older))
+        });
+        if let Some((newer, older)) = two {
+            let bases = [newer, older.unwrap_or_default()];
+            let bases = &bases[..1 + usize::from(older.is_some())];
+            return self.decoder.decode_on(&header, body, bases, out).map_err(damaged);
+        }
+        let Some(reference) = &header.base else {
+            return self.decoder.decode_on(&header, body, &[], out).map_err(damaged);
+        };
+        self.base.resize(header.base_len(), 0);
+        let reader = &mut self.reader;
+        let read = |id: &Digest, buffer: &mut Vec<u8>| match at_hand(id) {
+            Some(bytes) => {
+                buffer.clear();
+                buffer.extend_from_slice(bytes);
+                Ok(())
+            }
+            None => reader.look_at(&block_key(*id), buffer),
+        };
+        reference.assemble(&mut self.base, read).map_err(|error| base_error(reference, error))?;
+        if header.derived.is_some() {
+            return self.decoder.decode_on(&header, body, &[&self.base], out).map_err(damaged);
+        }
+        let count = header.chain.predictor().bases();
+        let bases = self.base.split_at((header.raw_len as usize).min(self.base.len()));
+        self.decoder.decode_on(&header, body, &[bases.0, bases.1][..count.min(2)], out).map_err(damaged)
+    }
+}
+
+/// The hash of a file that is more than its blocks, these decoded on all cores, a batch at a time.
+fn hash_file(source: &dyn EntrySource, manifest: Digest, progress: &dyn Progress) -> Result<Digest> {
+    let manifest = Objects::new(source).manifest_once(manifest)?;
+    let spans: Vec<Digest> = manifest.blocks().map(|block| block.span.id).collect();
+    let mut hash = Sha256::new();
+    let mut bytes = file_bytes(&manifest);
+    read_in_order(source, &spans, &mut |_, block| {
+        progress.advance(block.len() as u64);
+        bytes.push::<RepoError>(block, &mut |part| {
+            hash.update(part);
+            Ok(())
+        })
+    })?;
+    Ok(hash.finish())
+}

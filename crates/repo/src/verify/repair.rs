@@ -1,0 +1,483 @@
+//! `verify --repair`: what is damaged or missing here, taken from another copy of the repository.
+//!
+//! The other copy is never believed. An entry is taken when its bytes hash to the id that is wanted; it is stored as the other
+//! has it where that decodes to those bytes here too, and by itself otherwise. A pack that is damaged goes out of use as a
+//! whole: what is good in it is proven and written again, and then it is removed, if nothing is lost with it. So no index that
+//! is built anew finds the bad copies again. A ref's state is taken only where what is left of it here proves the other's.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use shard_codecs::{Block, BlockHeader, Encoder, Level};
+use shard_core::{Digest, Progress, sha256};
+use shard_history::tree::TreeNode;
+use shard_history::{Commit, Tag, Tree};
+use shard_manifest::ContentManifest;
+use shard_store::{
+    ArchiveReader, EntryKey, EntryKind, EntryList, EntrySource, Location, PackId, RefState, Store, StoreError, Transaction,
+};
+
+use super::{Damage, VerifyOptions, VerifyReport};
+use crate::blocks::{BlockReader, block_key};
+use crate::error::{RepoError, Result};
+use crate::objects::Objects;
+use crate::repository::Repository;
+use crate::worktree::REPOSITORY_DIR;
+
+/// A path that could not be repaired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AffectedPath {
+    /// The path; empty where a whole revision cannot be read.
+    pub path: String,
+    /// The commits that have it so.
+    pub commits: Vec<Digest>,
+}
+
+/// What a repair did.
+#[derive(Debug, Clone, Default)]
+pub struct RepairReport {
+    /// What was found before.
+    pub before: VerifyReport,
+    /// Entries that were taken from the other copy.
+    pub fetched: u64,
+    /// Entries that were written again out of packs that are damaged elsewhere.
+    pub saved: u64,
+    /// Bytes of entries that were written.
+    pub bytes: u64,
+    /// Packs that went out of use.
+    pub retired: Vec<Digest>,
+    /// Files of refs and index files that were put right.
+    pub files: Vec<String>,
+    /// What is still wrong.
+    pub after: VerifyReport,
+    /// Whom that concerns.
+    pub affected: Vec<AffectedPath>,
+}
+
+/// Another copy.
+enum Other {
+    Repository(Store),
+    Archive(ArchiveReader),
+}
+
+impl Other {
+    fn open(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            return Ok(Self::Archive(ArchiveReader::open(path)?));
+        }
+        let inside = path.join(REPOSITORY_DIR);
+        Ok(Self::Repository(Store::open(if inside.is_dir() { &inside } else { path })?))
+    }
+
+    fn entries(&self) -> &dyn EntrySource {
+        match self {
+            Self::Repository(store) => store,
+            Self::Archive(reader) => reader,
+        }
+    }
+}
+
+impl Repository {
+    /// Repairs the repository with another copy of it: a directory, or an archive of some of its files.
+    ///
+    /// # Errors
+    /// Another copy that is none, or is this repository; what keeps it from reading or writing here. What could not be
+    /// repaired is in the report.
+    pub fn repair(&self, other: &Path, progress: &dyn Progress) -> Result<RepairReport> {
+        let copy = Other::open(other)?;
+        let mut report = RepairReport::default();
+        if let Other::Repository(store) = &copy {
+            let place = |store: &Store| store.root().and_then(|root| root.canonicalize().ok());
+            if place(store) == place(&self.store) {
+                return Err(RepoError::Argument("a repository cannot be repaired with itself".to_owned()));
+            }
+            report.files.extend(self.repair_refs(store)?);
+        }
+        report.files.extend(self.remove_damaged_index_files()?);
+        let full = VerifyOptions { full: true, ..VerifyOptions::default() };
+        let (before, damage) = self.inspect(full, progress)?;
+        report.before = before;
+        let transaction = self.store.begin("repair")?;
+        let mut fetcher = Fetcher {
+            store: &self.store,
+            transaction: &transaction,
+            other: copy.entries(),
+            bad_packs: damage.packs.clone(),
+            settled: BTreeMap::new(),
+            encoder: Encoder::new(Level::Default),
+            report: &mut report,
+        };
+        fetcher.fetch_all(&damage)?;
+        let packs = fetcher.save_all()?;
+        transaction.seal()?;
+        transaction.check_epoch()?;
+        drop(transaction);
+        self.store.delete_packs(&packs)?;
+        report.retired = packs;
+        let (after, left) = self.inspect(full, progress)?;
+        report.after = after;
+        report.affected = self.affected(&left.entries)?;
+        Ok(report)
+    }
+
+    /// Puts states of refs right of which this copy has enough to prove what the other has: their checksum, or all but that.
+    fn repair_refs(&self, other: &Store) -> Result<Vec<String>> {
+        let Some(root) = self.store.root() else { return Ok(Vec::new()) };
+        let mut repaired = Vec::new();
+        for folder in self.store.backend().list("refs").map_err(StoreError::from)? {
+            let folder = format!("refs/{folder}");
+            for name in self.store.backend().list(&folder).map_err(StoreError::from)? {
+                let name = format!("{folder}/{name}");
+                let read = |store: &Store| store.backend().get(&name, 1 << 20);
+                let Ok(here) = read(&self.store) else { continue };
+                if RefState::decode(&here).is_ok() {
+                    continue;
+                }
+                let Some(there) = read(other).ok().filter(|there| RefState::decode(there).is_ok()) else { continue };
+                if proves(&here, &there) {
+                    replace(&root.join(&name), &there)?;
+                    repaired.push(name);
+                }
+            }
+        }
+        Ok(repaired)
+    }
+
+    /// Index files that are not what their names say are a shortcut for nobody.
+    fn remove_damaged_index_files(&self) -> Result<Vec<String>> {
+        let backend = self.store.backend();
+        let mut removed = Vec::new();
+        for file in backend.list("index").map_err(StoreError::from)? {
+            let name = format!("index/{file}");
+            let id = file.strip_suffix(".idx").and_then(|id| Digest::from_hex(id).ok());
+            let (Some(id), Ok(bytes)) = (id, backend.get(&name, 1 << 30)) else { continue };
+            if sha256(&bytes) != id {
+                backend.delete(&name).map_err(StoreError::from)?;
+                removed.push(name);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The paths that bad entries concern, and the commits that have them.
+    fn affected(&self, bad: &BTreeSet<EntryKey>) -> Result<Vec<AffectedPath>> {
+        if bad.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut objects = self.objects();
+        let mut looker = Looker { bad, manifests: HashMap::new(), trees: HashMap::new() };
+        let mut affected: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
+        let (mut report, mut damage) = (VerifyReport::default(), Damage::default());
+        for (commit, tree) in self.follow_commits(&mut report, &mut damage)?.commits {
+            for path in looker.tree(tree, &mut objects) {
+                affected.entry(path).or_default().push(commit);
+            }
+        }
+        for key in damage.entries.iter().filter(|key| key.kind == EntryKind::Commit) {
+            affected.entry(String::new()).or_default().push(key.id);
+        }
+        Ok(affected.into_iter().map(|(path, commits)| AffectedPath { path, commits }).collect())
+    }
+}
+
+/// Whether what is left of a record here shows that it was the one that the other copy has. Records end in a line with the
+/// SHA-256 of all before it.
+fn proves(here: &[u8], there: &[u8]) -> bool {
+    let body = there.len().saturating_sub("checksum \n".len() + 64);
+    let (fields, checksum) = there.split_at(body);
+    here.ends_with(checksum) || here.starts_with(fields)
+}
+
+/// Gives a file other bytes: those or the old ones are there at any time.
+fn replace(place: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = place.parent().unwrap_or(place);
+    let failed = |error| RepoError::io("cannot be put right", place)(error);
+    let mut file = tempfile::Builder::new().prefix(".repair-").tempfile_in(folder).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    file.persist(place).map_err(|error| failed(error.error))?;
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+/// Finds which paths lead to bad entries, every tree and manifest looked at once.
+struct Looker<'a> {
+    bad: &'a BTreeSet<EntryKey>,
+    manifests: HashMap<Digest, bool>,
+    trees: HashMap<Digest, Vec<String>>,
+}
+
+impl Looker<'_> {
+    fn tree(&mut self, id: Digest, objects: &mut Objects<'_>) -> Vec<String> {
+        if let Some(known) = self.trees.get(&id) {
+            return known.clone();
+        }
+        // Against trees that lead to themselves.
+        self.trees.insert(id, Vec::new());
+        let tree = objects.bytes(EntryKind::Tree, id).ok().and_then(|bytes| Tree::from_bytes(bytes).ok());
+        let mut paths = Vec::new();
+        match tree {
+            None => paths.push(String::new()),
+            Some(tree) => {
+                for (name, node) in tree.entries {
+                    match node {
+                        TreeNode::Directory(id) => {
+                            let below = self.tree(id, objects).into_iter();
+                            let path = |path: String| match path.is_empty() {
+                                true => name.clone(),
+                                false => format!("{name}/{path}"),
+                            };
+                            paths.extend(below.map(path));
+                        }
+                        TreeNode::File(file) if self.is_bad(file.manifest, objects) => paths.push(name),
+                        TreeNode::File(_) => {}
+                    }
+                }
+            }
+        }
+        self.trees.insert(id, paths.clone());
+        paths
+    }
+
+    fn is_bad(&mut self, id: Digest, objects: &mut Objects<'_>) -> bool {
+        *self.manifests.entry(id).or_insert_with(|| match objects.manifest_once(id) {
+            Ok(manifest) => manifest.blocks().any(|block| self.bad.contains(&block_key(block.span.id))),
+            Err(_) => true,
+        })
+    }
+}
+
+/// An entry as it is stored somewhere, over everything that is here: to see whether it decodes here.
+struct Grafted<'a> {
+    location: Location,
+    stored: &'a [u8],
+    below: &'a dyn EntrySource,
+}
+
+impl EntrySource for Grafted<'_> {
+    fn locate(&self, key: &EntryKey) -> std::result::Result<Option<Location>, StoreError> {
+        if *key == self.location.key { Ok(Some(self.location)) } else { self.below.locate(key) }
+    }
+
+    fn read_stored(&self, location: &Location, out: &mut Vec<u8>) -> std::result::Result<(), StoreError> {
+        if location.key != self.location.key {
+            return self.below.read_stored(location, out);
+        }
+        out.clear();
+        out.extend_from_slice(self.stored);
+        Ok(())
+    }
+
+    fn read(&self, key: &EntryKey, out: &mut Vec<u8>) -> std::result::Result<Location, StoreError> {
+        if *key != self.location.key {
+            return self.below.read(key, out);
+        }
+        self.read_stored(&self.location, out)?;
+        Ok(self.location)
+    }
+}
+
+struct Fetcher<'a> {
+    store: &'a Store,
+    transaction: &'a Transaction,
+    other: &'a dyn EntrySource,
+    /// Packs that go out of use. One with an entry that was bad when it was written is among them, though its hash is right.
+    bad_packs: BTreeSet<Digest>,
+    /// Whether an entry is whole here by now.
+    settled: BTreeMap<EntryKey, bool>,
+    encoder: Encoder,
+    report: &'a mut RepairReport,
+}
+
+impl Fetcher<'_> {
+    /// Fetches what is bad or missing, and what turns out to be missing then.
+    fn fetch_all(&mut self, damage: &Damage) -> Result<()> {
+        let mut open: Vec<EntryKey> = damage.entries.iter().rev().copied().collect();
+        while let Some(key) = open.pop() {
+            if self.settled.contains_key(&key) {
+                continue;
+            }
+            if self.settle(key, shard_core::limits::MAX_DEPTH)? {
+                open.extend(self.children(&key)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an entry whole, with the blocks that it leans on, no further down than `depth_left`.
+    fn settle(&mut self, key: EntryKey, depth_left: u32) -> Result<bool> {
+        if let Some(is_whole) = self.settled.get(&key) {
+            return Ok(*is_whole);
+        }
+        let is_whole = self.is_whole_here(key, depth_left)? || self.fetch(key, depth_left)?;
+        self.settled.insert(key, is_whole);
+        Ok(is_whole)
+    }
+
+    /// Whether an entry can be read here once its bases can. Copies that cannot are used no more.
+    fn is_whole_here(&mut self, key: EntryKey, depth_left: u32) -> Result<bool> {
+        let mut out = Vec::new();
+        loop {
+            if BlockReader::new(self.transaction).read(&key, &mut out).is_ok() {
+                return Ok(true);
+            }
+            let Some(best) = self.store.copies(&key)?.into_iter().next() else { return Ok(false) };
+            let bases = self.store.bases(&best)?;
+            if depth_left > 0 {
+                for base in bases {
+                    if BlockReader::new(self.transaction).read(&block_key(base), &mut out).is_err() {
+                        self.settle(block_key(base), depth_left - 1)?;
+                    }
+                }
+            }
+            if self.prove(&best, None)?.is_some() {
+                return Ok(true);
+            }
+            self.store.forget(&best)?;
+            if let PackId::Sealed(pack) = best.pack {
+                self.bad_packs.insert(pack);
+            }
+        }
+    }
+
+    /// The stored bytes of a copy, if they decode to the entry here; those of the other's copy where they are given.
+    fn prove(&self, location: &Location, stored: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
+        let stored = match stored {
+            Some(stored) => stored.to_vec(),
+            None => {
+                let mut stored = Vec::new();
+                match self.store.read_stored(location, &mut stored) {
+                    Ok(()) => stored,
+                    Err(_) => return Ok(None),
+                }
+            }
+        };
+        let grafted = Grafted { location: *location, stored: &stored, below: self.transaction };
+        let is_whole = BlockReader::new(&grafted).read(&location.key, &mut Vec::new()).is_ok();
+        Ok(is_whole.then_some(stored))
+    }
+
+    /// Takes an entry from the other copy.
+    fn fetch(&mut self, key: EntryKey, depth_left: u32) -> Result<bool> {
+        let mut bytes = Vec::new();
+        // Decoded and hashed: whatever the other copy is, these are the bytes.
+        if self.other.locate(&key).ok().flatten().is_none() || BlockReader::new(self.other).read(&key, &mut bytes).is_err() {
+            return Ok(false);
+        }
+        let mut stored = Vec::new();
+        let location = self.other.read(&key, &mut stored).ok();
+        let header = BlockHeader::read(&stored).ok();
+        if let (Some(location), Some((header, _))) = (location, header) {
+            let bases = header.base.map(|base| base.blocks()).unwrap_or_default();
+            let mut has_bases = depth_left > 0 || bases.is_empty();
+            for base in &bases {
+                has_bases = has_bases && self.settle(block_key(*base), depth_left - 1)?;
+            }
+            if has_bases && self.prove(&location, Some(&stored))?.is_some() {
+                match self.transaction.put_copy(&key, &stored, bytes.len() as u64, &bases) {
+                    Ok(()) => return Ok(self.count(stored.len(), true)),
+                    Err(StoreError::TooDeep { .. } | StoreError::MissingBase { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        stored.clear();
+        let block = Block { data: &bytes, dtype: None, rows: None, base: None };
+        let failed = |source| RepoError::Encode { path: key.to_string().into(), source };
+        self.encoder.encode(&block, &mut stored).map_err(failed)?;
+        self.transaction.put_copy(&key, &stored, bytes.len() as u64, &[])?;
+        Ok(self.count(stored.len(), true))
+    }
+
+    fn count(&mut self, stored: usize, is_fetched: bool) -> bool {
+        *(if is_fetched { &mut self.report.fetched } else { &mut self.report.saved }) += 1;
+        self.report.bytes += stored as u64;
+        true
+    }
+
+    /// What an object names that is not here.
+    fn children(&mut self, key: &EntryKey) -> Result<Vec<EntryKey>> {
+        let mut bytes = Vec::new();
+        if key.kind == EntryKind::Block || BlockReader::new(self.transaction).read(key, &mut bytes).is_err() {
+            return Ok(Vec::new());
+        }
+        let mut named = Vec::new();
+        match key.kind {
+            EntryKind::Commit => {
+                if let Ok(commit) = Commit::from_bytes(&bytes) {
+                    named.push(EntryKey::new(EntryKind::Tree, commit.tree));
+                    named.extend(commit.parents.iter().map(|id| EntryKey::new(EntryKind::Commit, *id)));
+                }
+            }
+            EntryKind::Tag => named.extend(Tag::from_bytes(&bytes).map(|tag| EntryKey::new(EntryKind::Commit, tag.target))),
+            EntryKind::Tree => {
+                let nodes = Tree::from_bytes(&bytes).map(|tree| tree.entries).unwrap_or_default();
+                named.extend(nodes.into_values().map(|node| match node {
+                    TreeNode::Directory(id) => EntryKey::new(EntryKind::Tree, id),
+                    TreeNode::File(file) => EntryKey::new(EntryKind::Manifest, file.manifest),
+                }));
+            }
+            EntryKind::Manifest => {
+                let manifest = ContentManifest::from_bytes(&bytes);
+                named.extend(manifest.iter().flat_map(ContentManifest::blocks).map(|block| block_key(block.span.id)));
+            }
+            _ => {}
+        }
+        let mut missing = Vec::new();
+        for key in named {
+            if self.transaction.locate(&key)?.is_none() {
+                missing.push(key);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Writes again what is good in the bad packs and nowhere else, and gives the packs with which nothing is lost.
+    fn save_all(&mut self) -> Result<Vec<Digest>> {
+        let mut held: BTreeMap<Digest, Vec<(EntryKey, Location, Vec<Digest>)>> = BTreeMap::new();
+        for kind in EntryKind::ALL {
+            let bad_packs = &self.bad_packs;
+            self.store.each_copy(kind, &mut |copy| match copy.location.pack {
+                PackId::Sealed(pack) if bad_packs.contains(&pack) => {
+                    held.entry(pack).or_default().push((copy.location.key, copy.location, copy.bases));
+                }
+                _ => {}
+            })?;
+        }
+        let is_all_well = self.settled.values().all(|is_whole| *is_whole);
+        let mut retired = Vec::new();
+        for pack in self.bad_packs.clone() {
+            // What was in one without a list of entries is only known by what is missed.
+            let mut is_needless = held.contains_key(&pack) || is_all_well;
+            let mut entries = held.remove(&pack).unwrap_or_default();
+            // A base before what leans on it.
+            entries.sort_by_key(|(_, location, _)| (location.depth, location.offset));
+            for (key, location, bases) in entries {
+                is_needless &= self.save(key, &location, &bases)?;
+            }
+            if is_needless {
+                retired.push(pack);
+            }
+        }
+        Ok(retired)
+    }
+
+    /// Sees to it that an entry of a bad pack is whole elsewhere.
+    fn save(&mut self, key: EntryKey, location: &Location, bases: &[Digest]) -> Result<bool> {
+        if matches!(self.transaction.locate(&key)?, Some(Location { pack: PackId::Pending(_), .. })) {
+            return Ok(true);
+        }
+        for other in self.store.copies(&key)? {
+            if matches!(other.pack, PackId::Sealed(pack) if !self.bad_packs.contains(&pack)) && self.prove(&other, None)?.is_some() {
+                return Ok(true);
+            }
+        }
+        match self.prove(location, None)? {
+            Some(stored) => {
+                self.transaction.put_copy(&key, &stored, location.raw_len, bases)?;
+                Ok(self.count(stored.len(), false))
+            }
+            None => self.fetch(key, shard_core::limits::MAX_DEPTH),
+        }
+    }
+}
