@@ -77,9 +77,8 @@ impl Args {
             (Period::Month, self.keep_monthly),
             (Period::Year, self.keep_yearly),
         ];
-        let best = |lowest: bool| {
-            move |Metric { count, name }: &Metric| Best { metric: name.clone(), count: *count, lowest }
-        };
+        let best =
+            |lowest: bool| move |Metric { count, name }: &Metric| Best { metric: name.clone(), count: *count, lowest };
         Retention {
             last: self.keep_last,
             periods: periods.into_iter().filter(|(_, count)| *count > 0).collect(),

@@ -15,13 +15,13 @@ pub(crate) mod diff;
 pub(crate) mod du;
 pub(crate) mod forget;
 pub(crate) mod gc;
-
 pub(crate) mod init;
 pub(crate) mod leases;
 pub(crate) mod lineage;
 pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod operations;
+pub(crate) mod optimize;
 pub(crate) mod pack;
 pub(crate) mod protect;
 pub(crate) mod reflog;

@@ -1,7 +1,7 @@
 //! `shard squash`
 
 use serde_json::{Value, json};
-use shard_repo::{BlockingRef, SquashOptions, SquashPlan};
+use shard_repo::{BlockingRef, RepoError, SquashOptions, SquashPlan};
 
 use crate::Context;
 use crate::error::{Failure, code};
@@ -35,7 +35,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         root: args.root.clone(),
         message: (!args.message.is_empty()).then(|| args.message.join("\n\n")),
     };
-    let plan = repository.plan_squash(&options)?;
+    let plan = repository.plan_squash(&options).map_err(|error| match error {
+        RepoError::NothingToDo(_) => Failure::from(error).next("nothing needs to be done"),
+        error => error.into(),
+    })?;
     let (json, text) = (to_json(&plan, args.dry_run), to_text(&plan, args.dry_run, context));
     if !args.dry_run {
         repository.squash(plan)?;

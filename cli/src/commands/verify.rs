@@ -121,7 +121,9 @@ fn to_text(report: &VerifyReport, full: bool, is_archive: bool, context: &Contex
     } else if !report.problems.is_empty() {
         text.push_str(match (is_archive, full) {
             (true, _) => "next: copy the archive again from where it came\n",
-            (false, true) => "next: `shard verify --repair --from COPY` takes what is damaged from another copy of the repository\n",
+            (false, true) => {
+                "next: `shard verify --repair --from COPY` takes what is damaged from another copy of the repository\n"
+            }
             (false, false) => "next: `shard verify --full` shows every file that is affected\n",
         });
     }
@@ -162,7 +164,10 @@ fn repair_text(report: &RepairReport, context: &Context) -> String {
         let commits: Vec<String> = affected.commits.iter().take(NAMED).map(|id| id.short()).collect();
         let more = if affected.commits.len() > NAMED { " …" } else { "" };
         let (word, commits) = (ui.paint("lost:", Style::Red), commits.join(" "));
-        text.push_str(&format!("{word} {path} of {} ({commits}{more})\n", count(affected.commits.len() as u64, "commit")));
+        text.push_str(&format!(
+            "{word} {path} of {} ({commits}{more})\n",
+            count(affected.commits.len() as u64, "commit")
+        ));
     }
     if report.after.problems.is_empty() {
         text.push_str(&format!("{} everything was decoded and hashed again\n", ui.paint("all is well:", Style::Green)));

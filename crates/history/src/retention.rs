@@ -161,7 +161,8 @@ impl Retention {
             }
         }
         for (rule, best) in self.best.iter().enumerate() {
-            let value = |index: &usize| candidates.get(*index)?.metrics.get(rule).copied().flatten().filter(|v| v.is_finite());
+            let value =
+                |index: &usize| candidates.get(*index)?.metrics.get(rule).copied().flatten().filter(|v| v.is_finite());
             let mut ranked: Vec<(f64, usize)> =
                 (0..candidates.len()).filter_map(|index| Some((value(&index)?, index))).collect();
             // Of equal ones the newest.
@@ -264,7 +265,8 @@ mod tests {
     fn tags_and_the_best_stay() {
         let mut all: Vec<Candidate> = (0..6).map(|number| candidate(number, "2026-01-01T00:00:00Z")).collect();
         all[4].tags.push("v1".to_owned());
-        for (candidate, loss) in all.iter_mut().zip([Some(0.5), Some(0.2), None, Some(0.2), Some(f64::NAN), Some(0.9)]) {
+        for (candidate, loss) in all.iter_mut().zip([Some(0.5), Some(0.2), None, Some(0.2), Some(f64::NAN), Some(0.9)])
+        {
             candidate.metrics = vec![loss, loss];
         }
         let best = |lowest, count| Best { metric: "loss".to_owned(), count, lowest };
@@ -295,9 +297,10 @@ mod tests {
             extra: json!({"metrics": {"f1": 0.9}, "score": 4}).as_object().cloned().unwrap(),
         };
         let of = |name| metric(&commit, name, false);
-        assert_eq!([of("lr"), of("step"), of("epoch"), of("f1"), of("score")], [
-            Some(0.1), Some(7.0), Some(0.5), Some(0.9), Some(4.0)
-        ]);
+        assert_eq!(
+            [of("lr"), of("step"), of("epoch"), of("f1"), of("score")],
+            [Some(0.1), Some(7.0), Some(0.5), Some(0.9), Some(4.0)]
+        );
         assert_eq!((of("loss"), metric(&commit, "loss", true)), (Some(3.0), Some(2.0)));
         assert_eq!([of("bad"), of("name"), of("none")], [None; 3]);
     }

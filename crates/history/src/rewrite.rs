@@ -96,10 +96,7 @@ mod tests {
     #[test]
     fn a_line_gets_shorter() {
         let line = ["e:d", "d:c", "c:b", "b:a", "a:"];
-        let expected = [
-            (id("b"), vec![], vec![id("a")]),
-            (id("e"), vec![id("b")], vec![id("d"), id("c")]),
-        ];
+        let expected = [(id("b"), vec![], vec![id("a")]), (id("e"), vec![id("b")], vec![id("d"), id("c")])];
         assert_eq!(relinked(&line, &["e", "b"]), expected);
         assert_eq!(relinked(&line, &[]), []);
         assert_eq!(relinked(&line, &["a", "b"]).len(), 2);

@@ -23,6 +23,7 @@ mod lossy;
 mod numeric;
 mod objects;
 mod operations;
+mod optimize;
 mod pack_plan;
 mod parent;
 mod refs;
@@ -62,9 +63,11 @@ pub use log::{LogEntry, model_name};
 pub use lossy::LossyBound;
 pub use numeric::{ChangeStats, Summary};
 pub use operations::{Operation, Operations, RefMove, UndoOptions, UndoPlan, UndoProblem, UndoReport};
+pub use optimize::{OptimizeOptions, OptimizePlan, OptimizeReport};
 pub use pack_plan::{PackPlan, PlannedChains, PlannedFile, plan_pack};
 pub use refs::{
-    Branch, Protection, RefProblem, Reflog, ReflogEntry, ResetMode, ResetOptions, ResetReport, TagOptions, TagReport, TaggedCommit,
+    Branch, Protection, RefProblem, Reflog, ReflogEntry, ResetMode, ResetOptions, ResetReport, TagOptions, TagReport,
+    TaggedCommit,
 };
 pub use relatives::{Finder, Found, Relative, sketch_of};
 pub use repository::{DEFAULT_BRANCH, Head, NamedRef, Repository, Settings};

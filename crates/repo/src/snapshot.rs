@@ -157,6 +157,28 @@ pub(crate) fn keep_file(
     Ok(Kept { manifest, id, cost, note })
 }
 
+/// Encodes the blocks of a file that is stored already again, its expanded bytes being `source`, and offers them to the sink.
+///
+/// # Errors
+/// As [`keep_file`]; [`RepoError::Internal`] where the blocks are not those of the manifest.
+pub(crate) fn encode_again(
+    source: &dyn Source,
+    path: &Path,
+    manifest: &ContentManifest,
+    earlier: &EarlierFiles,
+    sink: &dyn EntrySink,
+    options: SnapshotOptions,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let layout = Layout { compressed: Vec::new(), ..manifest.layout() };
+    let expanded = Expanded::new(source, &layout);
+    let plan = BasePlan::new(&layout, earlier, &expanded, path, sink, &mut Sketches::default())?;
+    let options = SnapshotOptions { cut: manifest.cut, ..options };
+    let (again, _) = snapshot(&expanded, path, &layout, &plan, sink, options, progress)?;
+    let is_same = again.segments == manifest.segments;
+    if is_same { Ok(()) } else { Err(RepoError::Internal("a stored file was cut in another way than before")) }
+}
+
 /// What goes round between the threads: a block and room for its encoding.
 #[derive(Default)]
 struct Slot {

@@ -22,6 +22,7 @@ mod gather;
 mod hints;
 mod index;
 pub mod inventory;
+pub mod lean;
 pub mod lease;
 mod listing;
 pub mod local;

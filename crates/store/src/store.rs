@@ -269,6 +269,12 @@ impl Store {
         self.0.cut
     }
 
+    /// A pack that would grow beyond this many bytes is closed and another one begun.
+    #[must_use]
+    pub fn pack_limit(&self) -> u64 {
+        self.0.options.pack_limit
+    }
+
     /// The repository's directory, where it is one.
     #[must_use]
     pub fn root(&self) -> Option<&Path> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use shard_core::NoProgress;
+use shard_datasets::cases::every_change;
 use shard_manifest::RunRecord;
 use shard_repo::{CommitOptions, Repository, Settings};
 use shard_tests::damage::{Damage, overwrite};
@@ -180,14 +181,12 @@ fn what_cannot_be_repaired_is_told_by_path_and_commit() {
     let old = Place::new();
     copy(place.path(), &old.path().join("copy"));
     let copy_path = old.path().join("copy");
-    let packs_before: Vec<PathBuf> = packs(&place);
     place.write("other.bin", &vec![7; 3000].iter().enumerate().map(|(i, b)| (i * 31) as u8 ^ b).collect::<Vec<u8>>());
     place.ok(&["add", "other.bin"]);
     let third = place.json(&["commit", "-m", "Third"])["id"].as_str().unwrap().to_owned();
     for pack in packs(&place) {
         let len = fs::metadata(&pack).unwrap().len();
-        let _ = Damage::Flip { at: len.min(200) - 1, bit: 0 }.apply(&pack);
-        let _ = &packs_before;
+        assert!(Damage::Flip { at: len.min(200) - 1, bit: 0 }.apply(&pack));
     }
     let run = place.run(&["verify", "--repair", "--from", copy_path.to_str().unwrap(), "--json"]);
     assert_eq!(run.code, 1, "{}{}", run.out, run.err);
@@ -200,7 +199,7 @@ fn what_cannot_be_repaired_is_told_by_path_and_commit() {
         assert_eq!(commits, [third.as_str()], "{report}");
     }
     // What the copy had is whole again.
-    place.ok(&["checkout", "v1", "model.safetensors", "-o", "out"]);
+    assert_eq!(place.run(&["checkout", "v1", "model.safetensors", "-o", "out"]).code, 0);
 }
 
 #[test]
@@ -357,4 +356,33 @@ fn forget_keeps_what_rules_keep() {
     place.ok(&["forget", "--keep-daily", "2"]);
     assert_eq!(place.json(&["log"])["commits"].as_array().unwrap().len(), 2);
     assert_eq!(place.json(&["verify", "--full"])["ok"], true);
+}
+
+#[test]
+fn optimize_makes_smaller_what_was_stored_fast() {
+    let place = Place::new();
+    let (first, second) = every_change(1).unwrap();
+    place.ok(&["init"]);
+    for (title, bytes) in [("First", &first), ("Second", &second)] {
+        place.write("model.safetensors", bytes);
+        place.ok(&["--level", "fast", "add", "model.safetensors"]);
+        place.ok(&["commit", "-m", title]);
+    }
+    let log = place.json(&["log"]);
+    let plan = place.json(&["optimize", "--dry-run"]);
+    assert_eq!((plan["files"].as_u64(), plan["done"].as_u64()), (Some(2), Some(0)));
+    assert!(place.ok(&["optimize", "--dry-run"]).starts_with("2 files with "));
+    let part = place.json(&["optimize", "--at-most", "1"]);
+    assert_eq!((part["stopped"].as_bool(), part["done"].as_u64()), (Some(true), Some(0)));
+    let rest = place.json(&["optimize", "--resume"]);
+    assert_eq!((rest["stopped"].as_bool(), rest["done"].as_u64()), (Some(false), Some(1)));
+    let number = |json: &serde_json::Value, name: &str| json[name].as_u64().unwrap();
+    assert!(number(&part, "recoded") + number(&rest, "recoded") > 0, "{part} {rest}");
+    assert!(number(&rest, "bytes_after") < number(&plan, "bytes_before"), "{plan} {rest}");
+    let out = place.ok(&["optimize"]);
+    assert!(out.starts_with("0 blocks of ") && !out.contains("small packs"), "{out}");
+    assert_eq!(place.json(&["log"]), log);
+    assert_eq!(place.json(&["verify", "--full"])["ok"], true);
+    place.ok(&["checkout", "HEAD~1", "model.safetensors", "-o", "out"]);
+    assert_eq!(place.read("out/model.safetensors"), first);
 }

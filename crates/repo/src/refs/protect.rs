@@ -31,7 +31,11 @@ pub struct Protection {
 /// A pattern in full: what has no prefix is about branches.
 fn in_full(pattern: &str) -> String {
     let pattern = pattern.strip_prefix("refs/").unwrap_or(pattern);
-    if pattern.starts_with(HEADS) || pattern.starts_with(TAGS) { pattern.to_owned() } else { format!("{HEADS}{pattern}") }
+    if pattern.starts_with(HEADS) || pattern.starts_with(TAGS) {
+        pattern.to_owned()
+    } else {
+        format!("{HEADS}{pattern}")
+    }
 }
 
 /// The ref of a rule.

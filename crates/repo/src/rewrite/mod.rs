@@ -103,8 +103,7 @@ impl Repository {
             take_over_records(&mut commit, &absorbed, branch, &mut objects)?;
             keep_merge_record(&mut commit, &done.ids, &id)?;
             edit(&id, &mut commit);
-            let (new, bytes) =
-                commit.encode().map_err(|source| RepoError::History { what: "commit", id, source })?;
+            let (new, bytes) = commit.encode().map_err(|source| RepoError::History { what: "commit", id, source })?;
             if new != id {
                 done.new.push((new, bytes));
             }
@@ -127,7 +126,9 @@ impl Repository {
                 // What is damaged is told by `verify`; nobody can know what it kept.
                 let Ok(state) = state else { break };
                 let is_log = age > 0 || name == branch.name;
-                if !found.contains(&BlockingRef { name: name.clone(), is_log }) && search.leads_to_gone(&state.target)? {
+                if !found.contains(&BlockingRef { name: name.clone(), is_log })
+                    && search.leads_to_gone(&state.target)?
+                {
                     found.insert(BlockingRef { name: name.clone(), is_log });
                 }
             }

@@ -162,7 +162,8 @@ impl Blocks {
         })?;
         let find = |id: &Digest| ids.binary_search(id).ok();
         let count = ids.len();
-        let (mut parents, mut first_child, mut next_sibling) = (vec![NONE; count], vec![NONE; count], vec![NONE; count]);
+        let (mut parents, mut first_child, mut next_sibling) =
+            (vec![NONE; count], vec![NONE; count], vec![NONE; count]);
         for (block, bases) in all_bases.iter().enumerate() {
             // Of several the deepest: that leans on the others, as writers have it.
             let parent = bases.iter().filter_map(find).filter(|base| depths[*base] < depths[block]);
@@ -492,16 +493,19 @@ impl<'a> Decoding<'a> {
                 }
             })?;
             let new = || (BlockReader::new(self.source), Vec::new());
-            keys.par_iter().filter(|key| !lock(&self.objects).contains(key)).for_each_init(new, |(reader, out), key| {
-                if self.budget.is_spent() {
-                    return;
-                }
-                match reader.read(key, out) {
-                    Ok(()) => drop(lock(&self.objects).insert(*key)),
-                    Err(error) => self.bad(*key, with_sources(&error)),
-                }
-                self.count(out.len() as u64, progress);
-            });
+            keys.par_iter().filter(|key| !lock(&self.objects).contains(key)).for_each_init(
+                new,
+                |(reader, out), key| {
+                    if self.budget.is_spent() {
+                        return;
+                    }
+                    match reader.read(key, out) {
+                        Ok(()) => drop(lock(&self.objects).insert(*key)),
+                        Err(error) => self.bad(*key, with_sources(&error)),
+                    }
+                    self.count(out.len() as u64, progress);
+                },
+            );
         }
         progress.finish();
         Ok(())

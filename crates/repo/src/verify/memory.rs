@@ -57,12 +57,8 @@ pub(super) struct Done {
 impl Memory {
     /// One that remembers nothing.
     pub(crate) fn none() -> Self {
-        let state = State {
-            hashed: HashSet::new(),
-            before: Done::default(),
-            written: Instant::now(),
-            took: Duration::ZERO,
-        };
+        let state =
+            State { hashed: HashSet::new(), before: Done::default(), written: Instant::now(), took: Duration::ZERO };
         Self { root: None, repository: Vec::new(), packs: Vec::new(), state: Mutex::new(state) }
     }
 
@@ -72,7 +68,8 @@ impl Memory {
         let mut memory = Self { root: store.root().map(Path::to_owned), ..Self::none() };
         memory.repository = store.id().to_hex().into_bytes();
         let Some(root) = memory.root.clone() else { return (memory, None) };
-        let stat = |pack: &PackInfo| Some((pack.id, FileStat::new(&fs::metadata(root.join(pack_name(&pack.id))).ok()?)));
+        let stat =
+            |pack: &PackInfo| Some((pack.id, FileStat::new(&fs::metadata(root.join(pack_name(&pack.id))).ok()?)));
         memory.packs = packs.iter().filter_map(stat).collect();
         if !resume {
             return (memory, None);
@@ -88,7 +85,8 @@ impl Memory {
                 (memory, None)
             }
             Err(_) => {
-                let note = "the packs are not those of the verification that was interrupted: everything is verified again";
+                let note =
+                    "the packs are not those of the verification that was interrupted: everything is verified again";
                 (memory, Some(note.to_owned()))
             }
         }

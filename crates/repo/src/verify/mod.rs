@@ -8,6 +8,8 @@ mod decode;
 mod memory;
 mod repair;
 mod structure;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 
@@ -152,7 +154,8 @@ impl Repository {
             match outcome {
                 Err(error) => (true, Some(with_sources(&error)), None),
                 Ok(sum) => {
-                    let (problem, warning) = disagreement(&pack.id, sum, sums.get(&pack.id).copied().unwrap_or_default());
+                    let (problem, warning) =
+                        disagreement(&pack.id, sum, sums.get(&pack.id).copied().unwrap_or_default());
                     (false, problem, warning)
                 }
             }
@@ -194,7 +197,9 @@ fn disagreement(pack: &Digest, footer: PackSum, index: PackSum) -> (Option<Strin
     }
     match footer.entries().checked_sub(index.entries()).filter(|missing| *missing > 0) {
         Some(missing) => {
-            let text = format!("packs/{pack}.pack: {missing} of its entries are not used, since they were found to be damaged");
+            let text = format!(
+                "packs/{pack}.pack: {missing} of its entries are not used, since they were found to be damaged"
+            );
             (None, Some(text))
         }
         None => (Some(format!("packs/{pack}.pack: the index has something else than its list of entries")), None),

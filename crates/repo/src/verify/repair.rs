@@ -11,12 +11,14 @@ use std::io::Write as _;
 use std::path::Path;
 
 use shard_codecs::{Block, BlockHeader, Encoder, Level};
+use shard_core::limits::MAX_DEPTH;
 use shard_core::{Digest, Progress, sha256};
 use shard_history::tree::TreeNode;
 use shard_history::{Commit, Tag, Tree};
 use shard_manifest::ContentManifest;
 use shard_store::{
-    ArchiveReader, EntryKey, EntryKind, EntryList, EntrySource, Location, PackId, RefState, Store, StoreError, Transaction,
+    ArchiveReader, EntryKey, EntryKind, EntryList, EntrySource, Location, PackId, RefState, Store, StoreError,
+    Transaction,
 };
 
 use super::{Damage, VerifyOptions, VerifyReport};
@@ -297,7 +299,7 @@ impl Fetcher<'_> {
             if self.settled.contains_key(&key) {
                 continue;
             }
-            if self.settle(key, shard_core::limits::MAX_DEPTH)? {
+            if self.settle(key, MAX_DEPTH)? {
                 open.extend(self.children(&key)?);
             }
         }
@@ -322,12 +324,11 @@ impl Fetcher<'_> {
                 return Ok(true);
             }
             let Some(best) = self.store.copies(&key)?.into_iter().next() else { return Ok(false) };
-            let bases = self.store.bases(&best)?;
-            if depth_left > 0 {
-                for base in bases {
-                    if BlockReader::new(self.transaction).read(&block_key(base), &mut out).is_err() {
-                        self.settle(block_key(base), depth_left - 1)?;
-                    }
+            for base in self.store.bases(&best)? {
+                let is_readable = BlockReader::new(self.transaction).read(&block_key(base), &mut out).is_ok();
+                // The copy may be good, and come to use when its base is found elsewhere.
+                if !is_readable && (depth_left == 0 || !self.settle(block_key(base), depth_left - 1)?) {
+                    return Ok(false);
                 }
             }
             if self.prove(&best, None)?.is_some() {
@@ -361,7 +362,9 @@ impl Fetcher<'_> {
     fn fetch(&mut self, key: EntryKey, depth_left: u32) -> Result<bool> {
         let mut bytes = Vec::new();
         // Decoded and hashed: whatever the other copy is, these are the bytes.
-        if self.other.locate(&key).ok().flatten().is_none() || BlockReader::new(self.other).read(&key, &mut bytes).is_err() {
+        if self.other.locate(&key).ok().flatten().is_none()
+            || BlockReader::new(self.other).read(&key, &mut bytes).is_err()
+        {
             return Ok(false);
         }
         let mut stored = Vec::new();
@@ -371,7 +374,7 @@ impl Fetcher<'_> {
             let bases = header.base.map(|base| base.blocks()).unwrap_or_default();
             let mut has_bases = depth_left > 0 || bases.is_empty();
             for base in &bases {
-                has_bases = has_bases && self.settle(block_key(*base), depth_left - 1)?;
+                has_bases = has_bases && self.settle(block_key(*base), depth_left.saturating_sub(1))?;
             }
             if has_bases && self.prove(&location, Some(&stored))?.is_some() {
                 match self.transaction.put_copy(&key, &stored, bytes.len() as u64, &bases) {
@@ -409,7 +412,9 @@ impl Fetcher<'_> {
                     named.extend(commit.parents.iter().map(|id| EntryKey::new(EntryKind::Commit, *id)));
                 }
             }
-            EntryKind::Tag => named.extend(Tag::from_bytes(&bytes).map(|tag| EntryKey::new(EntryKind::Commit, tag.target))),
+            EntryKind::Tag => {
+                named.extend(Tag::from_bytes(&bytes).map(|tag| EntryKey::new(EntryKind::Commit, tag.target)))
+            }
             EntryKind::Tree => {
                 let nodes = Tree::from_bytes(&bytes).map(|tree| tree.entries).unwrap_or_default();
                 named.extend(nodes.into_values().map(|node| match node {
@@ -468,7 +473,9 @@ impl Fetcher<'_> {
             return Ok(true);
         }
         for other in self.store.copies(&key)? {
-            if matches!(other.pack, PackId::Sealed(pack) if !self.bad_packs.contains(&pack)) && self.prove(&other, None)?.is_some() {
+            if matches!(other.pack, PackId::Sealed(pack) if !self.bad_packs.contains(&pack))
+                && self.prove(&other, None)?.is_some()
+            {
                 return Ok(true);
             }
         }
@@ -477,7 +484,8 @@ impl Fetcher<'_> {
                 self.transaction.put_copy(&key, &stored, location.raw_len, bases)?;
                 Ok(self.count(stored.len(), false))
             }
-            None => self.fetch(key, shard_core::limits::MAX_DEPTH),
+            // A sketch is a guide, and may be missing.
+            None => Ok(self.fetch(key, MAX_DEPTH)? || key.kind == EntryKind::Sketch),
         }
     }
 }

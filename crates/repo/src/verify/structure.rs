@@ -216,7 +216,9 @@ fn look_for_blocks(
                 }
             };
             if manifest.sha256 != *sha256 || size.is_some_and(|size| size != manifest.size) {
-                report.problems.push(format!("{path}: its tree and its manifest {id} disagree about its hash or length"));
+                report
+                    .problems
+                    .push(format!("{path}: its tree and its manifest {id} disagree about its hash or length"));
             }
             let file = reached.len() as u32;
             wanted.extend(manifest.blocks().map(|block| Wanted { id: block.span.id, len: block.span.len, file }));

@@ -1,0 +1,121 @@
+use std::collections::HashMap;
+use std::fs;
+use std::sync::Mutex;
+
+use shard_core::NoProgress;
+use shard_core::limits::Cut;
+use shard_datasets::cases::Versions;
+use shard_store::{EntryKind, Location, StoreError, StoredCopy};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{CommitOptions, Settings};
+
+/// A store that counts how often each entry is read.
+struct Counted<'a> {
+    store: &'a shard_store::Store,
+    reads: Mutex<HashMap<EntryKey, u32>>,
+}
+
+impl shard_store::EntrySource for Counted<'_> {
+    fn locate(&self, key: &EntryKey) -> std::result::Result<Option<Location>, StoreError> {
+        self.store.locate(key)
+    }
+
+    fn read_stored(&self, location: &Location, out: &mut Vec<u8>) -> std::result::Result<(), StoreError> {
+        *self.reads.lock().unwrap().entry(location.key).or_default() += 1;
+        self.store.read_stored(location, out)
+    }
+}
+
+impl EntryList for Counted<'_> {
+    fn each_copy(&self, kind: EntryKind, show: &mut dyn FnMut(StoredCopy)) -> std::result::Result<(), StoreError> {
+        self.store.each_copy(kind, show)
+    }
+}
+
+/// A repository with versions of a model that lean on each other, cut small, so that each has many blocks.
+fn series(versions: usize) -> (TempDir, Repository) {
+    let folder = TempDir::new().unwrap();
+    let repository = Repository::init(folder.path(), "main", Cut::TEST, Settings::default()).unwrap();
+    let mut all = Versions::new(5, 2, 300, 512, 0.2);
+    for number in 0..versions {
+        let place = folder.path().join("model.safetensors");
+        fs::write(&place, all.next().unwrap().unwrap()).unwrap();
+        repository.add(&[place], &NoProgress).unwrap();
+        let options = CommitOptions { message: number.to_string(), ..CommitOptions::default() };
+        repository.commit(&options).unwrap();
+    }
+    (folder, repository)
+}
+
+#[test]
+fn every_block_of_a_series_is_decoded_once() {
+    let (_folder, repository) = series(6);
+    let mut report = VerifyReport::default();
+    let files = repository.follow_refs(&mut report, &mut Damage::default()).unwrap();
+    assert_eq!((files.len(), report.problems.len()), (6, 0));
+    let source = Counted { store: repository.store(), reads: Mutex::default() };
+    let decoded = decode_all(&source, &files, &Memory::none(), &Budget::new(None), &NoProgress).unwrap();
+    assert_eq!((decoded.files, decoded.problems.as_slice()), (6, &[][..]));
+    let reads = source.reads.into_inner().unwrap();
+    let mut deepest = 0;
+    repository
+        .store()
+        .each_best(EntryKind::Block, &mut |copy| {
+            deepest = deepest.max(copy.location.depth);
+            assert_eq!(reads.get(&copy.location.key), Some(&1), "{}", copy.location.key);
+        })
+        .unwrap();
+    assert!(deepest >= 2, "expected chains");
+    assert_eq!(reads.len() as u64, decoded.entries);
+}
+
+#[test]
+fn a_file_s_hash_is_compared_however_its_blocks_come() {
+    let (_folder, repository) = series(3);
+    let files = repository.follow_refs(&mut VerifyReport::default(), &mut Damage::default()).unwrap();
+    let decode = |files: &[ReachedFile]| {
+        decode_all(repository.store(), files, &Memory::none(), &Budget::new(None), &NoProgress).unwrap().problems
+    };
+    // The same block at several places, and all in another order: a file that shard did not make.
+    let mut odd = files[0].clone();
+    odd.blocks.reverse();
+    let more: Vec<Digest> = odd.blocks.iter().step_by(2).copied().collect();
+    odd.blocks.extend(more);
+    let mut whole = Vec::new();
+    for id in &odd.blocks {
+        let mut block = Vec::new();
+        crate::blocks::BlockReader::new(repository.store()).read(&EntryKey::block(*id), &mut block).unwrap();
+        whole.extend(block);
+    }
+    odd.sha256 = shard_core::sha256(&whole);
+    let mut all = files.clone();
+    all.push(odd.clone());
+    assert_eq!(decode(&all), Vec::<String>::new());
+    all[3].sha256 = shard_core::sha256(b"another file");
+    all[3].path = "odd".to_owned();
+    let problems = decode(&all);
+    assert!(problems.len() == 1 && problems[0].starts_with("odd: its bytes hash to "), "{problems:?}");
+}
+
+#[test]
+fn pieces_add_up_to_the_whole() {
+    let (_folder, repository) = series(4);
+    let whole = repository.verify(true, &NoProgress).unwrap();
+    let packs: u64 = repository.store().packs().unwrap().iter().map(|pack| pack.size).sum();
+    let (mut entries, mut runs) = (0, 0);
+    let mut at_most = packs + 200_000;
+    loop {
+        let options = VerifyOptions { full: true, resume: runs > 0, at_most: Some(at_most) };
+        let report = repository.verify_with(options, &NoProgress).unwrap();
+        assert_eq!((report.problems, report.resumed), (Vec::<String>::new(), entries));
+        (entries, runs, at_most) = (entries + report.entries, runs + 1, 200_000);
+        if !report.stopped {
+            assert_eq!(report.files, whole.files);
+            break;
+        }
+    }
+    assert!(runs > 3, "{runs}");
+    assert_eq!(entries, whole.entries);
+}
