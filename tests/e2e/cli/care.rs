@@ -90,14 +90,14 @@ fn a_full_verification_goes_on_where_it_stopped() {
     let all = place.json(&["verify", "--full", "--resume"]);
     assert_eq!((all["entries"].as_u64(), all["resumed"].as_u64()), (Some(entries), Some(0)));
     assert!(all["warnings"][0].as_str().unwrap().contains("not those of the verification"), "{all}");
-    place.fails(&["verify", "--at-most", "10"], 2, &["--full"]);
+    assert_eq!(place.run(&["verify", "--at-most", "10"]).code, 2);
 }
 
 #[test]
 fn repair_needs_another_copy() {
     let place = Place::with_history();
     place.fails(&["verify", "--repair", "--from", "."], 2, &["with itself"]);
-    place.fails(&["verify", "--repair", "--from", "nowhere"], 6, &["nowhere"]);
+    place.fails(&["verify", "--repair", "--from", "nowhere"], 3, &["nowhere"]);
     assert_eq!(place.run(&["verify", "--repair"]).code, 2);
     let other = backup(&place);
     let copy = other.path().join("copy");

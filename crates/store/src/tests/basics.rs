@@ -6,7 +6,7 @@ use shard_core::limits::{Cut, MAX_DEPTH};
 use shard_core::{Digest, sha256};
 
 use crate::entry::{EntryKey, EntryKind, EntrySink, EntrySource, PackId};
-use crate::{Nonce, RefUpdate, Store, StoreError, StoreOptions, Target};
+use crate::{EntryList, Nonce, PackSum, RefUpdate, Store, StoreError, StoreOptions, Target};
 
 pub(super) fn repository() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -226,4 +226,42 @@ fn a_repository_can_be_moved() {
     let to = dir.path().join("elsewhere");
     std::fs::rename(&from, &to).unwrap();
     assert_eq!(read(&Store::open(&to).unwrap(), &a), bytes);
+}
+
+#[test]
+fn all_copies_are_listed_and_agree_with_the_footers() {
+    let (_dir, store) = repository();
+    let blocks: Vec<(EntryKey, Vec<u8>)> = (0..5).map(block).collect();
+    let tx = store.begin("test").unwrap();
+    for (key, bytes) in &blocks {
+        tx.put(key, bytes, 70, &[]).unwrap();
+    }
+    tx.put(&EntryKey::new(EntryKind::Tree, blocks[0].0.id), b"", 0, &[]).unwrap();
+    tx.seal().unwrap();
+    drop(tx);
+    // A second copy of one, which leans on another, and one that leans on it.
+    let tx = store.begin("test").unwrap();
+    tx.put_copy(&blocks[1].0, b"delta", 70, &[blocks[0].0.id]).unwrap();
+    tx.seal().unwrap();
+    drop(tx);
+    let (mut all, mut best) = (Vec::new(), Vec::new());
+    store.each_copy(EntryKind::Block, &mut |copy| all.push(copy)).unwrap();
+    store.each_best(EntryKind::Block, &mut |copy| best.push(copy)).unwrap();
+    assert_eq!((all.len(), best.len()), (6, 5));
+    assert!(all.is_sorted_by_key(|copy| copy.location.key.id) && best.is_sorted_by_key(|copy| copy.location.key.id));
+    for copy in &best {
+        assert_eq!(Some(copy.location), store.locate(&copy.location.key).unwrap());
+    }
+    let delta = all.iter().find(|copy| !copy.bases.is_empty()).unwrap();
+    assert_eq!((delta.bases.as_slice(), delta.location.depth), (&[blocks[0].0.id][..], 1));
+    let footers = || -> Vec<_> {
+        let packs = store.packs().unwrap().into_iter();
+        packs.map(|pack| (pack.id, PackSum::of(store.open_pack(&pack.id).unwrap().footer()))).collect()
+    };
+    let sums = store.index_sums().unwrap();
+    assert_eq!(footers().into_iter().collect::<std::collections::HashMap<_, _>>(), sums);
+    // A copy that was found to be bad is in no sum.
+    store.forget(&delta.location).unwrap();
+    let sums = store.index_sums().unwrap();
+    assert_eq!(footers().iter().filter(|(pack, sum)| sums.get(pack) == Some(sum)).count(), 1);
 }
