@@ -293,7 +293,6 @@ impl From<RepoError> for Failure {
                 with(code, next)
             }
             RepoError::Raced(_) => with(code::REFUSED, "nothing was lost: run the command again"),
-            RepoError::Busy { .. } => with(code::REFUSED, "wait until it is done, and run the command again"),
             RepoError::Argument(_) => with(code::USAGE, "`shard help COMMAND` shows how it is used"),
             RepoError::Manifest { .. } => with(code::SYSTEM, "nothing was recorded"),
             _ => with(code::SYSTEM, ""),

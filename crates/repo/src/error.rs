@@ -205,14 +205,6 @@ pub enum RepoError {
     /// Another writer moved the ref first.
     #[error("{0} was moved by another writer meanwhile")]
     Raced(String),
-    /// Somebody else is at what only one can do at a time.
-    #[error("another process is at work on the same ({what}): {who}")]
-    Busy {
-        /// What it does.
-        what: &'static str,
-        /// Who it is, and its lease.
-        who: String,
-    },
     /// A fault of shard itself.
     #[error("internal error: {0}")]
     Internal(&'static str),

@@ -2,16 +2,14 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
-use std::collections::HashMap;
 use std::fs;
 
 use shard_codecs::Level;
 use shard_core::limits::{Cut, MAX_DEPTH};
 use shard_core::{Digest, NoProgress, sha256};
-use shard_datasets::cases::Versions;
-use shard_repo::{CheckoutOptions, CommitOptions, OptimizeOptions, Repository, Settings};
-use shard_store::lean::{Candidate, choose};
-use shard_store::{EntryKind, EntryList, PackId, StoredCopy};
+use shard_datasets::cases::every_change;
+use shard_repo::{CheckoutOptions, CommitOptions, GcOptions, OptimizeOptions, RepoError, Repository, Settings};
+use shard_store::{Choice, EntryKind, Inventory, StoreError};
 use tempfile::TempDir;
 
 const MODEL: &str = "model.safetensors";
@@ -21,15 +19,17 @@ fn series(versions: usize) -> (TempDir, Vec<Digest>) {
     let folder = TempDir::new().unwrap();
     let fast = Settings { level: Level::Fast, ..Settings::default() };
     let repository = Repository::init(folder.path(), "main", Cut::TEST, fast).unwrap();
-    let mut all = Versions::new(9, 2, 200, 512, 0.2);
     let mut hashes = Vec::new();
-    for number in 0..versions {
-        let place = folder.path().join(MODEL);
-        let bytes = all.next().unwrap().unwrap();
-        hashes.push(sha256(&bytes));
-        fs::write(&place, bytes).unwrap();
-        repository.add(&[place], &NoProgress).unwrap();
-        repository.commit(&CommitOptions { message: number.to_string(), ..CommitOptions::default() }).unwrap();
+    for seed in 0..versions.div_ceil(2) as u64 {
+        let (first, second) = every_change(seed).unwrap();
+        for bytes in [first, second].into_iter().take(versions - hashes.len()) {
+            hashes.push(sha256(&bytes));
+            let place = folder.path().join(MODEL);
+            fs::write(&place, bytes).unwrap();
+            repository.add(&[place], &NoProgress).unwrap();
+            let message = hashes.len().to_string();
+            repository.commit(&CommitOptions { message, ..CommitOptions::default() }).unwrap();
+        }
     }
     (folder, hashes)
 }
@@ -50,17 +50,19 @@ fn check(repository: &Repository, hashes: &[Digest]) {
 
 /// Bytes of the blocks that a collection keeps.
 fn kept(repository: &Repository) -> u64 {
-    let sizes: HashMap<Digest, u64> =
-        repository.store().packs().unwrap().into_iter().map(|pack| (pack.id, pack.size)).collect();
-    let mut copies: Vec<Candidate<Digest>> = Vec::new();
-    let add = &mut |copy: StoredCopy| {
-        let PackId::Sealed(pack) = copy.location.pack else { panic!("{copy:?}") };
-        let (id, stored_len, pack_len) = (copy.location.key.id, copy.location.stored_len, sizes[&pack]);
-        copies.push(Candidate { id, bases: copy.bases, stored_len, pack_len });
-    };
-    repository.store().each_copy(EntryKind::Block, add).unwrap();
-    let kept = choose(&copies, MAX_DEPTH);
-    copies.iter().zip(kept).filter(|(_, kept)| *kept).map(|(copy, _)| copy.stored_len).sum()
+    let inventory = Inventory::read(repository.store()).unwrap();
+    let choice = Choice::new(repository.store(), &inventory, &[], &[]);
+    let blocks = inventory.of_kind(EntryKind::Block);
+    blocks
+        .map(|entry| choice.location(entry).unwrap())
+        .inspect(|at| assert!(at.depth <= MAX_DEPTH))
+        .map(|at| at.stored_len)
+        .sum()
+}
+
+/// Bytes of the packs.
+fn packs(repository: &Repository) -> u64 {
+    repository.store().packs().unwrap().iter().map(|pack| pack.size).sum()
 }
 
 #[test]
@@ -80,11 +82,19 @@ fn what_was_stored_fast_gets_smaller_once() {
     check(&repository, &hashes);
     // As another process finds it: nothing is left to do.
     let repository = open(&folder);
-    let packs = repository.store().packs().unwrap().len();
+    let packs_now = repository.store().packs().unwrap().len();
     let again = repository.optimize(OptimizeOptions::default(), &NoProgress).unwrap();
     assert_eq!((again.recoded, again.repacked), (0, 0), "{again:?}");
     assert_eq!((again.bytes_before, again.bytes_after), (report.bytes_after, report.bytes_after));
-    assert_eq!(repository.store().packs().unwrap().len(), packs);
+    assert_eq!(repository.store().packs().unwrap().len(), packs_now);
+    // What was chosen is what a collection leaves, in few packs.
+    let before = packs(&repository);
+    repository.gc(&GcOptions::default(), &NoProgress).unwrap();
+    assert!(packs(&repository) < before && repository.store().packs().unwrap().len() <= 2);
+    assert_eq!(kept(&repository), report.bytes_after);
+    check(&open(&folder), &hashes);
+    let last = open(&folder).optimize(OptimizeOptions::default(), &NoProgress).unwrap();
+    assert_eq!((last.recoded, last.repacked, last.bytes_after), (0, 0, report.bytes_after));
 }
 
 #[test]
@@ -127,9 +137,9 @@ fn an_interrupted_run_is_not_done_again() {
 fn one_at_a_time() {
     let (folder, _) = series(1);
     let repository = open(&folder);
-    let other = repository.store().begin("optimize").unwrap();
+    let other = repository.store().claim("gc").unwrap();
     let error = repository.optimize(OptimizeOptions::default(), &NoProgress).unwrap_err();
-    assert!(error.to_string().contains("another process is at work"), "{error}");
+    assert!(matches!(error, RepoError::Store(StoreError::Claimed(_))), "{error}");
     drop(other);
     repository.optimize(OptimizeOptions::default(), &NoProgress).unwrap();
 }

@@ -5,10 +5,8 @@ use shard_core::limits::MAX_DEPTH;
 use crate::entry::{EntryKey, EntrySource, Location};
 use crate::error::StoreError;
 use crate::inventory::Inventory;
+use crate::lean::{self, NONE};
 use crate::store::Store;
-
-/// No copy of an entry can be decoded.
-const NONE: u32 = u32::MAX;
 
 /// For each entry of an inventory a copy, such that all of them together can be decoded with nothing else: each leans only on
 /// entries that are less deep, and none is deeper than readers follow, as far as the store allows.
@@ -22,7 +20,8 @@ pub struct Choice<'a> {
 }
 
 impl<'a> Choice<'a> {
-    /// Chooses: of each entry the least deep copy, as readers do; of equally deep ones that in the pack with the least `rank`.
+    /// Chooses: of each entry the smallest copy, of equal ones the least deep, then that in the pack with the least `rank`. Where
+    /// those cannot be decoded together ([`crate::lean`]), the least deep one, as readers do.
     /// Copies in packs that are `avoided` are chosen only where an entry could not be decoded otherwise, or would be too deep.
     ///
     /// `avoided` and `rank` are by the numbers of packs.
@@ -52,7 +51,7 @@ impl<'a> Choice<'a> {
                 }
             }
         }
-        let chosen = (0..inventory.len() as u32).map(|entry| {
+        let safe = (0..inventory.len() as u32).map(|entry| {
             let depth = settled[entry as usize];
             let copies = inventory.copies(entry).filter(|copy| depth.is_some() && depths[*copy as usize] == depth);
             let by_rank = |copy: &u32| {
@@ -61,7 +60,27 @@ impl<'a> Choice<'a> {
             };
             copies.min_by_key(by_rank).unwrap_or(NONE)
         });
-        let copies = chosen.collect();
+        let safe: Vec<u32> = safe.collect();
+        // What counts on no pack that is avoided goes on doing so.
+        let is_free =
+            |entry: u32| safe.get(entry as usize).is_some_and(|copy| *copy != NONE && !is_avoided(*copy as usize));
+        let small = (0..inventory.len() as u32).map(|entry| {
+            let now = safe[entry as usize];
+            let fits = |copy: &u32| {
+                let bases = inventory.copies.bases(*copy as usize);
+                let is_shallow = depths[*copy as usize].is_some_and(|depth| depth <= MAX_DEPTH);
+                is_shallow && !is_avoided(*copy as usize) && bases.iter().all(|base| is_free(*base))
+            };
+            let by_size = |copy: &u32| {
+                let pack = inventory.pack_of(*copy);
+                let rank = rank.get(pack as usize).copied().unwrap_or(0);
+                (inventory.bytes(*copy), depths[*copy as usize], rank, *copy != now, pack)
+            };
+            let others = inventory.copies(entry).filter(|copy| is_free(entry) && fits(copy));
+            others.min_by_key(by_size).unwrap_or(now)
+        });
+        let small = small.collect();
+        let (copies, settled) = lean::choose(&inventory.copies, &safe, small, MAX_DEPTH);
         let depths = settled.into_iter().map(|depth| depth.unwrap_or(NONE)).collect();
         Self { store, inventory, copies, depths }
     }

@@ -1,82 +1,40 @@
 //! Which copies to keep: the smallest, where every entry still comes down to a keyframe.
 //!
 //! Readers take the least deep copy ([`crate::depth`]), so that they agree whatever is there. A smaller copy that is deeper is
-//! read only once the others are gone: which of them go is decided here, by everyone alike. First every entry has its
-//! smallest copy. Where those lean on each other in a circle, or further down than readers follow, entries go back to their
-//! least deep copies, first those at the bottom of what is too deep, until all is within the bound: in the end that is the
-//! readers' choice, which always is.
+//! read only once the others are gone. Which of them go is decided here: first every entry has its smallest copy; where those
+//! lean on each other in a circle, or further down than readers follow, entries go back to their safe copies, with all that
+//! those lean on, until all is within the bound. In the end that is the safe choice itself.
 
-use std::cmp::Reverse;
-use std::collections::HashMap;
-use std::hash::Hash;
+use crate::depth::Copies;
 
-use crate::depth;
+/// No copy of an entry.
+pub(crate) const NONE: u32 = u32::MAX;
 
-/// A copy of an entry to be decided on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate<K> {
-    /// The entry.
-    pub id: K,
-    /// The entries that it leans on.
-    pub bases: Vec<K>,
-    /// Bytes of the copy.
-    pub stored_len: u64,
-    /// Bytes of the pack that it is in: of equal copies the one in the largest pack stays, so that small packs get empty.
-    pub pack_len: u64,
-}
-
-/// For each copy whether it is kept: one of every entry that can be decoded. Ties go to the copy that comes first.
-#[must_use]
-pub fn choose<K: Copy + Eq + Hash>(copies: &[Candidate<K>], max_depth: u32) -> Vec<bool> {
-    let graph: Vec<(K, Vec<K>)> = copies.iter().map(|copy| (copy.id, copy.bases.clone())).collect();
-    let depths = depth::resolve(&graph);
-    // For each entry its smallest copy and its least deep one, among those that can be decoded.
-    let mut chosen: HashMap<K, (usize, usize)> = HashMap::new();
-    for (number, depth) in depths.iter().enumerate() {
-        if depth.is_none_or(|depth| depth > max_depth) {
-            continue;
-        }
-        let (small, shallow) = chosen.entry(copies[number].id).or_insert((number, number));
-        let size =
-            |number: usize| (copies[number].stored_len, depths[number], Reverse(copies[number].pack_len), number);
-        let height =
-            |number: usize| (depths[number], copies[number].stored_len, Reverse(copies[number].pack_len), number);
-        if size(number) < size(*small) {
-            *small = number;
-        }
-        if height(number) < height(*shallow) {
-            *shallow = number;
-        }
-    }
+/// For each entry the copy that is kept, and its depth along those. `safe` has for each entry a copy, or [`NONE`], such that
+/// all of them together can be decoded as far as that is possible; `small` the copy that would be better, or the same.
+pub(crate) fn choose(copies: &Copies, safe: &[u32], small: Vec<u32>, max_depth: u32) -> (Vec<u32>, Vec<Option<u32>>) {
+    let mut chosen = small;
     loop {
-        let now: Vec<usize> = chosen.values().map(|(small, _)| *small).collect();
-        let graph: Vec<(K, Vec<K>)> =
-            now.iter().map(|number| (copies[*number].id, copies[*number].bases.clone())).collect();
-        let resolved = depth::resolve(&graph);
-        let mut back: Vec<K> = Vec::new();
-        for (number, depth) in now.iter().zip(&resolved) {
-            if depth.is_none_or(|depth| depth > max_depth) {
-                back.push(copies[*number].id);
-                // One that is as shallow as it gets may still stand on what is not.
-                back.extend(&copies[*number].bases);
-            }
-        }
+        let mut depths: Vec<Option<u32>> = vec![None; chosen.len()];
+        copies.resolve(&mut depths, |copy| chosen[copies.entry(copy) as usize] == copy as u32);
+        let is_bad = |entry: usize| chosen[entry] != NONE && depths[entry].is_none_or(|depth| depth > max_depth);
+        let mut open: Vec<usize> = (0..chosen.len()).filter(|entry| is_bad(*entry)).collect();
+        let mut seen = vec![false; chosen.len()];
         let mut has_changed = false;
-        for id in back {
-            if let Some((small, shallow)) = chosen.get_mut(&id) {
-                has_changed |= small != shallow;
-                *small = *shallow;
+        while let Some(entry) = open.pop() {
+            if std::mem::replace(&mut seen[entry], true) {
+                continue;
+            }
+            has_changed |= std::mem::replace(&mut chosen[entry], safe[entry]) != safe[entry];
+            if chosen[entry] != NONE {
+                let bases = copies.bases(chosen[entry] as usize).iter().map(|base| *base as usize);
+                open.extend(bases.filter(|base| *base < safe.len()));
             }
         }
         if !has_changed {
-            break;
+            return (chosen, depths);
         }
     }
-    let mut kept = vec![false; copies.len()];
-    for (number, _) in chosen.values() {
-        kept[*number] = true;
-    }
-    kept
 }
 
 #[cfg(test)]
@@ -84,50 +42,61 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn copy(id: u8, bases: &[u8], stored_len: u64) -> Candidate<u8> {
-        Candidate { id, bases: bases.to_vec(), stored_len, pack_len: 0 }
+    /// Copies: the entry, what it leans on, its bytes.
+    type Given<'a> = (u32, &'a [u32], u64);
+
+    /// The least deep and the smallest copy of each of `entries`, of those that can be decoded.
+    fn candidates(copies: &Copies, sizes: &[u64], entries: u32, max_depth: u32) -> (Vec<u32>, Vec<u32>) {
+        let depths = copies.resolve(&mut vec![None; entries as usize], |_| true);
+        let of = |entry: u32, rank: &dyn Fn(usize) -> (u64, u64)| {
+            let those = (0..copies.len()).filter(|copy| copies.entry(*copy) == entry);
+            let those = those.filter(|copy| depths[*copy].is_some_and(|depth| depth <= max_depth));
+            those.min_by_key(|copy| rank(*copy)).map_or(NONE, |copy| copy as u32)
+        };
+        let depth = |copy: usize| u64::from(depths[copy].unwrap_or(NONE));
+        let safe = (0..entries).map(|entry| of(entry, &|copy| (depth(copy), sizes[copy]))).collect();
+        (safe, (0..entries).map(|entry| of(entry, &|copy| (sizes[copy], depth(copy)))).collect())
+    }
+
+    fn kept(given: &[Given<'_>], entries: u32, max_depth: u32) -> Vec<u32> {
+        let mut copies = Copies::default();
+        given.iter().for_each(|(entry, bases, _)| copies.push(*entry, bases.iter().copied()));
+        let sizes: Vec<u64> = given.iter().map(|(.., size)| *size).collect();
+        let (safe, small) = candidates(&copies, &sizes, entries, max_depth);
+        choose(&copies, &safe, small, max_depth).0
     }
 
     #[test]
     fn the_smallest_stays_where_it_comes_down_to_a_keyframe() {
-        let keyframe_and_delta = [copy(1, &[], 100), copy(2, &[], 100), copy(2, &[1], 10)];
-        assert_eq!(choose(&keyframe_and_delta, 8), [true, false, true]);
-        // Each is smaller on the other: one of them has to be a keyframe.
-        let circle = [copy(1, &[], 100), copy(1, &[2], 10), copy(2, &[], 100), copy(2, &[1], 10)];
-        let kept = choose(&circle, 8);
-        assert!(kept[0] || kept[2], "{kept:?}");
-        assert_eq!(kept.iter().filter(|kept| **kept).count(), 2);
-        assert_eq!(choose(&keyframe_and_delta, 0), [true, true, false], "no depth is allowed");
+        let delta: [Given<'_>; 3] = [(0, &[], 100), (1, &[], 100), (1, &[0], 10)];
+        assert_eq!(kept(&delta, 2, 8), [0, 2]);
+        assert_eq!(kept(&delta, 2, 0), [0, 1], "no depth is allowed");
+        // Each is smaller on the other: they cannot both be.
+        let circle: [Given<'_>; 4] = [(0, &[], 100), (0, &[1], 10), (1, &[], 100), (1, &[0], 10)];
+        assert_eq!(kept(&circle, 2, 8), [0, 2]);
         // What cannot be decoded is not kept.
-        assert_eq!(choose(&[copy(1, &[9], 1)], 8), [false]);
-        let equal = [copy(1, &[], 5), Candidate { pack_len: 9, ..copy(1, &[], 5) }];
-        assert_eq!(choose(&equal, 8), [false, true]);
+        assert_eq!(kept(&[(0, &[9], 1)], 1, 8), [NONE]);
+        // What is too deep takes all below it along, also what is not too deep itself.
+        let chain: [Given<'_>; 4] = [(0, &[], 9), (1, &[], 9), (1, &[0], 1), (2, &[1], 5)];
+        assert_eq!(kept(&chain, 3, 1), [0, 1, 3]);
+        assert_eq!(kept(&chain, 3, 2), [0, 2, 3]);
     }
 
     proptest! {
         #[test]
         fn every_entry_is_kept_within_the_bound(
-            copies in proptest::collection::vec((0u8..10, proptest::collection::btree_set(0u8..10, 0..3), 1u64..100), 0..40),
+            given in prop::collection::vec((0u32..10, prop::collection::btree_set(0u32..10, 0..3), 1u64..100), 0..40),
             max_depth in 0u32..4,
         ) {
-            let copies: Vec<Candidate<u8>> =
-                copies.into_iter().map(|(id, bases, len)| copy(id, &bases.into_iter().collect::<Vec<_>>(), len)).collect();
-            let kept = choose(&copies, max_depth);
-            let graph = |of: &dyn Fn(usize) -> bool| -> Vec<(u8, Vec<u8>)> {
-                (0..copies.len()).filter(|n| of(*n)).map(|n| (copies[n].id, copies[n].bases.clone())).collect()
-            };
-            let all = graph(&|_| true);
-            let mut least: HashMap<u8, u32> = HashMap::new();
-            for ((id, _), depth) in all.iter().zip(depth::resolve(&all)) {
-                if let Some(depth) = depth.filter(|depth| *depth <= max_depth) {
-                    let entry = least.entry(*id).or_insert(depth);
-                    *entry = depth.min(*entry);
-                }
-            }
-            let left = graph(&|number| kept[number]);
-            prop_assert_eq!(left.len(), least.len(), "one copy of each entry that can be read");
-            for ((id, _), depth) in left.iter().zip(depth::resolve(&left)) {
-                prop_assert!(depth.is_some_and(|depth| depth <= max_depth), "{} {:?}", id, depth);
+            let mut copies = Copies::default();
+            given.iter().for_each(|(entry, bases, _)| copies.push(*entry, bases.iter().copied()));
+            let sizes: Vec<u64> = given.iter().map(|(.., size)| *size).collect();
+            let (safe, small) = candidates(&copies, &sizes, 10, max_depth);
+            let (kept, depths) = choose(&copies, &safe, small, max_depth);
+            for entry in 0..10 {
+                prop_assert_eq!(kept[entry] == NONE, safe[entry] == NONE);
+                prop_assert!(kept[entry] == NONE || depths[entry].is_some_and(|depth| depth <= max_depth), "{}", entry);
+                prop_assert!(kept[entry] == NONE || sizes[kept[entry] as usize] <= sizes[safe[entry] as usize]);
             }
         }
     }

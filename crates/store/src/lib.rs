@@ -22,7 +22,7 @@ mod gather;
 mod hints;
 mod index;
 pub mod inventory;
-pub mod lean;
+mod lean;
 pub mod lease;
 mod listing;
 pub mod local;

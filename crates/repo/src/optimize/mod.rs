@@ -2,8 +2,8 @@
 //!
 //! Commits are gone through from the first on, as if they were made now: each file leans on what came before it, on the best
 //! base that is known, at the level that is asked for. A copy that comes out smaller is written beside the old one; what does
-//! not stays as it is ([`recoder`]). No id changes, and nothing is deleted: once a collection keeps the smallest copies
-//! ([`shard_store::lean`]), the old ones go. What is stored as computed from other tensors stays so.
+//! not stays as it is ([`recoder`]). No id changes, and nothing is deleted: a collection keeps the smallest copies
+//! ([`shard_store::Choice`]), and the old ones go. What is stored as computed from other tensors stays so.
 
 mod progress;
 mod recoder;
@@ -19,6 +19,7 @@ use shard_manifest::ContentManifest;
 use shard_store::{EntryKey, EntryKind, EntrySource, Location, PackId, StoreError, Target, Transaction};
 
 use crate::base_chain::ChainLimits;
+use crate::blocks::BlockReader;
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
 use crate::parent::{EarlierFiles, MAX_CANDIDATES, by_nearness};
@@ -28,8 +29,6 @@ use progress::Done;
 use recoder::Recoder;
 use stored_file::StoredFile;
 
-/// What a writer that optimizes is for, in its lease.
-const PURPOSE: &str = "optimize";
 /// A pack is small below this share of a full one.
 const SMALL: u64 = 16;
 /// Bytes that are written before they are made durable, and what was done is noted.
@@ -133,11 +132,11 @@ impl Repository {
     /// Encodes everything that refs name anew, and keeps what is smaller; puts small packs together.
     ///
     /// # Errors
-    /// [`RepoError::Busy`] where somebody else optimizes; [`StoreError::Retry`] where a collection came between; what cannot
-    /// be read or written. What was made durable until then counts.
+    /// [`StoreError::Claimed`] where somebody else optimizes, repairs or collects; what cannot be read or written. What was made
+    /// durable until then counts.
     pub fn optimize(&self, options: OptimizeOptions, progress: &dyn Progress) -> Result<OptimizeReport> {
-        let transaction = self.store.begin(PURPOSE)?;
-        self.check_alone(&transaction)?;
+        let _claim = self.store.claim("optimize")?;
+        let transaction = self.store.begin_copy("optimize")?;
         let history = self.whole_history()?;
         let total = history.files.iter().map(|found| found.entry.size).sum();
         progress.begin("optimizing", Some(total));
@@ -190,21 +189,6 @@ impl Repository {
         }
         progress.finish();
         Ok(report)
-    }
-
-    /// Two who optimize would do the same work twice.
-    fn check_alone(&self, transaction: &Transaction) -> Result<()> {
-        let own = transaction.lease().nonce;
-        for (file, lease) in self.store.leases().list()? {
-            if let Ok(lease) = lease
-                && lease.purpose == PURPOSE
-                && lease.nonce != own
-            {
-                let who = format!("process {} on {} ({file})", lease.process.pid, lease.process.host);
-                return Err(RepoError::Busy { what: PURPOSE, who });
-            }
-        }
-        Ok(())
     }
 
     /// Everything that refs name, commits oldest first.
@@ -336,6 +320,9 @@ impl Run<'_> {
             let id = block.span.id;
             let smallest = self.recoder.copies(&EntryKey::block(id))?.first().map(|copy| copy.stored_len);
             before += smallest.ok_or(RepoError::Missing { key: EntryKey::block(id) })?;
+            if self.options.coarse.is_none() && self.has_layers(id)? {
+                self.recoder.keep(id)?;
+            }
             new.push(id);
         }
         let is_decided = |id: &Digest| self.recoder.decided(id).is_some();
@@ -355,6 +342,15 @@ impl Run<'_> {
         self.report.blocks += new.len() as u64;
         self.report.bytes_before += before;
         Ok(())
+    }
+
+    /// Whether a block is stored so that a part of it tells about what it is: who asked for that does not want it smaller.
+    fn has_layers(&self, id: Digest) -> Result<bool> {
+        match BlockReader::new(self.transaction.store()).header(&EntryKey::block(id)) {
+            Ok((header, _)) => Ok(header.chain.coding().name() == "layers"),
+            Err(error) if error.is_damage() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn encode(&mut self, found: &Found, manifest: &ContentManifest, progress: &dyn Progress) -> Result<()> {

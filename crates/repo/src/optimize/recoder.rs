@@ -47,7 +47,7 @@ impl<'a> Recoder<'a> {
         self.lock().written
     }
 
-    /// The copies of a block, the one first that should stay: see [`shard_store::lean`].
+    /// The copies of a block, the one first that should stay: see [`shard_store::Choice`].
     pub(super) fn copies(&self, key: &EntryKey) -> Result<Vec<Location>> {
         let mut copies = self.transaction.store().copies(key)?;
         let size = |location: &Location| match location.pack {

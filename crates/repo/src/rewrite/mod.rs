@@ -144,13 +144,16 @@ impl Repository {
         to: Digest,
         message: &str,
     ) -> Result<()> {
-        let transaction = self.store.begin("rewrite")?;
-        for (_, bytes) in &rewritten.new {
-            put_object(&transaction, EntryKind::Commit, bytes)?;
-        }
-        let (name, expected) = (name.to_owned(), Some(state.clone()));
-        let update = RefUpdate { name, expected, target: Target::Commit(to) };
-        self.move_or_lose(&transaction, &[update], message)
+        // What the branch has stays until it moves, so all trees of the new commits are there.
+        self.again_if_condemned(|| {
+            let transaction = self.store.begin("rewrite")?;
+            for (_, bytes) in &rewritten.new {
+                put_object(&transaction, EntryKind::Commit, bytes)?;
+            }
+            let (name, expected) = (name.to_owned(), Some(state.clone()));
+            let update = RefUpdate { name, expected, target: Target::Commit(to) };
+            self.move_or_lose(&transaction, &[update], message)
+        })
     }
 }
 

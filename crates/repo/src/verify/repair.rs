@@ -89,6 +89,8 @@ impl Repository {
     /// repaired is in the report.
     pub fn repair(&self, other: &Path, progress: &dyn Progress) -> Result<RepairReport> {
         let copy = Other::open(other)?;
+        // Packs are removed by one at a time.
+        let claim = self.store.claim("repair")?;
         let mut report = RepairReport::default();
         if let Other::Repository(store) = &copy {
             let place = |store: &Store| store.root().and_then(|root| root.canonicalize().ok());
@@ -101,7 +103,7 @@ impl Repository {
         let full = VerifyOptions { full: true, ..VerifyOptions::default() };
         let (before, damage) = self.inspect(full, progress)?;
         report.before = before;
-        let transaction = self.store.begin("repair")?;
+        let transaction = self.store.begin_copy("repair")?;
         let mut fetcher = Fetcher {
             store: &self.store,
             transaction: &transaction,
@@ -116,7 +118,7 @@ impl Repository {
         transaction.seal()?;
         transaction.check_epoch()?;
         drop(transaction);
-        self.store.delete_packs(&packs)?;
+        claim.delete_packs(&packs)?;
         report.retired = packs;
         let (after, left) = self.inspect(full, progress)?;
         report.after = after;
