@@ -10,10 +10,10 @@ mod beside_git;
 mod bisect;
 #[path = "cli/blame.rs"]
 mod blame;
-#[path = "cli/collecting.rs"]
-mod collecting;
 #[path = "cli/care.rs"]
 mod care;
+#[path = "cli/collecting.rs"]
+mod collecting;
 #[path = "cli/diffing.rs"]
 mod diffing;
 #[path = "cli/lineage.rs"]

@@ -316,8 +316,11 @@ impl Run<'_> {
         let manifest = self.objects.manifest_once(found.entry.manifest)?;
         let mut before = 0;
         let mut new = Vec::new();
-        for block in manifest.blocks().filter(|block| self.seen.insert(block.span.id)) {
-            let id = block.span.id;
+        let ids: Vec<Digest> = manifest.blocks().map(|block| block.span.id).collect();
+        for id in ids {
+            if !self.seen.insert(id) {
+                continue;
+            }
             let smallest = self.recoder.copies(&EntryKey::block(id))?.first().map(|copy| copy.stored_len);
             before += smallest.ok_or(RepoError::Missing { key: EntryKey::block(id) })?;
             if self.options.coarse.is_none() && self.has_layers(id)? {

@@ -145,7 +145,7 @@ impl Repository {
         let ForgetPlan { ref_name, old_head, new_head, commits, blocking_refs, state, rewritten } = plan;
         if new_head != old_head {
             let message = format!("forget: {dropped} of {} commits", commits.len());
-            self.move_branch((&ref_name, &state), &rewritten, new_head, &message)?;
+            self.move_rewritten((&ref_name, &state), &rewritten, new_head, &message)?;
         }
         Ok(ForgetReport { ref_name, old_head, new_head, commits, blocking_refs })
     }

@@ -137,7 +137,7 @@ impl Repository {
     }
 
     /// Stores new commits, and moves the branch to the last of them.
-    fn move_branch(
+    fn move_rewritten(
         &self,
         (name, state): (&str, &RefState),
         rewritten: &Rewritten,

@@ -111,7 +111,7 @@ impl Repository {
             (plan.rewritten_commit_count, plan.dropped_ancestor_count);
         let SquashPlan { ref_name, old_head, new_head, root_commit_before, blocking_refs, branch, .. } = plan;
         let message = format!("squash: {dropped_ancestor_count} commits dropped before {}", root_commit_before.short());
-        self.move_branch((&ref_name, &branch.state), &branch.rewritten, new_head, &message)?;
+        self.move_rewritten((&ref_name, &branch.state), &branch.rewritten, new_head, &message)?;
         Ok(SquashReport {
             ref_name,
             old_head,
