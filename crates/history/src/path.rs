@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use shard_core::limits::MAX_NAME;
 use thiserror::Error;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// Longest name of a file or directory in bytes, as file systems have it.
 pub const MAX_FILE_NAME: usize = 255;
@@ -102,12 +103,19 @@ fn is_device(name: &str) -> bool {
     }
 }
 
-/// A name as file systems that ignore case compare it; somewhat coarser than any of them.
+/// A name as file systems compare it that ignore case, and how characters are composed (Unicode's normalisation forms, as those of
+/// macOS do); somewhat coarser than any of them.
 pub(crate) fn fold(name: &str) -> String {
-    name.to_uppercase().chars().flat_map(char::to_lowercase).collect()
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    // Decomposed first, so that letters are the same letters under their marks, and again, since other case can compose anew.
+    let upper = name.nfd().flat_map(char::to_uppercase);
+    upper.flat_map(char::to_lowercase).nfd().collect()
 }
 
-/// The first two paths, or directories of them, that are different but equal on a file system that ignores case.
+/// The first two paths, or directories of them, that are different but equal on a file system that ignores case or the form in
+/// which Unicode is composed.
 #[must_use]
 pub fn case_fold_clash<'a>(paths: impl IntoIterator<Item = &'a str>) -> Option<(String, String)> {
     let mut seen: BTreeMap<String, &'a str> = BTreeMap::new();
@@ -210,5 +218,12 @@ mod tests {
         assert_eq!(case_fold_clash(["a/b", "a/c", "b"]), None);
         assert_eq!(case_fold_clash(["A/b", "a/c"]), Some(("A".to_owned(), "a".to_owned())));
         assert_eq!(case_fold_clash(["x/Straße", "x/STRASSE"]), Some(("x/Straße".to_owned(), "x/STRASSE".to_owned())));
+        for (composed, decomposed) in
+            [("caf\u{e9}", "cafe\u{301}"), ("\u{ac00}", "\u{1100}\u{1161}"), ("\u{c9}", "e\u{301}")]
+        {
+            let clash = Some((composed.to_owned(), decomposed.to_owned()));
+            assert_eq!(case_fold_clash([composed, decomposed]), clash);
+        }
+        assert_eq!(case_fold_clash(["cafe", "caf\u{e9}"]), None);
     }
 }

@@ -26,7 +26,7 @@ pub enum ConflictKind {
     Mode,
     /// A file on one side, and a directory on the other.
     FileDirectory,
-    /// A path of each side that are the same where case is ignored.
+    /// A path of each side that some file systems take for one: where case is ignored, or how characters are composed (NFC, NFD).
     CaseFold,
 }
 
@@ -59,7 +59,8 @@ pub struct FileConflict {
     /// What is at the path; where it is `None` there is no file.
     pub entries: Merge<Option<FileEntry>>,
     /// The other path that has to do with it: where a deleted file went, if it was renamed; the first file below a directory
-    /// that is a file on the other side; the path that is the same where case is ignored, or the first file of that directory.
+    /// that is a file on the other side; the path that is the same where case and composition are ignored, or the first file of that
+    /// directory.
     pub related_path: Option<String>,
 }
 

@@ -1,7 +1,7 @@
 //! How tensors are decided about that both sides changed: rules by name, as data.
 //!
 //! A rule is written `PATTERN=STRATEGY`, such as `encoder.*=theirs`, `*.bias=average` or `lm_head.*=task:0.7,0.3`; a strategy
-//! alone is a rule for every tensor. The first rule whose pattern matches decides.
+//! alone is a rule for every tensor. For `task:` there may be `task=`. The first rule whose pattern matches decides.
 
 use std::fmt;
 use std::str::FromStr;
@@ -112,7 +112,7 @@ impl FromStr for Strategy {
                 let weights = match text.strip_prefix("task") {
                     None => return Err(RuleError::Strategy(shortened(text))),
                     Some("") => return Err(RuleError::Weights(shortened(text))),
-                    Some(rest) => rest.strip_prefix(':').ok_or_else(|| RuleError::Strategy(shortened(text)))?,
+                    Some(rest) => rest.strip_prefix([':', '=']).ok_or_else(|| RuleError::Strategy(shortened(text)))?,
                 };
                 let weight = |text: &str| text.trim().parse().ok().and_then(Weight::new);
                 let weights = weights.split_once(',').and_then(|(ours, theirs)| Some((weight(ours)?, weight(theirs)?)));
@@ -142,9 +142,15 @@ impl fmt::Display for Rule {
 impl FromStr for Rule {
     type Err = RuleError;
 
-    /// The last `=` separates: patterns may have one, strategies never.
+    /// The last `=` separates, but for that of `task=`: patterns may have more of them, strategies not.
     fn from_str(text: &str) -> Result<Self, RuleError> {
-        let (pattern, strategy) = text.rsplit_once('=').unwrap_or(("*", text));
+        let (pattern, strategy) = match text.rsplit_once('=') {
+            None | Some(("task", _)) => ("*", text),
+            Some((rest, _)) => match rest.strip_suffix("=task") {
+                Some(pattern) => (pattern, text.get(pattern.len() + 1..).unwrap_or_default()),
+                None => (rest, text.get(rest.len() + 1..).unwrap_or_default()),
+            },
+        };
         let strategy = strategy.parse()?;
         let pattern = Glob::new(pattern).map_err(|source| RuleError::Pattern { rule: shortened(text), source })?;
         Ok(Self { pattern, strategy })
@@ -210,6 +216,12 @@ impl Rules {
         &self.rules
     }
 
+    /// The strategy for everything that no other rule is for: of the first rule that matches every name.
+    #[must_use]
+    pub fn otherwise(&self) -> Option<Strategy> {
+        self.rules.iter().find(|rule| rule.pattern.as_str() == "*").map(|rule| rule.strategy)
+    }
+
     /// The strategy of the first rule that matches a name.
     #[must_use]
     pub fn strategy(&self, name: &str) -> Option<Strategy> {
@@ -237,7 +249,14 @@ mod tests {
         assert_eq!(Rules::parse(texts.into_iter().take(3), Scope::Conflicts).unwrap().strategy("x"), None);
         let shown: Vec<String> = rules.as_slice().iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["encoder.*=theirs", "*.bias=average", "lm_head.*=task:0.7,0.3", "*=ours"]);
+        assert_eq!((rules.otherwise(), Rules::default().otherwise()), (Some(Strategy::Ours), None));
         assert_eq!("a=b=ours".parse::<Rule>().unwrap().pattern.as_str(), "a=b");
+        for (text, same) in
+            [("x=task=1,-2", "x=task:1.0,-2.0"), ("task=0.5,1", "*=task:0.5,1.0"), ("task=ours", "*=task=ours")]
+        {
+            assert_eq!(text.parse::<Rule>().ok(), same.parse().ok(), "{text}");
+        }
+        assert_eq!("a=b=task=1,2".parse::<Rule>().unwrap().to_string(), "a=b=task:1.0,2.0");
     }
 
     #[test]

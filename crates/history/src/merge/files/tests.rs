@@ -122,6 +122,22 @@ fn paths_that_differ_in_case() {
 }
 
 #[test]
+fn paths_that_differ_in_how_characters_are_composed() {
+    let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
+    let conflicts = [format!("case-fold {decomposed} {composed}"), format!("case-fold {composed} {decomposed}")];
+    let conflicts = conflicts.each_ref().map(String::as_str);
+    check("x=1", &format!("x=1 {composed}=1"), &format!("x=1 {decomposed}=2"), "x=1", &conflicts);
+    check(
+        "",
+        "CAF\u{c9}/a=1",
+        "cafe\u{301}/b=1",
+        "",
+        &["case-fold CAF\u{c9}/a cafe\u{301}/b", "case-fold cafe\u{301}/b CAF\u{c9}/a"],
+    );
+    check("", "cafe=1", &format!("{composed}=2"), &format!("cafe=1 {composed}=2"), &[]);
+}
+
+#[test]
 fn of_equal_content_ours_is_kept() {
     let (base, ours, mut theirs) = (tree("a=1"), tree("a=1"), FileTree::new());
     theirs.insert("a", FileEntry { manifest: sha256(b"another parser"), ..file("1") }).unwrap();
