@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use shard_history::RevisionError;
-use shard_repo::{BisectProblem, GitProblem, RefProblem, RepoError, Repository, UndoProblem};
+use shard_repo::{BisectProblem, GitProblem, MergeProblem, RefProblem, RepoError, Repository, UndoProblem};
 use shard_store::StoreError;
 use shard_store::refs::RefError;
 
@@ -280,6 +280,10 @@ impl From<RepoError> for Failure {
                 let (code, next) = from_ref(problem);
                 with(code, &next)
             }
+            RepoError::Merge(problem) => {
+                let (code, next) = from_merge(problem);
+                with(code, next)
+            }
             RepoError::Git(problem) => {
                 let (code, next) = from_git(problem);
                 with(code, next)
@@ -351,6 +355,24 @@ fn from_ref(problem: &RefProblem) -> (u8, String) {
                 "tag it to keep it, or `shard branch -D {name}`: then only `shard reflog {name}` knows its commits"
             ),
         ),
+    }
+}
+
+/// The exit code and what to do about a merge that is not begun, continued or given up.
+fn from_merge(problem: &MergeProblem) -> (u8, &'static str) {
+    match problem {
+        MergeProblem::Unrelated { .. } => {
+            (code::REFUSED, "--allow-unrelated merges them all the same, as if both had begun with nothing")
+        }
+        MergeProblem::NotFastForward { .. } => (code::REFUSED, "without --ff-only a merge makes a commit of both"),
+        MergeProblem::UnderWay => {
+            (code::REFUSED, "`shard merge --continue` commits it, `shard merge --abort` gives it up")
+        }
+        MergeProblem::NotUnderWay => (code::REFUSED, "`shard merge SOURCE` begins one"),
+        MergeProblem::Elsewhere { .. } => {
+            (code::REFUSED, "`shard checkout` what it began from, or `shard merge --abort` to forget it")
+        }
+        MergeProblem::State(_) => (code::DAMAGED, "`shard reset --hard` forgets it"),
     }
 }
 

@@ -29,7 +29,7 @@ REV:PATH is a file of a revision; a path that could be taken for a revision is w
 Exit codes:
   0  done
   1  the answer is no, or there are differences (diff --exit-code, status --exit-code, verify with problems,
-     scan with anything unusual)
+     scan with anything unusual, merge with conflicts)
   2  wrong usage
   3  not found: no repository, unknown revision, no such path
   4  refused: something would be lost, nothing to do, or another writer was first
@@ -94,6 +94,7 @@ enum Command {
     Tag(commands::tag::Args),
     Reset(commands::reset::Args),
     Reflog(commands::reflog::Args),
+    Merge(Box<commands::merge::Args>),
     #[command(alias = "op")]
     Operations(commands::operations::Args),
     Undo(commands::undo::Args),
@@ -246,6 +247,7 @@ fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Tag(args) => commands::tag::run(args, context),
         Command::Reset(args) => commands::reset::run(args, context),
         Command::Reflog(args) => commands::reflog::run(args, context),
+        Command::Merge(args) => commands::merge::run(args, context),
         Command::Operations(args) => commands::operations::run(args, context),
         Command::Undo(args) => commands::undo::run(args, context),
         Command::Blame(args) => commands::blame::run(args, context),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use shard_history::Side;
 use shard_repo::{
     APPROX_MARK, ApproxReport, ApproxTensor, CheckoutOptions, CheckoutReport, PointerCheckout, RepoError, Repository,
     TensorCheckout,
@@ -24,6 +25,12 @@ pub(crate) struct Args {
     /// Beside Git, without REV: bring the files that pointers name from the repository of DIR, and add them here
     #[arg(long, value_name = "DIR", conflicts_with_all = ["revision", "new_branch", "output"])]
     from: Option<PathBuf>,
+    /// Decide about conflicts of the merge that is under way: take the paths of the branch that is merged into
+    #[arg(long, requires = "revision", conflicts_with_all = ["theirs", "new_branch", "output", "tensor", "from"])]
+    ours: bool,
+    /// The same with the paths of what is merged
+    #[arg(long, requires = "revision", conflicts_with_all = ["new_branch", "output", "tensor", "from"])]
+    theirs: bool,
     /// Make a branch that ends at REV, by default at what is checked out, and switch to it
     #[arg(short = 'b', value_name = "NAME", conflicts_with_all = ["paths", "output"])]
     new_branch: Option<String>,
@@ -52,6 +59,18 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let options = CheckoutOptions { force: args.force };
     let progress = context.ui.progress();
     let progress = progress.as_ref();
+    if args.ours || args.theirs {
+        let side = if args.ours { Side::Ours } else { Side::Theirs };
+        // What stands first is a path, too.
+        let paths: Vec<PathBuf> = args.revision.iter().map(PathBuf::from).chain(args.paths.iter().cloned()).collect();
+        let report = repository.checkout_side(side, &paths, progress)?;
+        if context.ui.json {
+            context.ui.print_json(&to_json(&report, args))?;
+        } else {
+            context.ui.inform(&side_text(&report, side, context))?;
+        }
+        return Ok(code::DONE);
+    }
     if let Some(pattern) = &args.tensor {
         let report = repository.checkout_tensors(revision, &args.paths, &glob(pattern)?, progress);
         return tensors(&report.map_err(|error| explain(error, args))?, context);
@@ -126,6 +145,12 @@ fn pointers(report: &PointerCheckout, context: &Context) -> Result<u8, Failure> 
         .ui
         .inform(&format!("As the pointers say: {files} written ({}), {unchanged} right already\n", human(bytes)))?;
     Ok(code::DONE)
+}
+
+fn side_text(report: &CheckoutReport, side: Side, context: &Context) -> String {
+    let written = count(report.written.len() as u64, "file");
+    let id = context.ui.paint(&report.commit.short(), Style::Cyan);
+    format!("From {} at {id}: {written} written, {} removed\n", side.as_str(), report.removed.len())
 }
 
 fn tracked(args: &Args, repository: &Repository) -> Result<Vec<String>, Failure> {

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use shard_core::Digest;
+use shard_history::MergeRecord;
 use shard_history::revision::RefKind;
 use shard_manifest::RunRecord;
 use shard_repo::{Head, LogEntry, LoggedCommit, NamedRef, RepoError, Repository, Topic};
 
 use super::blame::glob;
 use super::diff::{By, Pictures, series};
+use super::merge::rules_text;
 use crate::Context;
 use crate::error::{Failure, code};
 use crate::report::graph::{Beside, Graph};
@@ -193,6 +195,14 @@ pub(crate) fn header(entry: &LogEntry, decoration: &str, context: &Context) -> S
     if commit.parents.len() > 1 {
         let parents: Vec<String> = commit.parents.iter().map(Digest::short).collect();
         text.push_str(&format!("Merge:  {}\n", parents.join(" ")));
+    }
+    // One that this shard does not understand is no reason not to show the commit.
+    if let Ok(Some(record)) = MergeRecord::of(commit) {
+        for (label, value) in [("Rules:  ", rules_text(&record)), ("Merged: ", record.files.join(" "))] {
+            if !value.is_empty() {
+                text.push_str(&format!("{label}{}\n", visible(&value)));
+            }
+        }
     }
     if let Some(author) = &commit.author {
         text.push_str(&format!("Author: {}\n", visible(author)));

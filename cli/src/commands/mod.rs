@@ -20,6 +20,7 @@ pub(crate) mod leases;
 pub(crate) mod lineage;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod merge;
 pub(crate) mod operations;
 pub(crate) mod optimize;
 pub(crate) mod pack;

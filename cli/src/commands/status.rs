@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shard_repo::{Head, PointerState, Status, WorkState};
+use shard_repo::{Head, MergeState, PointerState, Status, WorkState};
 
 use crate::Context;
 use crate::error::{Failure, code};
@@ -57,7 +57,47 @@ fn to_json(status: &Status) -> Value {
         "staged": status.staged.iter().map(file_change).collect::<Vec<_>>(),
         "work": work.collect::<Vec<_>>(),
         "pointers": status.pointers.iter().map(|(path, state)| pointer_json(path, state)).collect::<Vec<_>>(),
+        "merge": status.merge.as_ref().map(merge_json),
     })
+}
+
+fn merge_json(merge: &MergeState) -> Value {
+    let open = merge.unresolved().map(|(path, kind)| json!({"path": path, "conflict_type": kind.as_str()}));
+    json!({
+        "target": merge.target,
+        "ours": merge.ours.to_hex(),
+        "theirs": merge.theirs.to_hex(),
+        "base": merge.record.base.map(|base| base.to_hex()),
+        "message": merge.message,
+        "conflicts": open.collect::<Vec<_>>(),
+        "resolved": merge.resolved,
+        "staged": merge.is_staged,
+    })
+}
+
+/// The merge that is under way, and what it waits for.
+fn merge_text(merge: &MergeState, context: &Context) -> String {
+    let ui = &context.ui;
+    let open: Vec<_> = merge.unresolved().collect();
+    let next = match open.is_empty() {
+        true => "all is decided: `shard merge --continue` commits it",
+        false => {
+            "`shard checkout --ours`, `--theirs` or `shard add` decides, then `shard merge --continue`; or `--abort`"
+        }
+    };
+    let theirs = ui.paint(&merge.theirs.short(), Style::Cyan);
+    let mut text = format!("\n{} of {theirs} ({next})\n", ui.paint("Merge under way", Style::Bold));
+    let mut table = Table::new(&["", ""]);
+    for (path, kind) in open {
+        table.row(vec![Cell::new(format!("  {}", kind.as_str()), Style::Red), path.into()]);
+    }
+    for path in &merge.resolved {
+        table.row(vec![Cell::new("  decided", Style::Green), path.as_str().into()]);
+    }
+    if !table.is_empty() {
+        text.push_str(&ui.table(&table));
+    }
+    text
 }
 
 fn pointer_json(path: &str, state: &PointerState) -> Value {
@@ -124,6 +164,9 @@ fn long(status: &Status, context: &Context) -> String {
         (None, Some(commit)) => format!("At commit {}, on no branch\n", ui.paint(&commit.short(), Style::Cyan)),
         (None, None) => "On no branch\n".to_owned(),
     };
+    if let Some(merge) = &status.merge {
+        text.push_str(&merge_text(merge, context));
+    }
     if !status.staged.is_empty() {
         text.push_str(&format!("\n{} (`shard commit` records them)\n", ui.paint("Staged", Style::Bold)));
         text.push_str(&ui.table(&change_table(&status.staged)));
@@ -191,6 +234,7 @@ mod tests {
                 ("e".to_owned(), WorkState::Deleted),
             ],
             pointers: vec![("m".to_owned(), PointerState::FileMissing)],
+            merge: None,
         };
         let ui = Ui::new(false, false, ColorChoice::Never);
         let context = Context { ui, settings: Settings::default(), store: Default::default() };

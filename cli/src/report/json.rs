@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 use shard_core::{Digest, TensorView};
-use shard_history::{Commit, FileChange, FileEntry};
+use shard_history::{Commit, FileChange, FileEntry, MergeRecord};
 use shard_manifest::RunRecord;
+use shard_repo::ChangeStats;
 
 use super::size::ratio_value;
 
@@ -51,6 +52,7 @@ pub(crate) fn commit(id: &Digest, commit: &Commit) -> Value {
         "author": commit.author,
         "message": commit.message,
         "records": commit.records.iter().map(record).collect::<Vec<_>>(),
+        "merge": MergeRecord::of(commit).ok().flatten().and_then(|record| record.to_fields().ok()),
     })
 }
 
@@ -67,6 +69,25 @@ pub(crate) fn tensor(view: &TensorView, blocks: u64) -> Value {
         "shape": view.shape,
         "bytes": view.byte_len(),
         "blocks": blocks,
+    })
+}
+
+/// How much the values of a tensor changed.
+pub(crate) fn change_stats(stats: &ChangeStats) -> Value {
+    json!({
+        "words": stats.words,
+        "changed": stats.changed,
+        "changed_share": stats.changed_share(),
+        "max_ulp": stats.max_ulp,
+        "relative": stats.relative,
+        "cosine": stats.cosine,
+        "max_abs": stats.max_abs,
+        "old_norm": stats.old_norm,
+        "new_norm": stats.new_norm,
+        "change_norm": stats.change_norm,
+        "factor": stats.factor,
+        "not_finite": stats.not_finite,
+        "lost": stats.lost,
     })
 }
 

@@ -44,7 +44,7 @@ impl Side {
 }
 
 /// What a thing was in the common base, and what it is on each side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Merge<T> {
     /// What it was.
     pub base: T,

@@ -124,9 +124,11 @@ pub fn pack(
             None => Outcome::Same,
         };
         let (input, exact) = match &outcome {
-            Outcome::Rounded(rounded) => (Input { source: rounded, path: &place, mark: Some(&rounded.mark) }, None),
-            Outcome::Same => (Input { source: &source, path: &place, mark: None }, None),
-            Outcome::Untouched(why) => (Input { source: &source, path: &place, mark: None }, Some(*why)),
+            Outcome::Rounded(rounded) => {
+                (Input { source: rounded, path: &place, layout: None, mark: Some(&rounded.mark) }, None)
+            }
+            Outcome::Same => (Input { source: &source, path: &place, layout: None, mark: None }, None),
+            Outcome::Untouched(why) => (Input { source: &source, path: &place, layout: None, mark: None }, Some(*why)),
         };
         let earlier = |_: &_| Ok(series.clone().into());
         let Kept { manifest, id, cost, note } = keep_file(input, earlier, &mut batch, &writer, options, progress)?;

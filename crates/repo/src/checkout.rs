@@ -146,6 +146,9 @@ impl Repository {
         options: CheckoutOptions,
         progress: &dyn Progress,
     ) -> Result<CheckoutReport> {
+        if !options.force {
+            self.refuse_while_merging()?;
+        }
         let transaction = self.begin_move("checkout", commit)?;
         for update in first.iter().chain(last) {
             hold_target(&self.store, &transaction, &update.target)?;
@@ -166,6 +169,7 @@ impl Repository {
         if head.as_ref().is_none_or(|head| head.target != to) {
             updates.push(RefUpdate { name: HEAD.to_owned(), expected: head, target: to });
         }
+        updates.extend(self.forget_merge()?);
         updates.extend_from_slice(last);
         self.move_or_lose(&transaction, &updates, message)?;
         Ok(CheckoutReport { commit, branch, written, removed, unchanged })
@@ -224,6 +228,7 @@ impl Repository {
         let written = place_all(self.prepare_files(&wanted, progress)?, self.work.root())?;
         let changes = chosen.iter().map(|(path, entry)| (path.clone(), Some(*entry))).collect();
         self.move_stage(&transaction, stage_state, &mut stage, &changes, &format!("checkout: {text} (paths)"))?;
+        self.note_decided(&transaction, |path| chosen.contains_key(path))?;
         Ok(CheckoutReport { commit, branch: None, written, removed: Vec::new(), unchanged: 0 })
     }
 
@@ -296,7 +301,7 @@ impl Repository {
         Err(RepoError::WouldOverwrite { what: "changes that no commit has would be lost", paths: lost })
     }
 
-    fn has_content(&self, path: &str, entry: Option<&FileEntry>) -> Result<bool> {
+    pub(crate) fn has_content(&self, path: &str, entry: Option<&FileEntry>) -> Result<bool> {
         let Some(entry) = entry else { return Ok(false) };
         let place = self.work.place(path);
         let metadata = fs::symlink_metadata(&place).map_err(RepoError::io("cannot read", &place))?;
@@ -327,7 +332,11 @@ impl Repository {
         Ok(())
     }
 
-    fn prepare_files(&self, wanted: &BTreeMap<&String, &FileEntry>, progress: &dyn Progress) -> Result<Vec<Ready>> {
+    pub(crate) fn prepare_files(
+        &self,
+        wanted: &BTreeMap<&String, &FileEntry>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Ready>> {
         // Named as the store names its own, so that what a killed process leaves is found and removed.
         let temporary = self.dir().join("tmp");
         let prefix = format!("{}.checkout-", Process::current().tag());

@@ -65,6 +65,7 @@ impl Repository {
         }
         // Before refs are read: what they name stays from here on.
         let transaction = self.store.begin("commit")?;
+        self.refuse_while_merging()?;
         let head = self.head()?;
         let Some(RefState { target: Target::Tree(tree), .. }) = self.read_ref(STAGE)? else {
             return Err(RepoError::NothingToDo("nothing was ever added".to_owned()));

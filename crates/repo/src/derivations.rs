@@ -53,7 +53,7 @@ impl KeptSeries {
             let models = manifests.iter().rev().filter(|manifest| !manifest.tensors.is_empty());
             let earlier: Vec<_> = models.take(MAX_CANDIDATES).map(Arc::clone).collect();
             let kept = keep_file(
-                Input { source: &source, path, mark: None },
+                Input { source: &source, path, layout: None, mark: None },
                 |_| Ok(earlier.into()),
                 &mut batch,
                 &writer,

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::beside_git::GitProblem;
 use crate::bisect::BisectProblem;
+use crate::merge::MergeProblem;
 use crate::operations::UndoProblem;
 use crate::refs::RefProblem;
 
@@ -202,6 +203,9 @@ pub enum RepoError {
     /// An operation that cannot be undone.
     #[error(transparent)]
     Undo(#[from] UndoProblem),
+    /// A merge that is not begun, continued or given up.
+    #[error(transparent)]
+    Merge(#[from] MergeProblem),
     /// Another writer moved the ref first.
     #[error("{0} was moved by another writer meanwhile")]
     Raced(String),

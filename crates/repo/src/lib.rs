@@ -20,6 +20,7 @@ mod inspect;
 mod lineage;
 mod log;
 mod lossy;
+mod merge;
 mod numeric;
 mod objects;
 mod operations;
@@ -61,6 +62,10 @@ pub use inspect::{ChunkLine, ChunkReport, Description, chunk, describe, read_man
 pub use lineage::{KnownModel, Lineage, LineageOptions, Relation};
 pub use log::{LogEntry, model_name};
 pub use lossy::LossyBound;
+pub use merge::{
+    ContinueOptions, FastForward, MergeConflict, MergeOptions, MergeProblem, MergeReport, MergeState, MergedModel,
+    SideChange, TensorConflict, TensorsMerged,
+};
 pub use numeric::{ChangeStats, Summary};
 pub use operations::{Operation, Operations, RefMove, UndoOptions, UndoPlan, UndoProblem, UndoReport};
 pub use optimize::{OptimizeOptions, OptimizePlan, OptimizeReport};

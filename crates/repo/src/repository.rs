@@ -25,6 +25,8 @@ pub const DEFAULT_BRANCH: &str = "main";
 pub(crate) const HEAD: &str = "HEAD";
 /// The ref that names the staged tree.
 pub(crate) const STAGE: &str = "stage";
+/// The ref that names a merge under way.
+pub(crate) const MERGE: &str = "merge";
 /// The ref that leads to the default branch.
 pub(crate) const DEFAULT: &str = "default";
 /// The prefix of branches' refs.

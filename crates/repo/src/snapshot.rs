@@ -112,6 +112,8 @@ impl FileBatch {
 pub(crate) struct Input<'a> {
     pub(crate) source: &'a dyn Source,
     pub(crate) path: &'a Path,
+    /// How it is laid out, where that is known without reading it.
+    pub(crate) layout: Option<&'a Layout>,
     /// What its manifest says where it is an approximation of another.
     pub(crate) mark: Option<&'a Lossy>,
 }
@@ -119,16 +121,22 @@ pub(crate) struct Input<'a> {
 /// Parses, cuts, encodes and stores a file and its manifest. `earlier` gives the manifests of files that may predict it; `batch` is what
 /// is known of the other files, if several are kept in one go.
 pub(crate) fn keep_file(
-    Input { source, path, mark }: Input<'_>,
+    Input { source, path, layout, mark }: Input<'_>,
     earlier: impl FnOnce(&Layout) -> Result<EarlierFiles>,
     batch: &mut FileBatch,
     sink: &dyn EntrySink,
     options: SnapshotOptions,
     progress: &dyn Progress,
 ) -> Result<Kept> {
-    let parsed = batch.neighbours.parse_file(path, source).map_err(RepoError::io("cannot read", path))?;
-    let earlier = earlier(&parsed.layout)?;
-    let (mut manifest, mut cost) = repeatable(&parsed.layout, |layout| {
+    let (layout, note) = match layout {
+        Some(layout) => (layout.clone(), None),
+        None => {
+            let parsed = batch.neighbours.parse_file(path, source).map_err(RepoError::io("cannot read", path))?;
+            (parsed.layout, parsed.note)
+        }
+    };
+    let earlier = earlier(&layout)?;
+    let (mut manifest, mut cost) = repeatable(&layout, |layout| {
         let expanded = Expanded::new(source, layout);
         let plan = BasePlan::new(layout, &earlier, &expanded, path, sink, &mut batch.sketches)?;
         snapshot(&expanded, path, layout, &plan, sink, options, progress)
@@ -136,7 +144,7 @@ pub(crate) fn keep_file(
     if let Some(mark) = mark {
         manifest.mark_lossy(mark);
     }
-    let mut note = parsed.note.map(|note| note.to_string());
+    let mut note = note.map(|note| note.to_string());
     let (id, bytes) = match manifest.encode() {
         Ok(encoded) => encoded,
         // More tensors than a manifest can list: the file is kept all the same.

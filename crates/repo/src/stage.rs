@@ -3,7 +3,7 @@
 //! The stage is a tree like that of a commit, named by a ref, so that it is replaced as a whole, by compare-and-swap, and
 //! has a history like any other ref.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, Metadata};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,10 +75,12 @@ impl Repository {
         let mut changes = BTreeMap::new();
         let mut report = AddReport::default();
         let mut found = BTreeMap::new();
+        let mut named = BTreeSet::new();
         let began = StatEntry::now_ns();
         let beside_git = self.tracked_beside_git()?;
         for given in paths {
             let path = self.work.tracked_path(given)?;
+            named.insert(path.clone());
             let (mut files, unnameable) = self.work.files(&path)?;
             if let Some(tracked) = &beside_git {
                 // Beside Git a folder stands for the models in it; what is named itself is meant.
@@ -127,6 +129,12 @@ impl Repository {
         progress.finish();
         report.files.sort_by(|a, b| a.path.cmp(&b.path));
         self.move_stage(&transaction, state, &mut tree, &changes, "add")?;
+        // A path decides about itself by its name, and for a file where a folder is, so do paths below it. A folder that is named
+        // decides only about what was staged: that the rest is ours still may be because nobody looked at it.
+        self.note_decided(&transaction, |path| {
+            let below = format!("{path}/");
+            named.contains(path) || named.iter().any(|named| named.starts_with(&below)) || changes.contains_key(path)
+        })?;
         self.store.stat_cache().update(&stats, &[])?;
         Ok(report)
     }
@@ -267,8 +275,14 @@ impl Adder<'_> {
             segments = layout.segments.len();
             self.manifests(&relatives, likely)
         };
-        let kept =
-            keep_file(Input { source, path: &place, mark: None }, earlier, &mut batch, transaction, options, progress)?;
+        let kept = keep_file(
+            Input { source, path: &place, layout: None, mark: None },
+            earlier,
+            &mut batch,
+            transaction,
+            options,
+            progress,
+        )?;
         self.batch = batch;
         // Otherwise it is kept under another layout than the one that was sampled.
         if kept.manifest.segments.len() == segments {

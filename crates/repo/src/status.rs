@@ -5,6 +5,7 @@ use shard_store::StatEntry;
 
 use crate::beside_git::PointerState;
 use crate::error::{RepoError, Result};
+use crate::merge::MergeState;
 use crate::repository::{Head, Repository};
 use crate::restore::hash_file;
 use crate::stage::{link_target, stat_entry};
@@ -32,6 +33,8 @@ pub struct Status {
     pub work: Vec<(String, WorkState)>,
     /// Beside Git: models and pointers that are not as they should be, in the order of the models' paths.
     pub pointers: Vec<(String, PointerState)>,
+    /// The merge that is under way.
+    pub merge: Option<MergeState>,
 }
 
 impl Status {
@@ -68,7 +71,7 @@ impl Repository {
             work.retain(|(path, state)| *state != WorkState::Untracked || tracked.has(path));
             pointers = self.pointer_states(&tracked, &last)?;
         }
-        Ok(Status { head, staged: diff_files(&last, &stage), work, pointers })
+        Ok(Status { head, staged: diff_files(&last, &stage), work, pointers, merge: self.merge_state()? })
     }
 
     /// How the work tree differs from a tree.

@@ -6,7 +6,7 @@ use shard_history::{FileChange, TensorChange as State, layer_of, role_of};
 use shard_repo::{Comparison, TensorDiff, Verdict};
 
 use super::{Args, Pair, of_state, rows};
-use crate::report::json::file_change;
+use crate::report::json::{change_stats, file_change};
 
 pub(super) fn document(compared: &[(Pair, Comparison)], others: &[FileChange], differs: bool, args: &Args) -> Value {
     let models = compared.iter().map(|(pair, comparison)| {
@@ -57,23 +57,6 @@ pub(super) fn tensor(tensor: &TensorDiff) -> Value {
     let geometry = |side: &Option<(DType, Vec<u64>)>| {
         side.as_ref().map_or(Value::Null, |(dtype, dims)| json!({"dtype": dtype.name(), "shape": dims}))
     };
-    let stats = tensor.stats.map_or(Value::Null, |stats| {
-        json!({
-            "words": stats.words,
-            "changed": stats.changed,
-            "changed_share": stats.changed_share(),
-            "max_ulp": stats.max_ulp,
-            "relative": stats.relative,
-            "cosine": stats.cosine,
-            "max_abs": stats.max_abs,
-            "old_norm": stats.old_norm,
-            "new_norm": stats.new_norm,
-            "change_norm": stats.change_norm,
-            "factor": stats.factor,
-            "not_finite": stats.not_finite,
-            "lost": stats.lost,
-        })
-    });
     let mut value = json!({
         "name": tensor.name,
         "old_name": tensor.old_name,
@@ -86,7 +69,7 @@ pub(super) fn tensor(tensor: &TensorDiff) -> Value {
         "column": role_of(&tensor.name).column.short(),
         "old": geometry(&tensor.old),
         "new": geometry(&tensor.new),
-        "stats": stats,
+        "stats": tensor.stats.as_ref().map(change_stats),
     });
     if let Some(spectrum) = &tensor.spectrum {
         value["effective_rank"] = spectrum.effective_rank().into();

@@ -91,7 +91,11 @@ pub(super) fn budget(tensors: &[Placed<'_>]) -> u64 {
     parts.into_values().fold(0, u64::saturating_add)
 }
 
-fn infos(tensors: &[Placed<'_>]) -> Result<Vec<TensorInfo>> {
+/// The tensors of one side, by the ids of blocks where those tell.
+///
+/// # Errors
+/// What cannot be read.
+pub(super) fn infos(tensors: &[Placed<'_>]) -> Result<Vec<TensorInfo>> {
     infos_but(tensors, &vec![None; tensors.len()])
 }
 

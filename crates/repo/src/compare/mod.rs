@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use shard_core::limits::Cut;
-use shard_core::{DType, Digest, Progress};
+use shard_core::{DType, Digest, Progress, TensorView};
 use shard_formats::model::LogicalModel;
-use shard_history::{TensorChange, TensorPair, diff_tensors, role_of};
+use shard_history::{TensorChange, TensorInfo, TensorPair, diff_tensors, role_of};
 use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
 
@@ -180,15 +180,7 @@ pub fn compare_sides(old: &Side, new: &Side, options: CompareOptions, progress: 
     let to_read: Vec<(usize, usize)> = values
         .filter_map(|pair| pair.old.zip(pair.new))
         .filter(|pair| !sums.contains_key(pair))
-        .filter(|(from, to)| {
-            let (old, new) = (old_tensors[*from].1, new_tensors[*to].1);
-            let after = left.checked_sub(new.byte_len().unwrap_or(0));
-            left = after.unwrap_or(left);
-            // Elements in another order are put in one, where that does not take too much memory.
-            let is_ordered = old.strides == new.strides || (old.dtype == new.dtype && can_be_ordered(old, new));
-            let is_known = old.dtype == new.dtype || (is_valued(old.dtype) && is_valued(new.dtype));
-            is_ordered && is_known && after.is_some()
-        })
+        .filter(|(from, to)| can_be_summed(old_tensors[*from].1, new_tensors[*to].1, &mut left))
         .collect();
     let jobs: Vec<Job<'_>> =
         to_read.iter().map(|(from, to)| Job { old: old_tensors[*from], new: new_tensors[*to] }).collect();
@@ -242,6 +234,46 @@ impl TensorDiff {
     pub fn is_optimizer_state(&self) -> bool {
         is_optimizer_state(&self.name)
     }
+}
+
+/// Whether the change from one tensor to another is told in numbers, within bytes that are left to be read.
+fn can_be_summed(old: &TensorView, new: &TensorView, left: &mut u64) -> bool {
+    let after = left.checked_sub(new.byte_len().unwrap_or(0));
+    *left = after.unwrap_or(*left);
+    // Elements in another order are put in one, where that does not take too much memory.
+    let is_ordered = old.strides == new.strides || (old.dtype == new.dtype && can_be_ordered(old, new));
+    let is_known = old.dtype == new.dtype || (is_valued(old.dtype) && is_valued(new.dtype));
+    old.shape == new.shape && is_ordered && is_known && after.is_some()
+}
+
+/// The tensors of a stored side, with digests that are equal for equal values.
+pub(crate) fn tensor_infos(side: &Side) -> Result<Vec<TensorInfo>> {
+    contents::infos(&side.tensors())
+}
+
+/// How some tensors changed, given by their indices on both sides; `None` where that is not told in numbers.
+pub(crate) fn change_stats(
+    old: &Side,
+    new: &Side,
+    pairs: &[(usize, usize)],
+    progress: &dyn Progress,
+) -> Result<Vec<Option<ChangeStats>>> {
+    let (old, new) = (old.tensors(), new.tensors());
+    let mut left = contents::budget(&new);
+    let mut jobs = Vec::new();
+    let mut known = Vec::with_capacity(pairs.len());
+    for (from, to) in pairs {
+        let job = old.get(*from).zip(new.get(*to)).map(|(old, new)| Job { old: *old, new: *new });
+        let job = job.filter(|job| can_be_summed(job.old.1, job.new.1, &mut left));
+        known.push(job.is_some());
+        jobs.extend(job);
+    }
+    progress.begin("comparing", Some(jobs.iter().filter_map(|job| job.new.1.byte_len()).sum()));
+    let sums = stream::sums(&jobs, progress)?;
+    progress.finish();
+    let stats = jobs.iter().zip(&sums).map(|(job, sums)| ChangeStats::of(sums, [job.old.1.dtype, job.new.1.dtype]));
+    let mut stats = stats.into_iter();
+    Ok(known.into_iter().map(|is_known| if is_known { stats.next() } else { None }).collect())
 }
 
 fn is_optimizer_state(name: &str) -> bool {

@@ -164,8 +164,8 @@ impl Source for Rounded<'_> {
     }
 }
 
-/// Why the tensors of a file are not to be touched, if they are not.
-fn untouched(source: &dyn Source, layout: &Layout) -> io::Result<Option<&'static str>> {
+/// Why the bytes of a file's tensors cannot be replaced by others, if they cannot.
+pub(crate) fn untouched(source: &dyn Source, layout: &Layout) -> io::Result<Option<&'static str>> {
     let mut head = [0; 4];
     if source.len() >= 4 {
         source.read_at(0, &mut head)?;

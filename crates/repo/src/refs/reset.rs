@@ -97,6 +97,8 @@ impl Repository {
         {
             updates.push(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(tree) });
         }
+        // What the work tree was to become is given up.
+        updates.extend(self.forget_merge()?.filter(|_| options.mode == ResetMode::Hard));
         let hard = if options.mode == ResetMode::Hard { HARD } else { "" };
         self.move_or_lose(&transaction, &updates, &format!("reset: moving to {revision}{hard}"))?;
         Ok(ResetReport { branch: head.branch, from, to, written, removed })

@@ -1,0 +1,232 @@
+//! A merge under way: conflicts decided from one side, the commit, or back to before.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use shard_core::Progress;
+use shard_history::{ConflictKind, FileEntry, FileTree, Merge, MergeStatus, Rules, Side, diff_files};
+use shard_store::{RefUpdate, Target};
+
+use super::{Destination, MergeProblem, MergeReport, MergeState, Plan, Stored};
+use crate::checkout::{CheckoutReport, place_all};
+use crate::error::{RepoError, Result};
+use crate::repository::{Repository, STAGE};
+use crate::status::WorkState;
+
+/// How to go on with a merge.
+#[derive(Debug, Clone, Default)]
+pub struct ContinueOptions {
+    /// Another message than the merge began with.
+    pub message: Option<String>,
+    /// Another author.
+    pub author: Option<String>,
+    /// Other rules than the merge began with, for what is not decided yet.
+    pub rules: Option<Rules>,
+}
+
+impl Repository {
+    /// Commits the merge that is under way, where everything is decided: by what was staged since it began, or by rules. Otherwise
+    /// the report has the conflicts that are left, and nothing has moved.
+    ///
+    /// # Errors
+    /// [`RepoError::Merge`] where none is under way, or something else is checked out now; otherwise as [`Self::merge`].
+    pub fn continue_merge(&self, options: &ContinueOptions, progress: &dyn Progress) -> Result<MergeReport> {
+        let (at, mut state) = self.read_merge()?.ok_or(MergeProblem::NotUnderWay)?;
+        let target = self.resumed(&state)?;
+        let mut report = MergeReport::new(&target, state.theirs);
+        report.base = state.record.base;
+        if let Some(message) = options.message.clone().filter(|message| !message.trim().is_empty()) {
+            state.message = message;
+        }
+        state.author = options.author.clone().or(state.author);
+        if let Some(rules) = options.rules.clone().filter(|_| !state.is_staged) {
+            state.record.rules = rules;
+        }
+        let transaction = self.store.begin("merge")?;
+        let before = self.files_of(state.ours)?;
+        let stored = if state.is_staged {
+            let (_, tree) = self.stage()?;
+            let root = crate::stage::put_tree(&transaction, &tree)?;
+            Stored { tree, root, models: Vec::new(), cost: Default::default() }
+        } else {
+            let commits = Merge { base: state.record.base, ours: Some(state.ours), theirs: Some(state.theirs) };
+            let mut plan = self.plan_merge(commits, &state.record.rules, true, progress)?;
+            self.decide(&mut plan, &state)?;
+            if !plan.conflicts.is_empty() {
+                report.status = MergeStatus::Conflict;
+                report.is_waiting = true;
+                report.conflicts = plan.conflicts;
+                return Ok(report);
+            }
+            report.taken = plan.taken.clone();
+            state.record.files = plan.models.iter().map(|model| model.path.clone()).collect();
+            self.store_merged(plan, &transaction, progress)?
+        };
+        report.changes = diff_files(&before, &stored.tree);
+        (report.models, report.cost) = (stored.models.clone(), stored.cost);
+        let done = RefUpdate { name: at.name.clone(), expected: Some(at), target: Target::Deleted };
+        let commit = self.commit_merged(&state, &stored, target, &transaction, Some(done), progress)?;
+        report.status = MergeStatus::Merged;
+        (report.to, report.commit) = (Some(commit), Some(commit));
+        Ok(report)
+    }
+
+    /// Puts what was staged since the merge began into its plan.
+    fn decide(&self, plan: &mut Plan, state: &MergeState) -> Result<()> {
+        let (_, stage) = self.stage()?;
+        let ours = &plan.sides.ours;
+        let is_decided = |path: &str| state.resolved.contains(path);
+        plan.models.retain(|model| !is_decided(&model.path));
+        plan.taken.retain(|(path, _)| !is_decided(path));
+        let mut decided: BTreeMap<String, Option<FileEntry>> = BTreeMap::new();
+        plan.conflicts.retain(|conflict| {
+            if !is_decided(&conflict.path) {
+                return true;
+            }
+            // A file that stays where the other side has a folder leaves nothing below it.
+            if conflict.kind == ConflictKind::FileDirectory && stage.get(&conflict.path).is_some() {
+                let below = plan.tree.below(&conflict.path).map(|(path, _)| (path.clone(), stage.get(path).copied()));
+                decided.extend(below);
+            }
+            false
+        });
+        decided.extend(state.resolved.iter().map(|path| (path.clone(), stage.get(path).copied())));
+        // What else was staged is part of the result, unless the merge changes it too.
+        let mut clashes = Vec::new();
+        for path in ours.files().keys().chain(stage.files().keys()) {
+            let (before, now, merged) = (ours.get(path), stage.get(path), plan.tree.get(path));
+            let is_open = plan.conflicts.iter().any(|conflict| conflict.path == *path);
+            let is_model = plan.models.iter().any(|model| model.path == *path);
+            if before == now || is_open || decided.contains_key(path) {
+                continue;
+            }
+            if is_model || (merged != before && merged != now) {
+                clashes.push(path.clone());
+            } else {
+                decided.insert(path.clone(), now.copied());
+            }
+        }
+        if !clashes.is_empty() {
+            clashes.sort();
+            clashes.dedup();
+            clashes.truncate(10);
+            let what = "what was staged since the merge began would be lost, since the merge changes it too";
+            return Err(RepoError::WouldOverwrite { what, paths: clashes });
+        }
+        put_all(&mut plan.tree, &decided)
+    }
+
+    /// Gives up the merge that is under way. The stage is again what it was when the merge began, and so are the files of the work
+    /// tree that were staged since, and those in conflict; other changes stay. Where something else is checked out by now, the
+    /// merge is only forgotten.
+    ///
+    /// # Errors
+    /// [`RepoError::Merge`] where none is under way; what cannot be read or written.
+    pub fn abort_merge(&self, progress: &dyn Progress) -> Result<MergeState> {
+        let (at, state) = self.read_merge()?.ok_or(MergeProblem::NotUnderWay)?;
+        let transaction = self.store.begin("merge")?;
+        let mut updates = Vec::new();
+        if self.resumed(&state).is_ok() {
+            let (ours, theirs) = (self.files_of(state.ours)?, self.files_of(state.theirs)?);
+            let (expected, stage) = self.stage()?;
+            let changes: BTreeMap<String, WorkState> = self.work_changes(&stage)?.into_iter().collect();
+            let is_touched = |path: &str| {
+                stage.get(path) != ours.get(path) || (state.conflicts.contains_key(path) && changes.contains_key(path))
+            };
+            let wanted: BTreeMap<&String, &FileEntry> =
+                ours.files().iter().filter(|(path, _)| is_touched(path)).collect();
+            // A new file that the merge did not bring was there before it.
+            let removed: Vec<String> = stage
+                .files()
+                .keys()
+                .filter(|path| ours.get(path).is_none() && theirs.get(path).is_some())
+                .cloned()
+                .collect();
+            self.replace(&wanted, &removed, progress)?;
+            let root = crate::stage::put_tree(&transaction, &ours)?;
+            if expected.as_ref().is_some_and(|state| state.target != Target::Tree(root)) {
+                updates.push(RefUpdate { name: STAGE.to_owned(), expected, target: Target::Tree(root) });
+            }
+        }
+        updates.push(RefUpdate { name: at.name.clone(), expected: Some(at), target: Target::Deleted });
+        self.move_or_lose(&transaction, &updates, "merge: given up")?;
+        Ok(state)
+    }
+
+    /// Decides about conflicts of the merge under way: takes what one side has at or below paths into the work tree and the stage,
+    /// over what is there, and removes what it has not.
+    ///
+    /// # Errors
+    /// [`RepoError::Merge`] where none is under way, or something else is checked out now; [`RepoError::NoSuchPath`] where neither
+    /// side has such a path; what cannot be read or written.
+    pub fn checkout_side(&self, side: Side, paths: &[PathBuf], progress: &dyn Progress) -> Result<CheckoutReport> {
+        let (_, state) = self.read_merge()?.ok_or(MergeProblem::NotUnderWay)?;
+        let Destination { branch, .. } = self.resumed(&state)?;
+        let commit = if side == Side::Ours { state.ours } else { state.theirs };
+        let tree = self.files_of(commit)?;
+        let (expected, mut stage) = self.stage()?;
+        let mut wanted: BTreeMap<String, FileEntry> = BTreeMap::new();
+        let mut removed: Vec<String> = Vec::new();
+        let mut chosen = Vec::new();
+        for given in paths {
+            let path = self.work.tracked_path(given)?;
+            let here = |tree: &FileTree| -> Vec<(String, FileEntry)> {
+                let own = tree.get(&path).map(|entry| (path.clone(), *entry));
+                own.into_iter().chain(tree.below(&path).map(|(path, entry)| (path.clone(), *entry))).collect()
+            };
+            let (found, staged) = (here(&tree), here(&stage));
+            if found.is_empty() && staged.is_empty() && !state.conflicts.contains_key(&path) {
+                return Err(RepoError::NoSuchPath { revision: side.as_str().to_owned(), path });
+            }
+            removed.extend(staged.into_iter().map(|(path, _)| path).filter(|path| tree.get(path).is_none()));
+            wanted.extend(found);
+            chosen.push(path);
+        }
+        self.replace(&wanted.iter().collect(), &removed, progress)?;
+        let transaction = self.store.begin("checkout")?;
+        let gone = removed.iter().map(|path| (path.clone(), None));
+        let changes = wanted.iter().map(|(path, entry)| (path.clone(), Some(*entry))).chain(gone).collect();
+        let message = format!("checkout: {} of the merge", side.as_str());
+        self.move_stage(&transaction, expected, &mut stage, &changes, &message)?;
+        self.note_decided(&transaction, |path| {
+            chosen.iter().any(|chosen| {
+                chosen.is_empty()
+                    || path == chosen
+                    || path.strip_prefix(chosen.as_str()).is_some_and(|rest| rest.starts_with('/'))
+            })
+        })?;
+        let written = wanted.into_iter().map(|(path, entry)| (path, entry.size)).collect();
+        Ok(CheckoutReport { commit, branch, written, removed, unchanged: 0 })
+    }
+
+    /// Writes and removes files of the work tree; everything is decoded before anything is touched.
+    fn replace(
+        &self,
+        wanted: &BTreeMap<&String, &FileEntry>,
+        removed: &[String],
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        self.refuse_clashes(wanted, removed)?;
+        let ready = self.prepare_files(wanted, progress)?;
+        for path in removed {
+            self.work.remove(path)?;
+        }
+        place_all(ready, self.work.root())?;
+        Ok(())
+    }
+}
+
+/// Puts entries into a tree, first what goes: a folder may become a file.
+fn put_all(tree: &mut FileTree, entries: &BTreeMap<String, Option<FileEntry>>) -> Result<()> {
+    for path in entries.iter().filter(|(_, entry)| entry.is_none()).map(|(path, _)| path) {
+        tree.remove(path);
+    }
+    for (path, entry) in entries {
+        if let Some(entry) = entry {
+            let clash =
+                |error: shard_history::HistoryError| RepoError::Path { path: path.into(), why: error.to_string() };
+            tree.insert(path, *entry).map_err(clash)?;
+        }
+    }
+    Ok(())
+}
