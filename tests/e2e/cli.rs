@@ -24,6 +24,8 @@ mod looking;
 mod lossy;
 #[path = "cli/manners.rs"]
 mod manners;
+#[path = "cli/merging.rs"]
+mod merging;
 #[path = "cli/place.rs"]
 mod place;
 #[path = "cli/recording.rs"]

@@ -405,3 +405,74 @@ fn two_layers_take_hardly_more_than_one() {
         println!("{file} after {before}: {one} bytes in one layer; in two with so many bits {}", all.join(", "));
     }
 }
+
+/// Two models that come from one: a fine-tune, which changed every tensor, and one with a LoRA merged in, which changed three.
+#[test]
+fn two_fine_tunes_of_one_base_merge() {
+    let small = data().join("small");
+    let bytes = |name: &str| fs::read(small.join(name)).unwrap();
+    let (base, ours) = (bytes("base-minilm/bf16.safetensors"), bytes("finetune/bf16/step0150.safetensors"));
+    let theirs = bytes("lora-merged/merged-bf16.safetensors");
+    let folder = TempDir::new().unwrap();
+    let model = folder.path().join("model.safetensors");
+    let shard = Shard::new(SHARD, folder.path());
+    let keep = |bytes: &[u8], title: &str| {
+        fs::write(&model, bytes).unwrap();
+        shard.ok(&["add", "model.safetensors"]);
+        shard.ok(&["commit", "-m", title]);
+    };
+    shard.ok(&["init"]);
+    keep(&base, "Base");
+    shard.ok(&["branch", "lora"]);
+    keep(&ours, "Fine-tune");
+    shard.ok(&["checkout", "lora"]);
+    keep(&theirs, "LoRA");
+    shard.ok(&["checkout", "main"]);
+
+    let tensors = [&base, &ours, &theirs].map(|file| read(file));
+    let [before, a, b] = &tensors;
+    let apart: Vec<&str> =
+        (0..before.len()).filter(|at| b[*at] != before[*at]).map(|at| before[at].name.as_str()).collect();
+    assert_eq!(apart.len(), 3, "{apart:?}");
+    assert!(before.iter().zip(a).all(|(before, after)| before != after));
+    let run = shard.run(&["merge", "lora", "--json"]);
+    assert_eq!(run.code, 1, "{}", run.err);
+    let json: serde_json::Value = serde_json::from_str(&run.out).unwrap();
+    let found = json["conflicts"][0]["tensors"].as_array().unwrap();
+    let mut names: Vec<&str> = found.iter().map(|tensor| tensor["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, apart);
+    for tensor in found {
+        for side in ["ours", "theirs"] {
+            let stats = &tensor[side]["stats"];
+            assert!(stats["relative"].as_f64().is_some_and(|relative| relative > 0.0 && relative < 0.5), "{tensor}");
+            assert!(stats["changed_share"].as_f64().is_some_and(|share| share > 0.0), "{tensor}");
+        }
+    }
+    let report = shard.json(&["merge", "--continue", "--strategy", "task=1,0.5"]);
+    assert_eq!(report["status"], "merged");
+    let merged = fs::read(&model).unwrap();
+    // The file is the fine-tune's, whose header says its step, but for the three tensors.
+    let value = |word: &[u8]| half::bf16::from_le_bytes(word.try_into().unwrap()).to_f64();
+    let mut changed = 0;
+    for (at, tensor) in read(&merged).iter().enumerate() {
+        if !apart.contains(&tensor.name.as_str()) {
+            assert_eq!(tensor, &a[at], "expected what only one side changed from that side");
+            continue;
+        }
+        changed += 1;
+        let words = before[at].bytes.chunks(2).zip(a[at].bytes.chunks(2)).zip(b[at].bytes.chunks(2));
+        let expected: Vec<u8> = words
+            .flat_map(|((base, ours), theirs)| {
+                let (base, ours, theirs) = (value(base), value(ours), value(theirs));
+                half::bf16::from_f64((base + 1.0 * (ours - base)) + 0.5 * (theirs - base)).to_le_bytes()
+            })
+            .collect();
+        assert!(tensor.bytes == expected, "{}: expected the sum, rounded once", tensor.name);
+    }
+    assert_eq!((changed, merged.len()), (3, ours.len()));
+    let header = |file: &[u8]| file[..8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize].to_vec();
+    assert_eq!(header(&merged), header(&ours));
+    println!("merged tensors: {}", report["stored"]);
+    let _ = shard.run(&["verify", "--full"]).expect(exit::DONE);
+}

@@ -1,1 +1,132 @@
+use std::fs;
+use std::sync::Arc;
 
+use shard_core::limits::Cut;
+use shard_core::{DType, Digest, NoProgress};
+use shard_formats::Source;
+use shard_history::{Commit, Merge, Side};
+use shard_manifest::ContentManifest;
+use shard_store::{EntryKind, RefUpdate, Target};
+use shard_tests::rewrite::{Dtype, Tensor, write};
+use tempfile::TempDir;
+
+use super::source::{Content, MergedFile, Patch, StoredFile};
+use super::{MergeOptions, MergeProblem};
+use crate::snapshot::put_object;
+use crate::{CommitOptions, RepoError, Repository, Settings};
+
+/// A repository whose files are cut often.
+fn repository() -> (TempDir, Repository) {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::init(folder.path(), "main", Cut::TEST, Settings::default()).unwrap();
+    (folder, repository)
+}
+
+fn keep(folder: &TempDir, repository: &Repository, files: &[(&str, &[u8])]) -> Digest {
+    for (name, bytes) in files {
+        let place = folder.path().join(name);
+        fs::write(&place, bytes).unwrap();
+        repository.add(&[place], &NoProgress).unwrap();
+    }
+    repository.commit(&CommitOptions { message: "Kept".to_owned(), ..Default::default() }).unwrap().id
+}
+
+/// Words of binary32 that differ from file to file, in three tensors.
+fn model(seed: u32) -> Vec<u8> {
+    let tensor = |name: &str, len: u32| {
+        let value = |at: u32| ((at.wrapping_mul(2_654_435_761) >> 20) as f32 + (seed * at % 7) as f32).to_le_bytes();
+        let bytes = (0..len).flat_map(value).collect();
+        Tensor { name: name.to_owned(), dtype: Dtype::F32, shape: vec![len as usize], bytes }
+    };
+    write(&[tensor("a", 40_000), tensor("b", 3), tensor("c", 30_000)])
+}
+
+#[test]
+fn a_merged_file_is_the_same_wherever_reading_it_starts_and_ends() {
+    let (folder, repository) = repository();
+    let files = Merge { base: model(0), ours: model(1), theirs: model(2) };
+    let commit = keep(&folder, &repository, &[("base", &files.base), ("ours", &files.ours), ("theirs", &files.theirs)]);
+    let tree = repository.files_of(commit).unwrap();
+    let manifest =
+        |name: &str| -> Arc<ContentManifest> { repository.manifest(tree.get(name).unwrap().manifest).unwrap() };
+    let stored = |name: &str| StoredFile::new(&manifest(name), &repository.store);
+    let starts: Vec<u64> = manifest("ours").segment_offsets();
+    let view = |name: &str| {
+        let manifest = manifest("ours");
+        let view = manifest.tensors.iter().find(|tensor| tensor.name == name).unwrap().clone();
+        let start = starts[view.segment] + view.offset;
+        (start, start + view.byte_len().unwrap())
+    };
+    let ((a, a_end), (c, c_end)) = (view("a"), view("c"));
+    let same = Merge { base: a, ours: a, theirs: a };
+    let strategy = "task:0.5,0.25".parse().unwrap();
+    let mut patches = [
+        Patch { start: a, end: a_end, content: Content::Computed { strategy, dtype: DType::F32, at: same } },
+        Patch { start: c, end: c_end, content: Content::Copied { from: Side::Theirs, at: c } },
+    ];
+    patches.sort_by_key(|patch| patch.start);
+    let of = Merge { base: stored("base"), ours: stored("ours"), theirs: stored("theirs") };
+    let merged = MergedFile::new(of, Side::Ours, &patches);
+
+    let mut expected = files.ours.clone();
+    expected[c as usize..c_end as usize].copy_from_slice(&files.theirs[c as usize..c_end as usize]);
+    let value = |file: &[u8], at: usize| f64::from(f32::from_le_bytes(file[at..at + 4].try_into().unwrap()));
+    for at in (a as usize..a_end as usize).step_by(4) {
+        let [base, ours, theirs] = [&files.base, &files.ours, &files.theirs].map(|file| value(file, at));
+        let sum = (base + 0.5 * (ours - base)) + 0.25 * (theirs - base);
+        expected[at..at + 4].copy_from_slice(&(sum as f32).to_le_bytes());
+    }
+    let mut whole = vec![0; merged.len() as usize];
+    merged.read_at(0, &mut whole).unwrap();
+    assert!(whole == expected);
+    let mut at = 0;
+    for len in [1, 3, 4097, 70_001, 2, 65_536, 5].into_iter().cycle() {
+        let len = (len as u64).min(merged.len() - at);
+        if len == 0 {
+            break;
+        }
+        let mut part = vec![0; len as usize];
+        merged.read_at(at, &mut part).unwrap();
+        assert!(part == expected[at as usize..(at + len) as usize], "{at} {len}");
+        at += len;
+    }
+    assert!(merged.read_at(merged.len() - 1, &mut [0; 2]).is_err());
+}
+
+#[test]
+fn a_branch_that_another_writer_moved_is_not_merged_into() {
+    let (folder, one) = repository();
+    let base = keep(&folder, &one, &[("file", b"1")]);
+    one.create_branch("side", "main").unwrap();
+    let ours = keep(&folder, &one, &[("file", b"2")]);
+    let expected = MergeOptions { expected: Some(base), ..Default::default() };
+    let refused = one.merge("side", &expected, &NoProgress).unwrap_err();
+    assert!(matches!(refused, RepoError::Raced(_)), "{refused:?}");
+    assert_eq!(one.resolve("main").unwrap(), ours);
+}
+
+#[test]
+fn histories_that_share_nothing_are_merged_where_that_is_asked_for() {
+    let (folder, repository) = repository();
+    let ours = keep(&folder, &repository, &[("file", b"1")]);
+    let tree = repository.read_commit(ours).unwrap().tree;
+    let transaction = repository.store.begin("test").unwrap();
+    let commit = Commit {
+        tree,
+        parents: Vec::new(),
+        created_at: "2020-01-01T00:00:00Z".to_owned(),
+        author: None,
+        message: "Apart".to_owned(),
+        records: Vec::new(),
+        extra: Default::default(),
+    };
+    let theirs = put_object(&transaction, EntryKind::Commit, &commit.to_bytes().unwrap()).unwrap();
+    let update = RefUpdate { name: "heads/apart".to_owned(), expected: None, target: Target::Commit(theirs) };
+    repository.move_or_lose(&transaction, &[update], "test").unwrap();
+    let refused = repository.merge("apart", &MergeOptions::default(), &NoProgress).unwrap_err();
+    assert!(matches!(refused, RepoError::Merge(MergeProblem::Unrelated { .. })), "{refused:?}");
+    let options = MergeOptions { allow_unrelated: true, ..Default::default() };
+    let report = repository.merge("apart", &options, &NoProgress).unwrap();
+    assert_eq!((report.base, report.changes.len()), (None, 0));
+    assert_eq!(repository.read_commit(report.commit.unwrap()).unwrap().parents, [ours, theirs]);
+}
