@@ -435,9 +435,7 @@ fn two_fine_tunes_of_one_base_merge() {
         (0..before.len()).filter(|at| b[*at] != before[*at]).map(|at| before[at].name.as_str()).collect();
     assert_eq!(apart.len(), 3, "{apart:?}");
     assert!(before.iter().zip(a).all(|(before, after)| before != after));
-    let run = shard.run(&["merge", "lora", "--json"]);
-    assert_eq!(run.code, 1, "{}", run.err);
-    let json: serde_json::Value = serde_json::from_str(&run.out).unwrap();
+    let json = shard.run_json(&["merge", "lora"]).expect(exit::NO).json();
     let found = json["conflicts"][0]["tensors"].as_array().unwrap();
     let mut names: Vec<&str> = found.iter().map(|tensor| tensor["name"].as_str().unwrap()).collect();
     names.sort_unstable();
