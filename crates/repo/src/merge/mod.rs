@@ -426,6 +426,8 @@ impl Repository {
         }
         progress.finish();
         let root = put_tree(transaction, &tree)?;
+        // The work tree is written from the store.
+        transaction.seal()?;
         Ok(Stored { tree, root, models: merged, cost })
     }
 
