@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use shard_core::{Digest, Sha256, TensorView};
+use shard_core::{DType, Digest, Sha256, TensorView};
 use shard_history::merge::strategy::Strategy;
 use shard_history::merge::tensors::{Action, Model, PlannedTensor};
 use shard_history::{Changed, Merge, Rules, Side, TensorInfo, TensorPlan, plan_tensors};
@@ -21,6 +21,10 @@ use crate::lossy::untouched;
 
 /// The name by which rules decide about what a file says beside its tensors.
 pub(super) const METADATA: &str = "__metadata__";
+
+/// Why a file is a conflict that no side has the list of tensors of.
+const ANEW: &str =
+    "each side changed which tensors it has, so that the file would have to be written anew, which shard does not do";
 
 /// How a model file is merged.
 #[derive(Debug)]
@@ -116,6 +120,10 @@ pub(super) fn plan_model(
         _ => Some(plan.metadata_from()),
     };
     let tensors: Vec<PlannedTensor> = plan.conflicts().cloned().collect();
+    let base_infos = base.as_ref().map_or(&[][..], |base| &base.infos);
+    if (Merge { base: base_infos, ours: &ours.infos, theirs: &theirs.infos }).map(list).changed() == Changed::Apart {
+        return Ok(Outcome::Conflict { tensors, why: Some(ANEW.to_owned()) });
+    }
     let Some(wanted) = wanted else {
         let why = format!(
             "both sides changed what it says beside its tensors; a rule for {METADATA} decides, as in {METADATA}=ours"
@@ -130,6 +138,11 @@ pub(super) fn plan_model(
         Ok(plan) => Ok(Outcome::Merged(plan)),
         Err(why) => Ok(Outcome::Conflict { tensors, why: Some(why) }),
     }
+}
+
+/// What tensors there are: names, types and shapes, in order.
+fn list(infos: &[TensorInfo]) -> Vec<(&str, DType, &[u64])> {
+    infos.iter().map(|tensor| (tensor.name.as_str(), tensor.dtype, tensor.shape.as_slice())).collect()
 }
 
 /// A digest of all bytes of a file that no tensor covers.
@@ -171,18 +184,11 @@ struct Piece<'a> {
 
 /// The patches that make the result of one side's file, or why there are none.
 fn patches(plan: &TensorPlan, files: Merge<Option<&File<'_>>>, wanted: Side) -> std::result::Result<ModelPlan, String> {
-    let Some(first) = plan.layout else {
-        return Err("each side changed which tensors it has, so that the file would have to be written anew, which shard does not do"
-            .to_owned());
-    };
+    let Some(first) = plan.layout else { return Err(ANEW.to_owned()) };
     let file = |side: Side| *files.side(side);
     let header_of = |side: Side| file(side).map(|file| file.header);
-    let same_list = |side: Side| {
-        let list = |side: Side| {
-            file(side).map(|file| file.infos.iter().map(|t| (&t.name, t.dtype, &t.shape)).collect::<Vec<_>>())
-        };
-        list(side) == list(first)
-    };
+    let list_of = |side: Side| file(side).map(|file| list(&file.infos));
+    let same_list = |side: Side| list_of(side) == list_of(first);
     let layout =
         [first, first.other()].into_iter().find(|side| same_list(*side) && header_of(*side) == header_of(wanted));
     let Some((layout, own)) = layout.and_then(|side| Some((side, file(side)?))) else {
