@@ -305,7 +305,7 @@ fn write(repository: &Repository, branch: &str, bytes: &[u8]) -> Digest {
         .again_if_condemned(|| {
             let transaction = repository.store.begin("writer")?;
             let expected = repository.read_ref(&format!("heads/{branch}"))?;
-            let input = Input { source: &bytes.to_vec(), path: Path::new("file"), mark: None };
+            let input = Input { source: &bytes.to_vec(), path: Path::new("file"), layout: None, mark: None };
             let (earlier, options) = (|_: &Layout| Ok(EarlierFiles::default()), repository.snapshot_options());
             let kept = keep_file(input, earlier, &mut FileBatch::default(), &transaction, options, &NoProgress)?;
             let mut files = FileTree::default();
