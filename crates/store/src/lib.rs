@@ -43,6 +43,7 @@ pub mod store;
 mod tests;
 pub mod timestamp;
 pub mod transaction;
+pub mod twins;
 
 pub use archive::{ArchiveReader, ArchiveWriter};
 pub use backend::{Backend, BackendError, Output, Upload};
@@ -59,3 +60,4 @@ pub use sketch_index::{Known, SketchIndex, SketchKeys};
 pub use stat_cache::{FileStat, StatCache, StatEntry};
 pub use store::{Leftovers, PackInfo, Store, StoreOptions};
 pub use transaction::{RefUpdate, Transaction};
+pub use twins::{Twin, TwinCache};

@@ -9,12 +9,14 @@
 //! epochs/<number>              collections, and the packs that they condemned
 //! tmp/                         unfinished files
 //! cache/index.db               where each entry is: can be deleted at any time
+//! cache/twins.db               what Git would call the objects: can be deleted at any time
+//! twins                        from which size on files are pointers in Git twins, where that was chosen
 //! ```
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use shard_core::Digest;
 use shard_core::limits::Cut;
@@ -35,12 +37,16 @@ use crate::refs::Refs;
 use crate::sketch_index::SketchIndex;
 use crate::stat_cache::StatCache;
 use crate::transaction::Transaction;
+use crate::twins::TwinCache;
 
 const FORMAT: &str = "format";
 const KIND: &str = "repository";
+/// How a format file begins.
+const KIND_MARK: [u8; 16] = *b"shard-repository";
 const VERSION: u32 = 1;
 const FOLDERS: [&str; 7] = ["packs", "index", "refs", "leases", "epochs", "tmp", "cache"];
 const INDEX: &str = "cache/index.db";
+const TWINS: &str = "cache/twins.db";
 
 /// How a store writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +106,7 @@ pub(crate) struct Inner {
     epoch: AtomicU64,
     /// Whether this handle has listed `packs/`, or took the index for in step with it unseen.
     pub(crate) listed: AtomicBool,
+    twins: OnceLock<TwinCache>,
 }
 
 impl Drop for Inner {
@@ -122,6 +129,20 @@ impl Store {
         })?;
         Self::init_with(Arc::new(RealFs), &absolute, cut)?;
         Self::open(root)
+    }
+
+    /// Whether a directory is a repository, whole or damaged, by the beginning of its format file.
+    #[must_use]
+    pub fn is_in(root: &Path) -> bool {
+        let mut start = [0; KIND_MARK.len()];
+        let read = std::fs::File::open(root.join(FORMAT)).and_then(|mut file| file.read_exact(&mut start));
+        read.is_ok() && start == KIND_MARK
+    }
+
+    /// Whether a name in a directory is one that [`Self::init`] makes there.
+    #[must_use]
+    pub fn is_own(name: &std::ffi::OsStr) -> bool {
+        name == FORMAT || FOLDERS.iter().any(|folder| name == *folder)
     }
 
     /// Creates a repository over another file system, without opening it.
@@ -250,6 +271,7 @@ impl Store {
             searched: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
             listed: AtomicBool::new(false),
+            twins: OnceLock::new(),
         }));
         if !store.0.hints.is_in_step(store.0.backend.changed_ns("packs")) {
             store.refresh()?;
@@ -325,6 +347,14 @@ impl Store {
     #[must_use]
     pub fn sketches(&self) -> SketchIndex<'_> {
         SketchIndex::new(self)
+    }
+
+    /// The cache of Git twins, which are pointers for files of `threshold` bytes and more. The first call opens it, and decides
+    /// on the threshold.
+    #[must_use]
+    pub fn twins(&self, threshold: u64) -> &TwinCache {
+        let path = self.0.root.as_ref().map(|root| root.join(TWINS));
+        self.0.twins.get_or_init(|| TwinCache::open(path, self.0.id, threshold))
     }
 
     /// Begins to write. What writers that are provably gone left behind is removed first.
