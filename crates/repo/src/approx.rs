@@ -171,7 +171,7 @@ impl Repository {
     /// Refuses a folder in the work tree, or below it: what lies there is committed as it is.
     fn refuse_own(&self, folder: &Path) -> Result<()> {
         let real = |path: &Path| fs::canonicalize(path).map_err(RepoError::io("cannot be found", path));
-        let own = [real(self.work.root())?, real(&self.dir())?];
+        let own = [real(self.root())?, real(&self.dir())?];
         let absolute = std::path::absolute(folder).map_err(RepoError::io("cannot be found", folder))?;
         let there = absolute.ancestors().find(|folder| folder.exists()).unwrap_or(&absolute);
         let given = real(there)?;

@@ -183,6 +183,7 @@ impl Repository {
         losses: Losses,
         progress: &dyn Progress,
     ) -> Result<Placed> {
+        let work = self.work()?;
         let (stage_state, stage) = self.stage()?;
         let changes: BTreeMap<String, WorkState> = self.work_changes(&stage)?.into_iter().collect();
         if losses != Losses::Allow {
@@ -202,9 +203,9 @@ impl Repository {
         // Everything is decoded before anything is touched.
         let ready = self.prepare_files(&wanted, progress)?;
         for path in &removed {
-            self.work.remove(path)?;
+            work.remove(path)?;
         }
-        let written = place_all(ready, self.work.root())?;
+        let written = place_all(ready, work.root())?;
         Ok(Placed { stage: stage_state, written, removed, unchanged: unchanged.len() as u64 })
     }
 
@@ -219,13 +220,13 @@ impl Repository {
 
     fn checkout_paths_once(&self, text: &str, paths: &[PathBuf], progress: &dyn Progress) -> Result<CheckoutReport> {
         let commit = self.resolve(text)?;
-        let tracked = paths.iter().map(|path| self.work.tracked_path(path)).collect::<Result<Vec<_>>>()?;
+        let tracked = paths.iter().map(|path| self.tracked_path(path)).collect::<Result<Vec<_>>>()?;
         let transaction = self.begin_move("checkout", commit)?;
         let chosen = choose(text, self.files_of(commit)?, &tracked)?;
         let (stage_state, mut stage) = self.stage()?;
         let wanted: BTreeMap<&String, &FileEntry> = chosen.iter().collect();
         self.refuse_clashes(&wanted, &[])?;
-        let written = place_all(self.prepare_files(&wanted, progress)?, self.work.root())?;
+        let written = place_all(self.prepare_files(&wanted, progress)?, self.work()?.root())?;
         let changes = chosen.iter().map(|(path, entry)| (path.clone(), Some(*entry))).collect();
         self.move_stage(&transaction, stage_state, &mut stage, &changes, &format!("checkout: {text} (paths)"))?;
         self.note_decided(&transaction, |path| chosen.contains_key(path))?;
@@ -303,7 +304,7 @@ impl Repository {
 
     pub(crate) fn has_content(&self, path: &str, entry: Option<&FileEntry>) -> Result<bool> {
         let Some(entry) = entry else { return Ok(false) };
-        let place = self.work.place(path);
+        let place = self.work()?.place(path);
         let metadata = fs::symlink_metadata(&place).map_err(RepoError::io("cannot read", &place))?;
         self.is_unchanged(&Found { path: path.to_owned(), metadata }, entry, &mut Vec::new(), 0)
     }
@@ -311,21 +312,22 @@ impl Repository {
     /// Refuses where a file is needed and a folder with other files is, or a folder and something else is, unless what is
     /// there is among the files to be removed.
     pub(crate) fn refuse_clashes(&self, wanted: &BTreeMap<&String, &FileEntry>, removed: &[String]) -> Result<()> {
+        let work = self.work()?;
         let goes = |path: &str| removed.iter().any(|gone| gone == path);
         for path in wanted.keys() {
             for (end, _) in path.match_indices('/') {
                 let Some(folder) = path.get(..end) else { continue };
-                let there = fs::symlink_metadata(self.work.place(folder));
+                let there = fs::symlink_metadata(work.place(folder));
                 if there.is_ok_and(|metadata| !metadata.is_dir()) && !goes(folder) {
                     let why = "is in the way: a folder is needed here; move it away".to_owned();
-                    return Err(RepoError::Path { path: self.work.place(folder), why });
+                    return Err(RepoError::Path { path: work.place(folder), why });
                 }
             }
-            if self.work.place(path).is_dir() && !self.work.place(path).is_symlink() {
-                let (files, unnameable) = self.work.files(path)?;
+            if work.place(path).is_dir() && !work.place(path).is_symlink() {
+                let (files, unnameable) = work.files(path)?;
                 if !unnameable.is_empty() || !files.iter().all(|file| goes(&file.path)) {
                     let why = "is in the way: a file is needed here; move the folder away".to_owned();
-                    return Err(RepoError::Path { path: self.work.place(path), why });
+                    return Err(RepoError::Path { path: work.place(path), why });
                 }
             }
         }
@@ -341,7 +343,7 @@ impl Repository {
         let temporary = self.dir().join("tmp");
         let prefix = format!("{}.checkout-", Process::current().tag());
         let threads = self.settings.workers();
-        prepare_all(&self.store, wanted, self.work.root(), (&temporary, &prefix), threads, progress)
+        prepare_all(&self.store, wanted, self.work()?.root(), (&temporary, &prefix), threads, progress)
     }
 }
 

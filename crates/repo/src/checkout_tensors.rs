@@ -43,7 +43,7 @@ impl Repository {
         pattern: &Glob,
         progress: &dyn Progress,
     ) -> Result<TensorCheckout> {
-        let tracked = paths.iter().map(|path| self.work.tracked_path(path)).collect::<Result<Vec<_>>>()?;
+        let tracked = paths.iter().map(|path| self.tracked_path(path)).collect::<Result<Vec<_>>>()?;
         let (commit, chosen) = self.chosen(revision, &tracked)?;
         let transaction = self.store.begin("checkout")?;
         let mut objects = self.objects();
@@ -66,7 +66,7 @@ impl Repository {
         }
         let mut files = Vec::with_capacity(ready.len());
         for (path, names, file) in ready {
-            put_in_place(file, &self.work.place(&path))?;
+            put_in_place(file, &self.work()?.place(&path))?;
             files.push((path, names));
         }
         drop(transaction);
@@ -81,7 +81,7 @@ impl Repository {
         tensors: &[&TensorView],
         progress: &dyn Progress,
     ) -> Result<TempPath> {
-        let place = self.work.place(path);
+        let place = self.work()?.place(path);
         let refuse = |why: String| RepoError::Path { path: place.clone(), why };
         match fs::symlink_metadata(&place) {
             Ok(metadata) if metadata.is_file() => {}

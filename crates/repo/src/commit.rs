@@ -63,6 +63,7 @@ impl Repository {
         if options.message.trim().is_empty() {
             return Err(RepoError::Argument("a commit needs a message".to_owned()));
         }
+        self.work()?;
         // Before refs are read: what they name stays from here on.
         let transaction = self.store.begin("commit")?;
         self.refuse_while_merging()?;

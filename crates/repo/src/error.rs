@@ -27,6 +27,9 @@ pub enum RepoError {
     /// There is no repository here or above.
     #[error("{0}: not a shard repository, nor is any folder above it")]
     NotARepository(PathBuf),
+    /// What was asked for needs a work tree.
+    #[error("{0}: this repository is bare: it has no work tree")]
+    Bare(PathBuf),
     /// A repository is here already.
     #[error("{0}: there is a shard repository here already")]
     AlreadyARepository(PathBuf),
@@ -156,6 +159,14 @@ pub enum RepoError {
         /// The path.
         path: PathBuf,
         /// Why not.
+        why: String,
+    },
+    /// A path that cannot be beside what is there.
+    #[error("{path}: {why}")]
+    Clash {
+        /// The path.
+        path: String,
+        /// What is in the way.
         why: String,
     },
     /// A revision that is malformed, or names nothing or several things.

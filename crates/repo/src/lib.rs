@@ -16,17 +16,21 @@ mod compare;
 mod derivations;
 mod derive;
 mod error;
+mod hub;
 mod inspect;
+mod keep;
 mod lineage;
 mod log;
 mod lossy;
 mod merge;
 mod numeric;
+mod object_cache;
 mod objects;
 mod operations;
 mod optimize;
 mod pack_plan;
 mod parent;
+mod pattern;
 mod refs;
 mod relatives;
 mod repository;
@@ -58,6 +62,10 @@ pub use compare::{
 };
 pub use derivations::{DerivationFigures, measure_derivations};
 pub use error::{RepoError, Result};
+pub use hub::{
+    CommitInfo, CommitOperation, CommitRequest, CommitSummary, Content, FileReader, FolderUpload, LastCommit, LfsInfo,
+    ListOptions, NewRepo, RepoEntry, RepoFile, RepoFolder, RepoInfo,
+};
 pub use inspect::{ChunkLine, ChunkReport, Description, chunk, describe, read_manifest};
 pub use lineage::{KnownModel, Lineage, LineageOptions, Relation};
 pub use log::{LogEntry, model_name};
@@ -70,6 +78,7 @@ pub use numeric::{ChangeStats, Summary};
 pub use operations::{Operation, Operations, RefMove, UndoOptions, UndoPlan, UndoProblem, UndoReport};
 pub use optimize::{OptimizeOptions, OptimizePlan, OptimizeReport};
 pub use pack_plan::{PackPlan, PlannedChains, PlannedFile, plan_pack};
+pub use pattern::PathFilter;
 pub use refs::{
     Branch, Protection, RefProblem, Reflog, ReflogEntry, ResetMode, ResetOptions, ResetReport, TagOptions, TagReport,
     TaggedCommit,

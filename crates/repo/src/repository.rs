@@ -8,11 +8,13 @@ use shard_codecs::Level;
 use shard_core::Digest;
 use shard_core::limits::Cut;
 use shard_history::revision::{RefKind, ResolveError, Resolver};
-use shard_history::{Revision, RevisionError};
+use shard_history::{GitId, Revision, RevisionError, validate_path};
 use shard_store::{EntryKey, EntryKind, Nonce, RefState, Store, StoreError, Target, ref_name};
 
 use crate::base_chain::ChainLimits;
 use crate::error::{RepoError, Result};
+use crate::hub::TwinMemory;
+use crate::object_cache::ObjectCache;
 use crate::objects::Objects;
 use crate::refs::check_name;
 use crate::snapshot::SnapshotOptions;
@@ -92,11 +94,14 @@ pub struct NamedRef {
     pub commit: Digest,
 }
 
-/// A repository in a work tree.
+/// A repository: in a work tree, or bare, with none. Operations that need a work tree say so with [`RepoError::Bare`].
 pub struct Repository {
-    pub(crate) work: WorkTree,
+    dir: PathBuf,
+    work: Option<WorkTree>,
     pub(crate) store: Store,
     pub(crate) settings: Settings,
+    objects: ObjectCache,
+    pub(crate) twins: TwinMemory,
 }
 
 impl Repository {
@@ -107,15 +112,35 @@ impl Repository {
     /// [`RepoError::AlreadyARepository`], or what the file system says.
     pub fn init(root: &Path, branch: &str, cut: Cut, settings: Settings) -> Result<Self> {
         let branch = check_name(RefKind::Branch, branch)?;
-        fs::create_dir_all(root).map_err(RepoError::io("cannot create", root))?;
-        let root = root.canonicalize().map_err(RepoError::io("cannot be resolved", root))?;
-        let dir = root.join(REPOSITORY_DIR);
+        let root = made(root)?;
+        let (dir, root) = (root.join(REPOSITORY_DIR), root);
+        Self::init_in(dir, Some(root), branch, cut, settings)
+    }
+
+    /// Makes a bare repository, which has no work tree, in the folder `dir` itself. It is made where it does not exist, and must
+    /// be empty. One whose making was interrupted is completed.
+    ///
+    /// # Errors
+    /// [`RepoError::AlreadyARepository`]; [`RepoError::Path`] where the folder has files; what the file system says.
+    pub fn init_bare(dir: &Path, branch: &str, cut: Cut, settings: Settings) -> Result<Self> {
+        let branch = check_name(RefKind::Branch, branch)?;
+        let dir = made(dir)?;
+        let is_begun = Store::is_in(&dir);
+        let mut names = fs::read_dir(&dir).map_err(RepoError::io("cannot list", &dir))?;
+        if !is_begun && !names.all(|name| name.is_ok_and(|name| Store::is_own(&name.file_name()))) {
+            let why = "has files already: a bare repository is a folder of its own".to_owned();
+            return Err(RepoError::Path { path: dir, why });
+        }
+        Self::init_in(dir, None, branch, cut, settings)
+    }
+
+    fn init_in(dir: PathBuf, root: Option<PathBuf>, branch: String, cut: Cut, settings: Settings) -> Result<Self> {
         let store = match Store::init(&dir, cut) {
             Err(StoreError::AlreadyARepository(_)) => {
                 // One without a HEAD was interrupted while it was made: that is finished now.
                 let store = Store::open(&dir)?;
                 if !matches!(store.refs().read(HEAD), Ok(None)) {
-                    return Err(RepoError::AlreadyARepository(root));
+                    return Err(RepoError::AlreadyARepository(root.unwrap_or(dir)));
                 }
                 store
             }
@@ -134,31 +159,55 @@ impl Repository {
         }
         // With HEAD the repository is complete.
         refs.compare_and_swap(HEAD, None, target, "init", operation).map_err(StoreError::from)?;
-        Ok(Self { work: WorkTree::new(root), store, settings })
+        Ok(Self::new(dir, root, store, settings))
     }
 
-    /// Opens the repository of the folder `start` or of the nearest folder above that has one.
+    /// Opens the repository of the folder `start` or of the nearest folder above that has one. A folder that is a bare
+    /// repository itself counts as well; one named `.shard` always belongs to the work tree around it.
     ///
     /// # Errors
     /// [`RepoError::NotARepository`], or what the store says.
     pub fn discover(start: &Path, settings: Settings) -> Result<Self> {
         let start = start.canonicalize().map_err(RepoError::io("cannot be resolved", start))?;
-        let root = start.ancestors().find(|folder| folder.join(REPOSITORY_DIR).is_dir());
-        let root = root.ok_or_else(|| RepoError::NotARepository(start.clone()))?;
-        let store = Store::open(&root.join(REPOSITORY_DIR))?;
-        Ok(Self { work: WorkTree::new(root.to_owned()), store, settings })
+        let found = start.ancestors().find_map(|folder| {
+            let dir = folder.join(REPOSITORY_DIR);
+            if dir.is_dir() {
+                return Some((dir, Some(folder)));
+            }
+            let is_bare = !folder.ends_with(REPOSITORY_DIR) && Store::is_in(folder);
+            is_bare.then(|| (folder.to_owned(), None))
+        });
+        let (dir, root) = found.ok_or_else(|| RepoError::NotARepository(start.clone()))?;
+        let store = Store::open(&dir)?;
+        Ok(Self::new(dir, root.map(Path::to_owned), store, settings))
     }
 
-    /// The folder that holds the repository and the work tree.
+    pub(crate) fn new(dir: PathBuf, root: Option<PathBuf>, store: Store, settings: Settings) -> Self {
+        let (objects, twins) = (ObjectCache::default(), TwinMemory::default());
+        Self { dir, work: root.map(WorkTree::new), store, settings, objects, twins }
+    }
+
+    /// The folder that holds the repository and the work tree; of a bare repository, its own.
     #[must_use]
     pub fn root(&self) -> &Path {
-        self.work.root()
+        self.work.as_ref().map_or(&self.dir, WorkTree::root)
     }
 
     /// The folder of the repository itself.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
-        self.work.root().join(REPOSITORY_DIR)
+        self.dir.clone()
+    }
+
+    /// Whether the repository has no work tree.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.work.is_none()
+    }
+
+    /// The work tree, for what cannot be done without.
+    pub(crate) fn work(&self) -> Result<&WorkTree> {
+        self.work.as_ref().ok_or_else(|| RepoError::Bare(self.dir.clone()))
     }
 
     /// The store behind the repository.
@@ -177,8 +226,9 @@ impl Repository {
         SnapshotOptions::new(self.cut(), self.settings, ChainLimits::of_level(self.settings.level))
     }
 
+    /// Reads objects, from memory where they were read before.
     pub(crate) fn objects(&self) -> Objects<'_> {
-        Objects::new(&self.store)
+        Objects::cached(&self.store, &self.objects)
     }
 
     pub(crate) fn read_ref(&self, name: &str) -> Result<Option<RefState>> {
@@ -221,12 +271,22 @@ impl Repository {
         Ok(found)
     }
 
-    /// The tracked path of a place given by a user, relative to the current folder or absolute; empty for the root itself.
+    /// The tracked path of a place given by a user, relative to the current folder or absolute; empty for the root itself. In a
+    /// bare repository it is the path itself, from the root of a tree.
     ///
     /// # Errors
     /// A place outside of the work tree, or a path that cannot be kept.
     pub fn tracked_path(&self, given: &Path) -> Result<String> {
-        self.work.tracked_path(given)
+        if let Some(work) = &self.work {
+            return work.tracked_path(given);
+        }
+        let refuse = |why: String| RepoError::Path { path: given.to_owned(), why };
+        let path = given.to_str().ok_or_else(|| refuse("is not valid UTF-8".to_owned()))?;
+        let path = if path == "." { "" } else { path.strip_suffix('/').unwrap_or(path) };
+        if !path.is_empty() {
+            validate_path(path).map_err(|error| refuse(error.to_string()))?;
+        }
+        Ok(path.to_owned())
     }
 
     /// The commit that a revision names.
@@ -254,6 +314,12 @@ impl Repository {
             _ => error.into(),
         }
     }
+}
+
+/// A folder, made where it does not exist, as the system knows it.
+fn made(folder: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(folder).map_err(RepoError::io("cannot create", folder))?;
+    folder.canonicalize().map_err(RepoError::io("cannot be resolved", folder))
 }
 
 /// What revisions can name in a repository.
@@ -287,7 +353,11 @@ impl Resolver for Names<'_> {
     }
 
     fn commits_with_prefix(&mut self, digits: &str) -> Result<Vec<Digest>> {
-        Ok(self.repository.store.find_prefix(EntryKind::Commit, digits, MAX_CANDIDATES)?)
+        let found = self.repository.store.find_prefix(EntryKind::Commit, digits, MAX_CANDIDATES)?;
+        match GitId::from_hex(digits) {
+            Some(twin) if found.is_empty() => self.repository.commits_of_twin(twin, MAX_CANDIDATES),
+            _ => Ok(found),
+        }
     }
 
     fn parents(&mut self, commit: &Digest) -> Result<Vec<Digest>> {

@@ -4,25 +4,20 @@
 //! has a history like any other ref.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use shard_core::{Digest, Layout, Progress, sha256};
+use shard_core::{Digest, Progress, sha256};
 use shard_formats::{FileSource, Source};
 use shard_history::{FileEntry, FileTree, HistoryError};
-use shard_manifest::ContentManifest;
-use shard_store::{
-    EntryKey, EntryKind, EntrySource, FileStat, Nonce, RefState, RefUpdate, StatEntry, Target, Transaction,
-};
+use shard_store::{EntryKind, FileStat, Nonce, RefState, RefUpdate, StatEntry, Target, Transaction};
 
 use crate::collect::hold_manifest;
 use crate::error::{RepoError, Result};
-use crate::objects::Objects;
-use crate::parent::{EarlierFiles, MAX_CANDIDATES, by_nearness};
-use crate::relatives::{Finder, Found as Relatives};
+use crate::keep::{Keeper, entry_of, likely_of};
 use crate::repository::{Repository, STAGE};
-use crate::snapshot::{FileBatch, Input, Kept, SnapshotCost, keep_file, put_object};
+use crate::snapshot::{Kept, SnapshotCost, put_object};
 use crate::worktree::{Found, tree_mode};
 
 /// What became of a path that was added.
@@ -71,6 +66,7 @@ impl Repository {
     fn add_once(&self, paths: &[PathBuf], progress: &dyn Progress) -> Result<AddReport> {
         // Before the stage is read: what it names stays from here on.
         let transaction = self.store.begin("add")?;
+        let work = self.work()?;
         let (state, mut tree) = self.stage()?;
         let mut changes = BTreeMap::new();
         let mut report = AddReport::default();
@@ -82,6 +78,8 @@ impl Repository {
             let path = self.work.tracked_path(given)?;
             named.insert(path.clone());
             let (mut files, unnameable) = self.work.files(&path)?;
+            let path = work.tracked_path(given)?;
+            let (mut files, unnameable) = work.files(&path)?;
             if let Some(tracked) = &beside_git {
                 // Beside Git a folder stands for the models in it; what is named itself is meant.
                 files.retain(|file| file.path == path || tree.get(&file.path).is_some() || tracked.has(&file.path));
@@ -97,7 +95,7 @@ impl Repository {
             let covered = |tracked: &str| path.is_empty() || tracked == path || tracked.starts_with(&below);
             let gone: Vec<String> =
                 tree.files().keys().filter(|tracked| covered(tracked) && !present(tracked)).cloned().collect();
-            if files.is_empty() && gone.is_empty() && !self.work.place(&path).is_dir() {
+            if files.is_empty() && gone.is_empty() && !work.place(&path).is_dir() {
                 return Err(RepoError::Path { path: given.clone(), why: "there is no such file or folder".to_owned() });
             }
             for path in gone {
@@ -108,15 +106,8 @@ impl Repository {
         }
         let total = found.values().map(|file| file.metadata.len()).sum();
         progress.begin("adding", Some(total));
-        let mut adder = Adder {
-            repository: self,
-            transaction: &transaction,
-            objects: Objects::new(&transaction),
-            finder: Finder::new(&transaction),
-            began,
-            staged: BTreeMap::new(),
-            batch: FileBatch::default(),
-        };
+        let keeper = Keeper::new(&transaction, self.snapshot_options());
+        let mut adder = Adder { repository: self, keeper, began, staged: BTreeMap::new(), stats: Vec::new() };
         for file in found.into_values() {
             let (entry, added) = adder.add(&file, &tree, progress)?;
             if let AddedState::Staged(cost) = &added.state {
@@ -125,7 +116,7 @@ impl Repository {
             }
             report.files.push(added);
         }
-        let stats = adder.into_stats();
+        let stats = adder.stats;
         progress.finish();
         report.files.sort_by(|a, b| a.path.cmp(&b.path));
         self.move_stage(&transaction, state, &mut tree, &changes, "add")?;
@@ -202,14 +193,12 @@ pub(crate) fn put_tree(transaction: &Transaction, tree: &FileTree) -> Result<Dig
 
 struct Adder<'a> {
     repository: &'a Repository,
-    transaction: &'a Transaction,
-    objects: Objects<'a>,
-    finder: Finder<'a>,
+    keeper: Keeper<'a>,
     /// When this call began to look at files, in nanoseconds since 1970.
     began: i64,
     /// What this call staged so far: base candidates for what follows.
-    staged: BTreeMap<String, (FileEntry, StatEntry)>,
-    batch: FileBatch,
+    staged: BTreeMap<String, FileEntry>,
+    stats: Vec<(Vec<u8>, StatEntry)>,
 }
 
 impl Adder<'_> {
@@ -221,11 +210,11 @@ impl Adder<'_> {
         if let Some(known) = self.repository.known(&found.path, &found.metadata)? {
             let entry = FileEntry { mode, ..known };
             let manifest =
-                self.objects.manifest(entry.manifest).ok().filter(|manifest| manifest.sha256 == entry.sha256);
+                self.keeper.objects.manifest(entry.manifest).ok().filter(|manifest| manifest.sha256 == entry.sha256);
             // What the stage does not name may be on its way out.
             let stays = match manifest {
                 Some(_) if before.is_some_and(|before| before.manifest == entry.manifest) => true,
-                Some(manifest) => hold_manifest(self.transaction, entry.manifest, &manifest)?,
+                Some(manifest) => hold_manifest(self.keeper.transaction, entry.manifest, &manifest)?,
                 None => false,
             };
             if stays {
@@ -238,16 +227,16 @@ impl Adder<'_> {
                 return Ok((entry, Added { state, ..unchanged }));
             }
         }
-        let Kept { manifest, id, cost, note } = self.keep(found, tree, progress)?;
-        let entry = FileEntry { mode, size: manifest.size, sha256: manifest.sha256, manifest: id };
-        let (_, stat) = stat_entry(&found.path, &found.metadata, &entry, self.began);
-        self.staged.insert(found.path.clone(), (entry, stat));
-        let state = if before == Some(&entry) { AddedState::Unchanged } else { AddedState::Staged(cost) };
-        Ok((entry, Added { state, note, ..unchanged }))
+        let kept = self.keep(found, tree, progress)?;
+        let entry = entry_of(&kept, mode);
+        self.stats.push(stat_entry(&found.path, &found.metadata, &entry, self.began));
+        self.staged.insert(found.path.clone(), entry);
+        let state = if before == Some(&entry) { AddedState::Unchanged } else { AddedState::Staged(kept.cost) };
+        Ok((entry, Added { state, note: kept.note, ..unchanged }))
     }
 
     fn keep(&mut self, found: &Found, tree: &FileTree, progress: &dyn Progress) -> Result<Kept> {
-        let place = self.repository.work.place(&found.path);
+        let place = self.repository.work()?.place(&found.path);
         let read = |error| RepoError::io("cannot read", &place)(error);
         let file: FileSource;
         let link: Vec<u8>;
@@ -288,6 +277,9 @@ impl Adder<'_> {
         if kept.manifest.segments.len() == segments {
             self.finder.remember(relatives, kept.id)?;
         }
+        let files = tree.files().iter().map(|(path, entry)| (path.as_str(), entry));
+        let likely = || Ok(likely_of(&found.path, &self.staged, files));
+        let kept = self.keeper.keep(source, &place, likely, progress)?;
         if !found.metadata.is_symlink() {
             let now = fs::metadata(&place).map_err(read)?;
             if FileStat::new(&now) != FileStat::new(&found.metadata) || now.len() != kept.manifest.size {
@@ -295,50 +287,6 @@ impl Adder<'_> {
             }
         }
         Ok(kept)
-    }
-
-    /// The manifests that paths say may predict a new file, likeliest first.
-    fn earlier(&self, path: &str, tree: &FileTree) -> Vec<Digest> {
-        let entry = |other: &str| self.staged.get(other).map(|(entry, _)| entry).or_else(|| tree.get(other));
-        let others = self.staged.keys().chain(tree.files().keys().filter(|path| !self.staged.contains_key(*path)));
-        let mut ids: Vec<Digest> = tree.get(path).map(|entry| entry.manifest).into_iter().collect();
-        let near = by_nearness(path, others.map(String::as_str));
-        ids.extend(near.into_iter().filter_map(entry).map(|entry| entry.manifest));
-        ids.truncate(MAX_CANDIDATES);
-        ids
-    }
-
-    /// The manifests of relatives, and then of other files that may predict a new one.
-    fn manifests(&mut self, relatives: &Relatives, likely: Vec<Digest>) -> Result<EarlierFiles> {
-        let mut earlier = EarlierFiles::default();
-        let mut seen = HashSet::new();
-        for relative in &relatives.relatives {
-            let id = relative.manifest;
-            // A sketch may outlive its manifest. Reading what is nowhere would have the index rebuilt.
-            let is_there = self.transaction.locate(&EntryKey::new(EntryKind::Manifest, id))?.is_some();
-            if is_there && seen.insert(id) {
-                earlier.files.extend(self.unless_damaged(id)?);
-            }
-        }
-        earlier.near = earlier.files.len();
-        for id in likely.into_iter().filter(|id| seen.insert(*id)) {
-            if earlier.files.len() < MAX_CANDIDATES {
-                earlier.files.extend(self.unless_damaged(id)?);
-            }
-        }
-        Ok(earlier)
-    }
-
-    /// A manifest, if it is not damaged: what is predicts nothing.
-    fn unless_damaged(&mut self, id: Digest) -> Result<Option<Arc<ContentManifest>>> {
-        match self.objects.manifest(id) {
-            Err(error) if error.is_damage() => Ok(None),
-            manifest => manifest.map(Some),
-        }
-    }
-
-    fn into_stats(self) -> Vec<(Vec<u8>, StatEntry)> {
-        self.staged.into_iter().map(|(path, (_, stat))| (path.into_bytes(), stat)).collect()
     }
 }
 

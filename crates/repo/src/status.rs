@@ -77,7 +77,7 @@ impl Repository {
     /// How the work tree differs from a tree.
     pub(crate) fn work_changes(&self, tree: &FileTree) -> Result<Vec<(String, WorkState)>> {
         let began = StatEntry::now_ns();
-        let (files, _) = self.work.files("")?;
+        let (files, _) = self.work()?.files("")?;
         let mut changes = Vec::new();
         let mut stats = Vec::new();
         for found in &files {
@@ -108,7 +108,7 @@ impl Repository {
         if entry.mode != tree_mode(&found.metadata) {
             return Ok(false);
         }
-        let place = self.work.place(&found.path);
+        let place = self.work()?.place(&found.path);
         if found.metadata.is_symlink() {
             return Ok(shard_core::sha256(&link_target(&place)?) == entry.sha256);
         }

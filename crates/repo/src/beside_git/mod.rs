@@ -108,7 +108,7 @@ impl Tracked {
 impl Repository {
     /// The files that shard keeps beside Git; `None` where this is no Git repository, or nothing was said of them.
     pub(crate) fn tracked_beside_git(&self) -> Result<Option<Tracked>> {
-        if git_head::git_dir(self.root()).is_none() {
+        if self.is_bare() || git_head::git_dir(self.root()).is_none() {
             return Ok(None);
         }
         Ok(patterns::read(self.root())?.map(Tracked))
@@ -119,7 +119,7 @@ impl Repository {
     /// # Errors
     /// [`RepoError::Path`] where the block that holds them is broken.
     pub fn track_patterns(&self) -> Result<Vec<String>> {
-        let patterns = patterns::read(self.root())?.unwrap_or_default();
+        let patterns = patterns::read(self.work()?.root())?.unwrap_or_default();
         Ok(patterns.iter().map(|pattern| pattern.text().to_owned()).collect())
     }
 
@@ -129,10 +129,11 @@ impl Repository {
     /// # Errors
     /// [`RepoError::Git`] for what is no pattern, or where there is no Git repository; what cannot be read or written.
     pub fn track(&self, texts: &[String]) -> Result<PointerReport> {
+        self.work()?;
         if git_head::git_dir(self.root()).is_none() {
             return Err(GitProblem::NoGit.into());
         }
-        let mut patterns = patterns::read(self.root())?.unwrap_or_default();
+        let mut patterns = patterns::read(self.work()?.root())?.unwrap_or_default();
         for text in texts {
             let pattern = self.pattern(text)?;
             if !patterns.contains(&pattern) {
@@ -148,7 +149,8 @@ impl Repository {
     /// # Errors
     /// As [`Self::track`]; [`GitProblem::NotTracked`].
     pub fn untrack(&self, texts: &[String]) -> Result<()> {
-        let mut patterns = patterns::read(self.root())?.unwrap_or_default();
+        self.work()?;
+        let mut patterns = patterns::read(self.work()?.root())?.unwrap_or_default();
         for text in texts {
             let pattern = self.pattern(text)?;
             let at = patterns.iter().position(|other| *other == pattern);
@@ -169,6 +171,7 @@ impl Repository {
     /// # Errors
     /// What cannot be read or written.
     pub fn write_pointers(&self, all: bool) -> Result<PointerReport> {
+        self.work()?;
         let mut report = PointerReport::default();
         let (Some(tracked), Some(head)) = (self.tracked_beside_git()?, self.head()?.commit) else { return Ok(report) };
         let mut objects = self.objects();
@@ -181,7 +184,7 @@ impl Repository {
             if entry.mode == FileMode::Symlink || !tracked.has(path) {
                 continue;
             }
-            let place = self.work.place(&pointer_path(path));
+            let place = self.work()?.place(&pointer_path(path));
             let is_there = fs::symlink_metadata(&place).is_ok();
             let names_another = || !read_pointer(&place).is_ok_and(|pointer| pointer.sha256 == entry.sha256);
             let is_due = changed.contains(path.as_str()) || !is_there || (all && names_another());
@@ -202,8 +205,9 @@ impl Repository {
                 continue;
             };
             let pointer = pointer_path(path);
-            if read_pointer(&self.work.place(&pointer)).is_ok() {
-                self.work.remove(&pointer)?;
+            let work = self.work()?;
+            if read_pointer(&work.place(&pointer)).is_ok() {
+                work.remove(&pointer)?;
                 report.removed.push(pointer);
             }
         }
@@ -231,6 +235,7 @@ impl Repository {
         options: CheckoutOptions,
         progress: &dyn Progress,
     ) -> Result<PointerCheckout> {
+        self.work()?;
         let tracked = self.tracked_beside_git()?.ok_or(GitProblem::NothingTracked)?;
         let other = from.map(open_store).transpose()?;
         let transaction = self.store.begin("checkout")?;
@@ -243,7 +248,7 @@ impl Repository {
             let mode = stage.get(&path).map_or(FileMode::Regular, |entry| entry.mode);
             let Pointer { manifest, sha256, size, .. } = pointer;
             let entry = FileEntry { mode, size, sha256, manifest };
-            let place = self.work.place(&path);
+            let place = self.work()?.place(&path);
             if let Ok(metadata) = fs::symlink_metadata(&place) {
                 let found = Found { path: path.clone(), metadata };
                 if self.is_unchanged(&found, &entry, &mut Vec::new(), 0)? {
@@ -281,7 +286,8 @@ impl Repository {
             ready.iter().zip(by_path.values()).try_for_each(|(file, entry)| file.prove(entry.sha256))?;
         }
         let written = place_all(ready, self.root())?;
-        let places: Vec<PathBuf> = wanted.keys().map(|path| self.work.place(path)).collect();
+        let work = self.work()?;
+        let places: Vec<PathBuf> = wanted.keys().map(|path| work.place(path)).collect();
         if other.is_some() {
             self.add(&places, progress)?;
         } else if !wanted.is_empty() {
@@ -320,14 +326,15 @@ impl Repository {
 
     /// The pointers of the work tree by the paths of their files; of one that is none, why.
     fn pointers(&self, tracked: &Tracked) -> Result<Vec<(String, std::result::Result<Pointer, String>)>> {
-        let (files, _) = self.work.files("")?;
+        let work = self.work()?;
+        let (files, _) = work.files("")?;
         let paths = files.iter().filter_map(|found| found.path.strip_suffix(POINTER)).filter(|path| tracked.has(path));
-        Ok(paths.map(|path| (path.to_owned(), read_pointer(&self.work.place(&pointer_path(path))))).collect())
+        Ok(paths.map(|path| (path.to_owned(), read_pointer(&work.place(&pointer_path(path))))).collect())
     }
 
     /// How models and pointers stand, where they are not as they should be, by path.
     pub(crate) fn pointer_states(&self, tracked: &Tracked, last: &FileTree) -> Result<Vec<(String, PointerState)>> {
-        let began = StatEntry::now_ns();
+        let (work, began) = (self.work()?, StatEntry::now_ns());
         let mut states = BTreeMap::new();
         let pointers: BTreeMap<_, _> = self.pointers(tracked)?.into_iter().collect();
         let mut stats = Vec::new();
@@ -339,7 +346,7 @@ impl Repository {
                     continue;
                 }
             };
-            let Ok(metadata) = fs::symlink_metadata(self.work.place(path)) else {
+            let Ok(metadata) = fs::symlink_metadata(work.place(path)) else {
                 states.insert(path.clone(), PointerState::FileMissing);
                 continue;
             };

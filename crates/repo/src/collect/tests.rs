@@ -14,7 +14,6 @@ use shard_store::{Backend, EntryKey, EntryKind, RefUpdate, Store, StoreError, St
 use tempfile::TempDir;
 
 use super::{GcOptions, Reclaim};
-use crate::worktree::WorkTree;
 use crate::{CheckoutOptions, CommitOptions, RepoError, Repository, ResetMode, ResetOptions, Settings};
 
 const NOW: GcOptions = GcOptions { keep_reflog: 0, max_unused: 0, wait: Duration::from_millis(200) };
@@ -49,7 +48,7 @@ impl Bench {
         fs::create_dir(root.join(".shard")).unwrap();
         fs::create_dir(root.join(".shard/tmp")).unwrap();
         let store = Store::open_backend(self.backend.clone(), StoreOptions::default()).unwrap();
-        (folder, Repository { work: WorkTree::new(root), store, settings: Settings::default() })
+        (folder, Repository::new(root.join(".shard"), Some(root), store, Settings::default()))
     }
 
     pub(super) fn write(&self, path: &str, bytes: &[u8]) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use shard_core::Digest;
 use shard_core::text::visible;
 use shard_history::revision::RefKind;
-use shard_history::{case_fold_clash, validate_path, validate_ref_name};
+use shard_history::{GitId, case_fold_clash, validate_path, validate_ref_name};
 use shard_store::{StoreError, ref_name};
 use thiserror::Error;
 
@@ -117,7 +117,8 @@ pub(crate) fn full_name(kind: RefKind, name: &str) -> String {
 pub(crate) fn check_name(kind: RefKind, name: &str) -> std::result::Result<String, RefProblem> {
     let refuse = |why: String| Err(RefProblem::Name { kind: word(kind), name: name.chars().take(80).collect(), why });
     let full = full_name(kind, name);
-    let is_id = name.len() == 2 * Digest::LEN && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_id =
+        [2 * Digest::LEN, 2 * GitId::LEN].contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     let prefixes = ["refs/", "heads/", "tags/", "remotes/"];
     if name.is_empty() {
         refuse("it is empty".to_owned())

@@ -73,6 +73,7 @@ impl Repository {
         let mut stage = self.read_ref(STAGE)?;
         let (mut written, mut removed) = (Vec::new(), Vec::new());
         let staged = match options.mode {
+            ResetMode::Soft | ResetMode::Mixed if self.is_bare() => None,
             // Before anything was staged, the stage is what HEAD has: where HEAD moves alone, that has to be kept.
             ResetMode::Soft => match (&stage, from) {
                 (None, Some(from)) => Some(self.read_commit(from)?.tree),

@@ -7,6 +7,7 @@ use shard_store::{EntryKind, RefUpdate, StoreError, Target, timestamp};
 
 use super::{RefProblem, check_name, full_name};
 use crate::error::{RepoError, Result};
+use crate::pattern::matches;
 use crate::repository::{Repository, TAGS};
 use crate::snapshot::put_object;
 
@@ -44,7 +45,7 @@ pub struct TagReport {
 }
 
 impl Repository {
-    /// The tags whose names match a pattern, by name. In it `*` is any text, `?` any one character.
+    /// The tags whose names match a pattern, by name. In it `*` is any text, `?` any one character, `[…]` one of several.
     ///
     /// # Errors
     /// What cannot be read.
@@ -135,30 +136,5 @@ impl Repository {
         let update = RefUpdate { name: full, expected: Some(state), target: Target::Deleted };
         self.move_or_lose(&transaction, &[update], "tag: deleted")?;
         Ok(commit)
-    }
-}
-
-/// Whether a name matches a pattern, in time proportional to the product of their lengths.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    let (mut at, mut in_name) = (0, 0);
-    // Where the last `*` was, and how much of the name it has taken.
-    let mut star = None;
-    loop {
-        match (pattern.get(at), name.get(in_name)) {
-            (None, None) => return true,
-            (Some('*'), _) => {
-                star = Some((at, in_name));
-                at += 1;
-            }
-            (Some(p), Some(n)) if *p == '?' || p == n => (at, in_name) = (at + 1, in_name + 1),
-            (_, next) => match star {
-                Some((star_at, taken)) if next.is_some() => {
-                    star = Some((star_at, taken + 1));
-                    (at, in_name) = (star_at + 1, taken + 1);
-                }
-                _ => return false,
-            },
-        }
     }
 }

@@ -9,8 +9,8 @@ use shard_history::revision::RefKind;
 use shard_store::{RefUpdate, Target};
 use tempfile::TempDir;
 
-use super::tag::matches;
 use super::{RefProblem, ResetMode, ResetOptions, TagOptions, check_name};
+use crate::pattern::matches;
 use crate::{CheckoutOptions, CommitOptions, RepoError, Repository, Settings};
 
 struct Bench {

@@ -1,0 +1,130 @@
+//! Objects that were read and proven once, decoded: commits, trees and manifests, up to a limit on their memory.
+//!
+//! An id names the same bytes for ever, so nothing here is ever out of date. What checks the store itself reads past it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use shard_core::Digest;
+use shard_history::{Commit, Tree};
+use shard_manifest::ContentManifest;
+use shard_store::{EntryKey, EntryKind};
+
+/// Bytes of memory that objects may take in each of the two generations, about.
+const GENERATION: usize = 12 << 20;
+
+#[derive(Clone)]
+enum Object {
+    Commit(Arc<Commit>),
+    Tree(Arc<Tree>),
+    Manifest(Arc<ContentManifest>),
+}
+
+/// Two generations: what is used moves to the younger one; when that is full, the older one goes.
+#[derive(Default)]
+pub(crate) struct ObjectCache(Mutex<Generations>);
+
+#[derive(Default)]
+struct Generations {
+    young: HashMap<EntryKey, (Object, usize)>,
+    old: HashMap<EntryKey, (Object, usize)>,
+    /// Bytes of the young ones.
+    bytes: usize,
+}
+
+impl ObjectCache {
+    pub(crate) fn commit(&self, id: Digest) -> Option<Arc<Commit>> {
+        match self.get(&EntryKey::new(EntryKind::Commit, id)) {
+            Some(Object::Commit(commit)) => Some(commit),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn put_commit(&self, id: Digest, commit: &Arc<Commit>) {
+        let bytes = 400 + commit.message.len() + 32 * commit.parents.len() + 1000 * commit.records.len();
+        self.put(EntryKey::new(EntryKind::Commit, id), Object::Commit(Arc::clone(commit)), bytes);
+    }
+
+    pub(crate) fn tree(&self, id: Digest) -> Option<Arc<Tree>> {
+        match self.get(&EntryKey::new(EntryKind::Tree, id)) {
+            Some(Object::Tree(tree)) => Some(tree),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn put_tree(&self, id: Digest, tree: &Arc<Tree>) {
+        let bytes = 200 + tree.entries.keys().map(|name| 140 + name.len()).sum::<usize>();
+        self.put(EntryKey::new(EntryKind::Tree, id), Object::Tree(Arc::clone(tree)), bytes);
+    }
+
+    pub(crate) fn manifest(&self, id: Digest) -> Option<Arc<ContentManifest>> {
+        match self.get(&EntryKey::new(EntryKind::Manifest, id)) {
+            Some(Object::Manifest(manifest)) => Some(manifest),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn put_manifest(&self, id: Digest, manifest: &Arc<ContentManifest>) {
+        let blocks: usize = manifest.segments.iter().map(|segment| 48 + 36 * segment.blocks.len()).sum();
+        let bytes = 400 + blocks + 200 * manifest.tensors.len();
+        self.put(EntryKey::new(EntryKind::Manifest, id), Object::Manifest(Arc::clone(manifest)), bytes);
+    }
+
+    fn get(&self, key: &EntryKey) -> Option<Object> {
+        let generations = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((object, _)) = generations.young.get(key) {
+            return Some(object.clone());
+        }
+        let (object, bytes) = generations.old.remove(key)?;
+        generations.keep(*key, object.clone(), bytes);
+        Some(object)
+    }
+
+    fn put(&self, key: EntryKey, object: Object, bytes: usize) {
+        // One that would push out all others is read again instead.
+        if bytes <= GENERATION / 4 {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).keep(key, object, bytes);
+        }
+    }
+}
+
+impl Generations {
+    fn keep(&mut self, key: EntryKey, object: Object, bytes: usize) {
+        if self.bytes + bytes > GENERATION {
+            self.old = std::mem::take(&mut self.young);
+            self.bytes = 0;
+        }
+        if self.young.insert(key, (object, bytes)).is_none() {
+            self.bytes += bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shard_core::sha256;
+
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded_and_what_is_used_stays() {
+        let cache = ObjectCache::default();
+        let commit = Arc::new(Commit {
+            tree: sha256(b""),
+            parents: Vec::new(),
+            created_at: "2026-01-01T00:00:00Z".to_owned(),
+            author: None,
+            message: "x".repeat(1 << 20),
+            records: Vec::new(),
+            extra: Default::default(),
+        });
+        let id = |number: u32| sha256(&number.to_le_bytes());
+        for number in 0..100 {
+            cache.put_commit(id(number), &commit);
+            assert!(cache.commit(id(0)).is_some(), "{number}");
+        }
+        let kept = (0..100).filter(|number| cache.commit(id(*number)).is_some()).count();
+        assert!((12..=24).contains(&kept), "{kept} MiB");
+        assert!(cache.tree(id(99)).is_none());
+    }
+}
