@@ -218,6 +218,13 @@ impl From<RepoError> for Failure {
             RepoError::NotARepository(_) => {
                 with(code::NOT_FOUND, "`shard init` makes a repository here; `shard -C DIR …` works in another folder")
             }
+            RepoError::Bare(_) => with(
+                code::USAGE,
+                "`shard commit --add PATH=FILE` commits without a work tree, `shard snapshot` and `shard cat` read without one",
+            ),
+            RepoError::Clash { .. } => {
+                with(code::REFUSED, "nothing was committed: choose another path, or delete what is in the way")
+            }
             RepoError::AlreadyARepository(_) => {
                 with(code::REFUSED, "nothing needs to be done: `shard status` shows where it stands")
             }

@@ -89,6 +89,10 @@ enum Command {
     Status(commands::status::Args),
     Log(commands::log::Args),
     Show(commands::show::Args),
+    LsTree(commands::ls_tree::Args),
+    Cat(commands::cat::Args),
+    Download(commands::download::FileArgs),
+    Snapshot(commands::download::SnapshotArgs),
     Checkout(commands::checkout::Args),
     Branch(commands::branch::Args),
     Tag(commands::tag::Args),
@@ -130,9 +134,9 @@ impl Command {
         !matches!(
             self,
             Self::Init(_)
-                | Self::Commit(_)
                 | Self::Status(_)
                 | Self::Log(_)
+                | Self::LsTree(_)
                 | Self::Branch(_)
                 | Self::Tag(_)
                 | Self::Reflog(_)
@@ -242,6 +246,10 @@ fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Status(args) => commands::status::run(args, context),
         Command::Log(args) => commands::log::run(args, context),
         Command::Show(args) => commands::show::run(args, context),
+        Command::LsTree(args) => commands::ls_tree::run(args, context),
+        Command::Cat(args) => commands::cat::run(args, context),
+        Command::Download(args) => commands::download::file(args, context),
+        Command::Snapshot(args) => commands::download::snapshot(args, context),
         Command::Checkout(args) => commands::checkout::run(args, context),
         Command::Branch(args) => commands::branch::run(args, context),
         Command::Tag(args) => commands::tag::run(args, context),

@@ -18,6 +18,8 @@ mod collecting;
 mod diffing;
 #[path = "cli/lineage.rs"]
 mod lineage;
+#[path = "cli/hub.rs"]
+mod hub;
 #[path = "cli/looking.rs"]
 mod looking;
 #[path = "cli/lossy.rs"]

@@ -9,6 +9,7 @@ use shard_manifest::{Provenance, RunRecord};
 use shard_repo::{CommitOptions, CommitReport, PointerReport, RepoError};
 
 use crate::Context;
+use crate::commands::commit_paths::Paths;
 use crate::error::{Failure, code};
 use crate::report::changes::change_table;
 use crate::report::json::file_change;
@@ -33,6 +34,8 @@ pub(crate) struct Args {
     /// When it was made (RFC 3339, UTC); now by default. A run record gets it too
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     created_at: Option<String>,
+    #[command(flatten)]
+    paths: Paths,
     #[command(flatten)]
     metadata: Metadata,
 }
@@ -92,6 +95,14 @@ struct Metadata {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
+    if args.paths.is_asked_for() {
+        if args.metadata.record(None)?.is_some() || args.allow_empty {
+            let what = "a commit by paths takes neither a run record nor --allow-empty";
+            return Err(Failure::new(code::USAGE, what).next("`shard add` and `shard commit` record runs"));
+        }
+        let author = args.author.clone().or_else(default_author);
+        return args.paths.run(args.message.join("\n\n"), author, args.created_at.clone(), context);
+    }
     let repository = context.repository()?;
     let record = args.metadata.record(args.created_at.as_deref())?;
     let options = CommitOptions {

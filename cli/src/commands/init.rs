@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use shard_core::limits::Cut;
+use shard_history::git::LARGE_FILE_THRESHOLD;
 use shard_repo::{DEFAULT_BRANCH, Repository};
 
 use crate::Context;
@@ -19,22 +20,32 @@ pub(crate) struct Args {
     /// Name of the first branch
     #[arg(short = 'b', long, value_name = "NAME", default_value = DEFAULT_BRANCH)]
     initial_branch: String,
+    /// Make the folder itself the repository, without a work tree; it must be empty
+    #[arg(long)]
+    bare: bool,
+    /// From which size on, in bytes, files are pointers of Git LFS in the Git ids of commits
+    #[arg(long, value_name = "BYTES", default_value_t = LARGE_FILE_THRESHOLD)]
+    large_file_threshold: u64,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     shard_history::validate_ref_name(&args.initial_branch).map_err(|error| {
         Failure::new(code::USAGE, error.to_string()).next("names of branches follow the rules of Git, as in `main`")
     })?;
-    let repository = Repository::init(&args.directory, &args.initial_branch, Cut::V1, context.settings)?;
+    let init = if args.bare { Repository::init_bare } else { Repository::init };
+    let repository = init(&args.directory, &args.initial_branch, Cut::V1, context.settings)?;
+    repository.set_large_file_threshold(args.large_file_threshold)?;
     if context.ui.json {
         context.ui.print_json(&json!({
             "root": repository.root().display().to_string(),
             "repository": repository.dir().display().to_string(),
             "branch": args.initial_branch,
+            "bare": repository.is_bare(),
         }))?;
     } else {
+        let kind = if args.bare { "bare shard repository" } else { "shard repository" };
         let place = repository.dir().display().to_string();
-        context.ui.inform(&format!("Made an empty shard repository in {}\n", visible(&place)))?;
+        context.ui.inform(&format!("Made an empty {kind} in {}\n", visible(&place)))?;
     }
     Ok(code::DONE)
 }
