@@ -222,6 +222,10 @@ impl From<RepoError> for Failure {
                 code::USAGE,
                 "`shard commit --add PATH=FILE` commits without a work tree, `shard snapshot` and `shard cat` read without one",
             ),
+            RepoError::BadPath { .. } => with(
+                code::USAGE,
+                "a path is names with / between them, as in models/v1/model.safetensors, that every system can have",
+            ),
             RepoError::Clash { .. } => {
                 with(code::REFUSED, "nothing was committed: choose another path, or delete what is in the way")
             }

@@ -16,10 +16,10 @@ mod care;
 mod collecting;
 #[path = "cli/diffing.rs"]
 mod diffing;
-#[path = "cli/lineage.rs"]
-mod lineage;
 #[path = "cli/hub.rs"]
 mod hub;
+#[path = "cli/lineage.rs"]
+mod lineage;
 #[path = "cli/looking.rs"]
 mod looking;
 #[path = "cli/lossy.rs"]

@@ -32,9 +32,6 @@ fn parse_range(text: &str) -> Result<(u64, u64), String> {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
-    if context.ui.json {
-        return Err(Failure::new(code::USAGE, "the bytes of a file are no JSON document").next("leave out --json"));
-    }
     let repository = context.repository()?;
     let (revision, path) = match (&args.revision, args.path.split_once(':')) {
         (Some(revision), _) => (revision.as_str(), args.path.as_str()),
@@ -42,6 +39,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         (None, None) => ("HEAD", args.path.as_str()),
     };
     let mut file = repository.open_file(path, Some(revision))?;
+    if context.ui.json {
+        return Err(Failure::new(code::USAGE, "the bytes of a file are no JSON document").next("leave out --json"));
+    }
     let (start, len) = args.range.unwrap_or((0, u64::MAX));
     let end = start.saturating_add(len).min(file.size());
     let mut out = io::stdout().lock();

@@ -161,6 +161,14 @@ pub enum RepoError {
         /// Why not.
         why: String,
     },
+    /// A path that no tree can have.
+    #[error("{path:?} cannot be kept: {why}")]
+    BadPath {
+        /// The path, shortened.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A path that cannot be beside what is there.
     #[error("{path}: {why}")]
     Clash {

@@ -280,11 +280,12 @@ impl Repository {
         if let Some(work) = &self.work {
             return work.tracked_path(given);
         }
-        let refuse = |why: String| RepoError::Path { path: given.to_owned(), why };
-        let path = given.to_str().ok_or_else(|| refuse("is not valid UTF-8".to_owned()))?;
+        let why = "it is not valid UTF-8";
+        let not_text = || RepoError::BadPath { path: given.to_string_lossy().into_owned(), why };
+        let path = given.to_str().ok_or_else(not_text)?;
         let path = if path == "." { "" } else { path.strip_suffix('/').unwrap_or(path) };
         if !path.is_empty() {
-            validate_path(path).map_err(|error| refuse(error.to_string()))?;
+            validate_path(path).map_err(|error| RepoError::BadPath { path: error.path, why: error.reason })?;
         }
         Ok(path.to_owned())
     }

@@ -96,10 +96,11 @@ fn every_command_has_a_page() {
     for name in &names {
         let page = place.ok(&["man", name]);
         assert_eq!(page.as_bytes(), place.read(&format!("share/man1/shard-{name}.1")), "{name}");
-        assert!(page.contains(&format!(".SH NAME\nshard\\-{name} \\- ")), "{page}");
-        assert!(page.contains(&format!("\\fBshard {name}\\fR")), "{page}");
+        let shown = name.replace('-', "\\-");
+        assert!(page.contains(&format!(".SH NAME\nshard\\-{shown} \\- ")), "{page}");
+        assert!(page.contains(&format!("\\fBshard {shown}\\fR")), "{page}");
         assert!(page.contains("\\-\\-threads") && page.contains(".SH \"SEE ALSO\""), "{page}");
-        assert!(shard.contains(&format!("shard\\-{name}(1)")), "{name}");
+        assert!(shard.contains(&format!("shard\\-{shown}(1)")), "{name}");
     }
     let bisect = place.ok(&["man", "bisect"]);
     assert!(

@@ -135,7 +135,7 @@ fn refused(error: EditError<RepoError>, path: &str) -> RepoError {
             clash(path, format!("{there:?} would be both a file and a folder"))
         }
         EditError::Object(HistoryError::Path(problem)) => {
-            RepoError::Path { path: path.into(), why: format!("cannot be kept: {}", problem.reason) }
+            RepoError::BadPath { path: problem.path, why: problem.reason }
         }
         EditError::Object(error) => RepoError::Path { path: path.into(), why: error.to_string() },
     }

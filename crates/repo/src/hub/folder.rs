@@ -64,8 +64,7 @@ impl Repository {
         let prefix = match upload.path_in_repo.as_deref().map(|path| path.strip_suffix('/').unwrap_or(path)) {
             None | Some("" | ".") => String::new(),
             Some(path) => {
-                let why = |error: shard_history::PathError| format!("cannot be kept: {}", error.reason);
-                validate_path(path).map_err(|error| RepoError::Path { path: path.into(), why: why(error) })?;
+                validate_path(path).map_err(|error| RepoError::BadPath { path: error.path, why: error.reason })?;
                 format!("{path}/")
             }
         };

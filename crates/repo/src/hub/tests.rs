@@ -144,7 +144,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn fault_27_and_28_paths_that_some_system_cannot_have() {
+fn fault_28_paths_and_refs_that_some_system_cannot_have() {
     let bench = Bench::new();
     let tip = bench.add(&[("file", b"1")]);
     for path in [
@@ -176,7 +176,7 @@ fn fault_27_and_28_paths_that_some_system_cannot_have() {
             CommitOperation::copy(path, "fine"),
         ] {
             let refused = bench.commit(vec![operation]);
-            assert!(matches!(refused, Err(RepoError::Path { .. })), "{path:?}: {refused:?}");
+            assert!(matches!(refused, Err(RepoError::BadPath { .. })), "{path:?}: {refused:?}");
         }
         // What can be nowhere is nowhere found.
         for outcome in [

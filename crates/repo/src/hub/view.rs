@@ -282,8 +282,8 @@ impl Repository {
         let own = fs::canonicalize(self.dir()).map_err(RepoError::io("cannot be found", &self.dir()))?;
         let check = |place: &Path| {
             if fs::canonicalize(place).map_err(RepoError::io("cannot be found", folder))?.starts_with(&own) {
-                let why = "is inside the repository's own folder: choose one outside".to_owned();
-                return Err(RepoError::Path { path: folder.to_owned(), why });
+                let why = "is inside the repository's own folder: choose one outside";
+                return Err(RepoError::Argument(format!("{} {why}", folder.display())));
             }
             Ok(())
         };
