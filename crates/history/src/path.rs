@@ -105,8 +105,6 @@ fn is_device(name: &str) -> bool {
 
 /// A name as file systems compare it that ignore case, and how characters are composed (Unicode's normalisation forms, as those of
 /// macOS do); somewhat coarser than any of them.
-/// A name as file systems compare it that ignore case, and how characters with accents are composed; somewhat coarser than any
-/// of them.
 pub(crate) fn fold(name: &str) -> String {
     if name.is_ascii() {
         return name.to_ascii_lowercase();
@@ -114,13 +112,6 @@ pub(crate) fn fold(name: &str) -> String {
     // Decomposed first, so that letters are the same letters under their marks, and again, since other case can compose anew.
     let upper = name.nfd().flat_map(char::to_uppercase);
     upper.flat_map(char::to_lowercase).nfd().collect()
-}
-
-/// The first two paths, or directories of them, that are different but equal on a file system that ignores case or the form in
-/// which Unicode is composed.
-    let lower = |text: String| text.to_uppercase().chars().flat_map(char::to_lowercase).collect::<String>();
-    // Composed again in the end, since changing case may take characters apart.
-    lower(name.nfc().collect()).nfc().collect()
 }
 
 /// The first two paths, or directories of them, that are different but equal on a file system that ignores case, or how

@@ -64,8 +64,14 @@ impl<'a> Keeper<'a> {
             segments = layout.segments.len();
             self.manifests(&relatives, likely)
         };
-        let kept =
-            keep_file(Input { source, path: place, mark: None }, earlier, &mut batch, transaction, options, progress)?;
+        let kept = keep_file(
+            Input { source, path: place, layout: None, mark: None },
+            earlier,
+            &mut batch,
+            transaction,
+            options,
+            progress,
+        )?;
         self.batch = batch;
         // Otherwise it is kept under another layout than the one that was sampled.
         if kept.manifest.segments.len() == segments {

@@ -3,8 +3,7 @@
 //! The stage is a tree like that of a commit, named by a ref, so that it is replaced as a whole, by compare-and-swap, and
 //! has a history like any other ref.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::path::PathBuf;
 
@@ -75,10 +74,8 @@ impl Repository {
         let began = StatEntry::now_ns();
         let beside_git = self.tracked_beside_git()?;
         for given in paths {
-            let path = self.work.tracked_path(given)?;
-            named.insert(path.clone());
-            let (mut files, unnameable) = self.work.files(&path)?;
             let path = work.tracked_path(given)?;
+            named.insert(path.clone());
             let (mut files, unnameable) = work.files(&path)?;
             if let Some(tracked) = &beside_git {
                 // Beside Git a folder stands for the models in it; what is named itself is meant.
@@ -247,36 +244,6 @@ impl Adder<'_> {
             file = FileSource::open(&place).map_err(read)?;
             &file
         };
-        let (transaction, options) = (self.transaction, self.repository.snapshot_options());
-        let mut batch = std::mem::take(&mut self.batch);
-        let (mut relatives, mut segments) = (Relatives::default(), 0);
-        let earlier = |layout: &Layout| {
-            if layout.tensors.is_empty() {
-                return Ok(EarlierFiles::default());
-            }
-            let likely = self.earlier(&found.path, tree);
-            // What a path held before is the base of what it holds now.
-            relatives = if tree.get(&found.path).is_some() {
-                self.finder.sample(source, layout, &place)?
-            } else {
-                self.finder.find(source, layout, &place, likely.first().copied())?
-            };
-            segments = layout.segments.len();
-            self.manifests(&relatives, likely)
-        };
-        let kept = keep_file(
-            Input { source, path: &place, layout: None, mark: None },
-            earlier,
-            &mut batch,
-            transaction,
-            options,
-            progress,
-        )?;
-        self.batch = batch;
-        // Otherwise it is kept under another layout than the one that was sampled.
-        if kept.manifest.segments.len() == segments {
-            self.finder.remember(relatives, kept.id)?;
-        }
         let files = tree.files().iter().map(|(path, entry)| (path.as_str(), entry));
         let likely = || Ok(likely_of(&found.path, &self.staged, files));
         let kept = self.keeper.keep(source, &place, likely, progress)?;

@@ -37,7 +37,8 @@ impl Bench {
         let store = Store::init_backend(backend.clone(), Cut::TEST, StoreOptions::default()).unwrap();
         let main = Target::Symbolic("heads/main".to_owned());
         store.refs().compare_and_swap("HEAD", None, main, "init", shard_store::Nonce([1; 16])).unwrap();
-        let repository = Repository { store, ..made };
+        let (dir, root) = (made.dir(), made.root().to_owned());
+        let repository = Repository::new(dir, Some(root), store, Settings::default());
         Self { folder, repository, backend }
     }
 

@@ -223,7 +223,7 @@ impl Repository {
         request: &CommitRequest,
         progress: &dyn Progress,
     ) -> Result<CommitInfo> {
-        let (branch, full) = self.branch_of(request.revision.as_deref())?;
+        let (branch, full) = self.target_branch(request.revision.as_deref())?;
         // Before the branch is read: what it leads to stays from here on.
         let transaction = self.store.begin("commit")?;
         let parent = request.parent_commit.as_deref().map(|parent| self.resolve(parent)).transpose()?;
@@ -272,7 +272,7 @@ impl Repository {
     }
 
     /// The name of a branch that can be committed to, in short and in full.
-    pub(super) fn branch_of(&self, revision: Option<&str>) -> Result<(String, String)> {
+    pub(super) fn target_branch(&self, revision: Option<&str>) -> Result<(String, String)> {
         let name = match revision {
             None => self.default_branch()?,
             Some(revision) => {

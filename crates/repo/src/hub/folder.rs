@@ -79,7 +79,7 @@ impl Repository {
             }
         }
         if !upload.delete.is_empty() {
-            let (branch, _) = self.branch_of(request.revision.as_deref())?;
+            let (branch, _) = self.target_branch(request.revision.as_deref())?;
             let there = match self.tip(&branch)?.1 {
                 Some(tip) => self.files_of(tip)?,
                 None => Default::default(),

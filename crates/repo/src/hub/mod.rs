@@ -183,7 +183,7 @@ impl Repository {
     /// [`RepoError::Ref`] for an unknown branch, or the one that is checked out in a work tree; an unknown revision;
     /// [`RepoError::Raced`].
     pub fn reset_ref(&self, branch: &str, to: &str) -> Result<Digest> {
-        let (name, _) = self.branch_of(Some(branch))?;
+        let (name, _) = self.target_branch(Some(branch))?;
         let commit = self.resolve(to)?;
         if !self.is_bare() && self.head()?.branch.as_ref() == Some(&name) {
             return Err(RefProblem::CheckedOut(name).into());

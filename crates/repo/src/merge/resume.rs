@@ -169,7 +169,7 @@ impl Repository {
         let mut removed: Vec<String> = Vec::new();
         let mut chosen = Vec::new();
         for given in paths {
-            let path = self.work.tracked_path(given)?;
+            let path = self.work()?.tracked_path(given)?;
             let here = |tree: &FileTree| -> Vec<(String, FileEntry)> {
                 let own = tree.get(&path).map(|entry| (path.clone(), *entry));
                 own.into_iter().chain(tree.below(&path).map(|(path, entry)| (path.clone(), *entry))).collect()
@@ -209,9 +209,9 @@ impl Repository {
         self.refuse_clashes(wanted, removed)?;
         let ready = self.prepare_files(wanted, progress)?;
         for path in removed {
-            self.work.remove(path)?;
+            self.work()?.remove(path)?;
         }
-        place_all(ready, self.work.root())?;
+        place_all(ready, self.work()?.root())?;
         Ok(())
     }
 }

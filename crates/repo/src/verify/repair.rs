@@ -170,7 +170,7 @@ impl Repository {
         if bad.is_empty() {
             return Ok(Vec::new());
         }
-        let mut objects = self.objects();
+        let mut objects = Objects::new(&self.store);
         let mut looker = Looker { bad, manifests: HashMap::new(), trees: HashMap::new() };
         let mut affected: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
         let (mut report, mut damage) = (VerifyReport::default(), Damage::default());

@@ -61,7 +61,7 @@ impl Repository {
 
     /// Follows refs and their logs, tags and commits.
     pub(super) fn follow_commits(&self, report: &mut VerifyReport, damage: &mut Damage) -> Result<Followed> {
-        let mut objects = self.objects();
+        let mut objects = Objects::new(&self.store);
         let (mut known, mut followed) = (HashSet::new(), Followed::default());
         for (name, state) in self.store.refs().list_each("").map_err(StoreError::from)? {
             report.refs += 1;
