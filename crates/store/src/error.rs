@@ -158,7 +158,7 @@ pub enum StoreError {
     },
     /// Another collection is under way.
     #[error("another collection is under way: {0}")]
-    Claimed(Holder),
+    Claimed(Box<Holder>),
     /// The claim of this collection was broken by somebody else.
     #[error("the collection was stopped: its claim was broken")]
     ClaimLost,

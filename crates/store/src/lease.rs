@@ -202,7 +202,7 @@ impl<'a> Leases<'a> {
             };
             drop(held);
             if attempt == ATTEMPTS {
-                return Err(StoreError::Claimed(other));
+                return Err(StoreError::Claimed(Box::new(other)));
             }
             let noise = u64::from(Nonce::random().map_err(no_random)?.0[0]);
             std::thread::sleep(Duration::from_millis(noise * u64::from(attempt) / 16));
