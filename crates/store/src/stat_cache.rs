@@ -194,17 +194,15 @@ mod tests {
     fn a_file_that_is_written_again_in_the_same_tick_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let mut same_stat = 0;
         for round in 0..200u8 {
             std::fs::write(&path, [round; 8]).unwrap();
             let known = look(&path, StatEntry::now_ns());
             std::fs::write(&path, [round + 1; 8]).unwrap();
             let now = FileStat::new(&std::fs::metadata(&path).unwrap());
-            same_stat += usize::from(now == known.stat);
             assert!(!known.holds(&now), "{round}");
+            // Also where ticks are so coarse that nothing of the file's metadata shows it.
+            assert!(!known.holds(&known.stat), "{round}");
         }
-        // The case that matters did occur: other bytes, and not a trace of that in the file's metadata.
-        assert!(same_stat > 0);
     }
 
     #[test]
