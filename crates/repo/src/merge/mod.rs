@@ -205,7 +205,13 @@ impl Repository {
     /// [`RepoError::Merge`]; [`RepoError::WouldOverwrite`] where changes would be lost that no commit has; [`RepoError::Raced`] where
     /// another writer moved the branch; an unknown revision; what the store says. Nothing has moved then.
     pub fn merge(&self, revision: &str, options: &MergeOptions, progress: &dyn Progress) -> Result<MergeReport> {
+        self.again_if_condemned(|| self.merge_once(revision, options, progress))
+    }
+
+    fn merge_once(&self, revision: &str, options: &MergeOptions, progress: &dyn Progress) -> Result<MergeReport> {
         let theirs = self.resolve(revision)?;
+        // Before refs are read: what they name stays from here on.
+        let transaction = self.begin_move("merge", theirs)?;
         let target = self.destination(options.into.as_deref())?;
         if target.is_checked_out {
             self.refuse_while_merging()?;
@@ -222,7 +228,7 @@ impl Repository {
         match (relation, options.fast_forward) {
             (Relation::AlreadyUpToDate, _) => return Ok(report),
             (Relation::FastForward, FastForward::Allow | FastForward::Only) => {
-                return self.fast_forward(revision, theirs, target, report, progress);
+                return self.fast_forward(revision, target, report, &transaction, progress);
             }
             (Relation::FastForward, FastForward::Never) => report.base = target.commit,
             (_, FastForward::Only) => return Err(MergeProblem::NotFastForward { theirs }.into()),
@@ -267,7 +273,6 @@ impl Repository {
         if target.is_checked_out {
             self.refuse_changed(&plan)?;
         }
-        let transaction = self.store.begin("merge")?;
         if !plan.conflicts.is_empty() {
             report.status = MergeStatus::Conflict;
             report.is_waiting = target.is_checked_out;
@@ -359,12 +364,12 @@ impl Repository {
     fn fast_forward(
         &self,
         revision: &str,
-        theirs: Digest,
         target: Destination,
         mut report: MergeReport,
+        transaction: &Transaction,
         progress: &dyn Progress,
     ) -> Result<MergeReport> {
-        let transaction = self.begin_move("merge", theirs)?;
+        let theirs = report.source;
         let after = self.files_of(theirs)?;
         let before = target.commit.map(|commit| self.files_of(commit)).transpose()?.unwrap_or_default();
         let mut updates = vec![RefUpdate { name: target.name, expected: target.state, target: Target::Commit(theirs) }];
@@ -373,7 +378,7 @@ impl Repository {
             let Placed { stage, .. } = self.replace_work_tree(&after, Losses::Keep, progress)?;
             updates.push(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(root) });
         }
-        self.move_or_lose(&transaction, &updates, &format!("merge {revision}: fast-forward"))?;
+        self.move_or_lose(transaction, &updates, &format!("merge {revision}: fast-forward"))?;
         report.base = report.from;
         report.status = MergeStatus::FastForward;
         report.to = Some(theirs);

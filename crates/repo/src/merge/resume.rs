@@ -31,6 +31,12 @@ impl Repository {
     /// # Errors
     /// [`RepoError::Merge`] where none is under way, or something else is checked out now; otherwise as [`Self::merge`].
     pub fn continue_merge(&self, options: &ContinueOptions, progress: &dyn Progress) -> Result<MergeReport> {
+        self.again_if_condemned(|| self.continue_once(options, progress))
+    }
+
+    fn continue_once(&self, options: &ContinueOptions, progress: &dyn Progress) -> Result<MergeReport> {
+        // Before refs are read: what they name stays from here on.
+        let transaction = self.store.begin("merge")?;
         let (at, mut state) = self.read_merge()?.ok_or(MergeProblem::NotUnderWay)?;
         let target = self.resumed(&state)?;
         let mut report = MergeReport::new(&target, state.theirs);
@@ -42,7 +48,6 @@ impl Repository {
         if let Some(rules) = options.rules.clone().filter(|_| !state.is_staged) {
             state.record.rules = rules;
         }
-        let transaction = self.store.begin("merge")?;
         let before = self.files_of(state.ours)?;
         let stored = if state.is_staged {
             let (_, tree) = self.stage()?;
@@ -123,8 +128,12 @@ impl Repository {
     /// # Errors
     /// [`RepoError::Merge`] where none is under way; what cannot be read or written.
     pub fn abort_merge(&self, progress: &dyn Progress) -> Result<MergeState> {
-        let (at, state) = self.read_merge()?.ok_or(MergeProblem::NotUnderWay)?;
+        self.again_if_condemned(|| self.abort_once(progress))
+    }
+
+    fn abort_once(&self, progress: &dyn Progress) -> Result<MergeState> {
         let transaction = self.store.begin("merge")?;
+        let (at, state) = self.read_merge()?.ok_or(MergeProblem::NotUnderWay)?;
         let mut updates = Vec::new();
         if self.resumed(&state).is_ok() {
             let (ours, theirs) = (self.files_of(state.ours)?, self.files_of(state.theirs)?);
@@ -160,6 +169,11 @@ impl Repository {
     /// [`RepoError::Merge`] where none is under way, or something else is checked out now; [`RepoError::NoSuchPath`] where neither
     /// side has such a path; what cannot be read or written.
     pub fn checkout_side(&self, side: Side, paths: &[PathBuf], progress: &dyn Progress) -> Result<CheckoutReport> {
+        self.again_if_condemned(|| self.checkout_side_once(side, paths, progress))
+    }
+
+    fn checkout_side_once(&self, side: Side, paths: &[PathBuf], progress: &dyn Progress) -> Result<CheckoutReport> {
+        let transaction = self.store.begin("checkout")?;
         let (_, state) = self.read_merge()?.ok_or(MergeProblem::NotUnderWay)?;
         let Destination { branch, .. } = self.resumed(&state)?;
         let commit = if side == Side::Ours { state.ours } else { state.theirs };
@@ -183,7 +197,6 @@ impl Repository {
             chosen.push(path);
         }
         self.replace(&wanted.iter().collect(), &removed, progress)?;
-        let transaction = self.store.begin("checkout")?;
         let gone = removed.iter().map(|path| (path.clone(), None));
         let changes = wanted.iter().map(|(path, entry)| (path.clone(), Some(*entry))).chain(gone).collect();
         let message = format!("checkout: {} of the merge", side.as_str());
