@@ -114,8 +114,8 @@ pub(crate) fn fold(name: &str) -> String {
     upper.flat_map(char::to_lowercase).nfd().collect()
 }
 
-/// The first two paths, or directories of them, that are different but equal on a file system that ignores case, or how
-/// characters with accents are composed (NFC and NFD are one to it).
+/// The first two paths, or directories of them, that are different but equal on a file system that ignores case or the form in
+/// which Unicode is composed.
 #[must_use]
 pub fn case_fold_clash<'a>(paths: impl IntoIterator<Item = &'a str>) -> Option<(String, String)> {
     let mut seen: BTreeMap<String, &'a str> = BTreeMap::new();
@@ -217,9 +217,6 @@ mod tests {
     fn clashes() {
         assert_eq!(case_fold_clash(["a/b", "a/c", "b"]), None);
         assert_eq!(case_fold_clash(["A/b", "a/c"]), Some(("A".to_owned(), "a".to_owned())));
-        assert_eq!(case_fold_clash(["\u{e9}", "e\u{301}"]), Some(("\u{e9}".to_owned(), "e\u{301}".to_owned())));
-        assert_eq!(case_fold_clash(["\u{c9}", "e\u{301}"]), Some(("\u{c9}".to_owned(), "e\u{301}".to_owned())));
-        assert_eq!(case_fold_clash(["\u{e9}", "e"]), None);
         assert_eq!(case_fold_clash(["x/Straße", "x/STRASSE"]), Some(("x/Straße".to_owned(), "x/STRASSE".to_owned())));
         for (composed, decomposed) in
             [("caf\u{e9}", "cafe\u{301}"), ("\u{ac00}", "\u{1100}\u{1161}"), ("\u{c9}", "e\u{301}")]

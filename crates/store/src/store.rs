@@ -46,7 +46,6 @@ const KIND_MARK: [u8; 16] = *b"shard-repository";
 const VERSION: u32 = 1;
 const FOLDERS: [&str; 7] = ["packs", "index", "refs", "leases", "epochs", "tmp", "cache"];
 const INDEX: &str = "cache/index.db";
-const TWINS: &str = "cache/twins.db";
 
 /// How a store writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +105,7 @@ pub(crate) struct Inner {
     epoch: AtomicU64,
     /// Whether this handle has listed `packs/`, or took the index for in step with it unseen.
     pub(crate) listed: AtomicBool,
-    twins: OnceLock<TwinCache>,
+    pub(crate) twins: OnceLock<TwinCache>,
 }
 
 impl Drop for Inner {
@@ -347,14 +346,6 @@ impl Store {
     #[must_use]
     pub fn sketches(&self) -> SketchIndex<'_> {
         SketchIndex::new(self)
-    }
-
-    /// The cache of Git twins, which are pointers for files of `threshold` bytes and more. The first call opens it, and decides
-    /// on the threshold.
-    #[must_use]
-    pub fn twins(&self, threshold: u64) -> &TwinCache {
-        let path = self.0.root.as_ref().map(|root| root.join(TWINS));
-        self.0.twins.get_or_init(|| TwinCache::open(path, self.0.id, threshold))
     }
 
     /// Begins to write. What writers that are provably gone left behind is removed first.

@@ -19,6 +19,9 @@ const FILE: &str = "twins";
 const KIND: &str = "twins";
 const VERSION: u32 = 1;
 
+/// The cache, in the repository's directory.
+const CACHE: &str = "cache/twins.db";
+
 const APPLICATION_ID: i64 = 0x7368_7477;
 const SCHEMA_VERSION: i64 = 1;
 const SCHEMA: &str = "
@@ -168,6 +171,14 @@ fn prepare(mut db: Connection, repository: Nonce, threshold: i64) -> rusqlite::R
 }
 
 impl Store {
+    /// The cache of Git twins, which are pointers for files of `threshold` bytes and more. The first call opens it, and decides
+    /// on the threshold.
+    #[must_use]
+    pub fn twins(&self, threshold: u64) -> &TwinCache {
+        let path = self.root().map(|root| root.join(CACHE));
+        self.0.twins.get_or_init(|| TwinCache::open(path, self.0.id, threshold))
+    }
+
     /// From which size on, in bytes, files are pointers in Git twins; `None` where the repository never chose.
     ///
     /// # Errors

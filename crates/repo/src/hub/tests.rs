@@ -308,7 +308,7 @@ fn folders_are_uploaded_by_patterns() {
     let outside = FolderUpload { path_in_repo: Some("../up".to_owned()), ..FolderUpload::default() };
     assert!(matches!(
         bench.hub.upload_folder(&source, &outside, &CommitRequest::default(), &NoProgress),
-        Err(RepoError::Path { .. })
+        Err(RepoError::BadPath { .. })
     ));
     assert!(bench.hub.upload_folder(&source.join("1.txt"), &none, &CommitRequest::default(), &NoProgress).is_err());
 }

@@ -111,7 +111,7 @@ impl Repository {
         let transaction = self.store.begin("plan")?;
         let recoder = Recoder::new(&transaction)?;
         let mut plan = OptimizePlan { files: history.files.len() as u64, ..OptimizePlan::default() };
-        let (mut objects, mut seen) = (self.objects(), HashSet::new());
+        let (mut objects, mut seen) = (Objects::new(&self.store), HashSet::new());
         for found in &history.files {
             plan.done += u64::from(done.has(&found.entry.manifest));
             for block in objects.manifest_once(found.entry.manifest)?.blocks() {
@@ -145,7 +145,7 @@ impl Repository {
         let mut run = Run {
             recoder: &recoder,
             transaction: &transaction,
-            objects: self.objects(),
+            objects: Objects::new(&self.store),
             trees: HashMap::new(),
             options: SnapshotOptions {
                 chains: ChainLimits::of_level(self.settings.level).without_derivations(),
@@ -193,7 +193,7 @@ impl Repository {
 
     /// Everything that refs name, commits oldest first.
     fn whole_history(&self) -> Result<History> {
-        let (mut objects, mut history) = (self.objects(), History::default());
+        let (mut objects, mut history) = (Objects::new(&self.store), History::default());
         let (mut tips, mut last_trees) = (Vec::new(), Vec::new());
         for (_, state) in self.store.refs().list("").map_err(StoreError::from)? {
             match state.target {
@@ -218,7 +218,7 @@ impl Repository {
             shard_history::DagError::Fetch(error) => error,
             shard_history::DagError::Cycle(id) => RepoError::Cycle(id),
         })?;
-        let mut objects = self.objects();
+        let mut objects = Objects::new(&self.store);
         let mut trees: Vec<(Digest, Vec<Digest>)> = Vec::new();
         for id in order.iter().rev() {
             let Some((tree, parents)) = commits.get(id) else { continue };
