@@ -124,8 +124,12 @@ impl Bench {
 
 fn measure(options: &Options) -> Result<usize, Failure> {
     let dir = tempfile::Builder::new().prefix("hub-").tempdir_in(&options.dir)?;
-    let mut bench =
-        Bench { peer: Peer::start(&options.peer)?, ours: Ours::default(), rows: Rows::default(), dir: dir.path().to_owned() };
+    let mut bench = Bench {
+        peer: Peer::start(&options.peer)?,
+        ours: Ours::default(),
+        rows: Rows::default(),
+        dir: dir.path().to_owned(),
+    };
     for round in 0..options.rounds {
         for (kind, names) in [("random", LargeRows::RANDOM), ("bf16", LargeRows::BF16)] {
             let file = dir.path().join(kind);
@@ -171,7 +175,8 @@ fn large(bench: &mut Bench, file: &Path, options: &Options, rows: LargeRows) -> 
     const READ: u64 = 1 << 20;
     bench.both("large", json!({"do": "create"}))?;
     bench.row(rows.upload, Bar::Faster, "large", json!({"do": "upload", "file": file, "path": LARGE}))?;
-    let ranges: Vec<(u64, u64)> = data::starts(options.size - READ, 128).into_iter().map(|start| (start, READ)).collect();
+    let ranges: Vec<(u64, u64)> =
+        data::starts(options.size - READ, 128).into_iter().map(|start| (start, READ)).collect();
     bench.row(rows.ranges, Bar::Faster, "large", json!({"do": "range_reads", "path": LARGE, "ranges": ranges}))?;
     bench.row(rows.cold, Bar::Faster, "large", json!({"do": "cold_download", "path": LARGE}))?;
     bench.row(rows.warm, Bar::TenTimes, "large", json!({"do": "warm_downloads", "path": LARGE, "times": 200}))?;
@@ -202,7 +207,12 @@ fn small(bench: &mut Bench, options: &Options) -> Result<(), Failure> {
         bench.row("nested tree listed", Bar::TenTimes, "small", json!({"do": "list_tree"}))?;
         let branch = format!("side-{round}");
         let (ours, theirs) = (format!("log/ours-{round}.txt"), format!("log/theirs-{round}.txt"));
-        bench.row("merge", Bar::Faster, "small", json!({"do": "merge", "branch": branch, "ours": ours, "theirs": theirs}))?;
+        bench.row(
+            "merge",
+            Bar::Faster,
+            "small",
+            json!({"do": "merge", "branch": branch, "ours": ours, "theirs": theirs}),
+        )?;
     }
     bench.row("quick verify", Bar::TenTimes, "small", json!({"do": "quick_verify"}))?;
     bench.row("full verify, small files", Bar::Faster, "small", json!({"do": "full_verify"}))?;

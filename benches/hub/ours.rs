@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use shard_core::NoProgress;
 use shard_history::MergeStatus;
 use shard_repo::{
-    CommitOperation, CommitRequest, FolderUpload, GcOptions, ListOptions, MergeOptions, NewRepo, Repository,
-    Settings, SquashOptions,
+    CommitOperation, CommitRequest, FolderUpload, GcOptions, ListOptions, MergeOptions, NewRepo, Repository, Settings,
+    SquashOptions,
 };
 
 use crate::Failure;

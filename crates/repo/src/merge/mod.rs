@@ -324,7 +324,10 @@ impl Repository {
 
     fn destination(&self, into: Option<&str>) -> Result<Destination> {
         let head = self.head()?;
-        match into.filter(|into| head.branch.as_deref() != Some(into.strip_prefix(HEADS).unwrap_or(into))) {
+        let is_head = |into: &&str| head.branch.as_deref() == Some(into.strip_prefix(HEADS).unwrap_or(into));
+        // Where there is no work tree, the branch moves alone.
+        let alone = if self.is_bare() { into.or(head.branch.as_deref()) } else { into.filter(|into| !is_head(into)) };
+        match alone {
             None => {
                 let (name, state) = self.moved_by_commits()?;
                 Ok(Destination { name, state, branch: head.branch, commit: head.commit, is_checked_out: true })
