@@ -146,6 +146,7 @@ fn measure(options: &Options) -> Result<usize, Failure> {
 struct LargeRows {
     upload: &'static str,
     ranges: &'static str,
+    short: &'static str,
     cold: &'static str,
     warm: &'static str,
     verify: &'static str,
@@ -156,6 +157,7 @@ impl LargeRows {
     const RANDOM: Self = Self {
         upload: "upload of a large file, random bytes",
         ranges: "reads of 1 MiB at random, random bytes",
+        short: "reads of 64 KiB at random, random bytes",
         cold: "download, cold, random bytes",
         warm: "download again, random bytes",
         verify: "full verify, random bytes",
@@ -164,6 +166,7 @@ impl LargeRows {
     const BF16: Self = Self {
         upload: "upload of a large file, bf16 weights",
         ranges: "reads of 1 MiB at random, bf16 weights",
+        short: "reads of 64 KiB at random, bf16 weights",
         cold: "download, cold, bf16 weights",
         warm: "download again, bf16 weights",
         verify: "full verify, bf16 weights",
@@ -172,12 +175,13 @@ impl LargeRows {
 }
 
 fn large(bench: &mut Bench, file: &Path, options: &Options, rows: LargeRows) -> Result<(), Failure> {
-    const READ: u64 = 1 << 20;
     bench.both("large", json!({"do": "create"}))?;
     bench.row(rows.upload, Bar::Faster, "large", json!({"do": "upload", "file": file, "path": LARGE}))?;
-    let ranges: Vec<(u64, u64)> =
-        data::starts(options.size - READ, 128).into_iter().map(|start| (start, READ)).collect();
-    bench.row(rows.ranges, Bar::Faster, "large", json!({"do": "range_reads", "path": LARGE, "ranges": ranges}))?;
+    for (row, len, count) in [(rows.ranges, 1 << 20, 256), (rows.short, 64 << 10, 1024)] {
+        let starts = data::starts(options.size - len, count).into_iter();
+        let ranges: Vec<(u64, u64)> = starts.map(|start| (start, len)).collect();
+        bench.row(row, Bar::Faster, "large", json!({"do": "range_reads", "path": LARGE, "ranges": ranges}))?;
+    }
     bench.row(rows.cold, Bar::Faster, "large", json!({"do": "cold_download", "path": LARGE}))?;
     bench.row(rows.warm, Bar::TenTimes, "large", json!({"do": "warm_downloads", "path": LARGE, "times": 200}))?;
     bench.row(rows.verify, Bar::Faster, "large", json!({"do": "full_verify"}))?;

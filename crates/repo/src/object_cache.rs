@@ -1,4 +1,5 @@
-//! Objects that were read and proven once, decoded: commits, trees and manifests, up to a limit on their memory.
+//! What was read and proven once, decoded: commits, trees and manifests, and blocks of files that are read in parts, each up to
+//! a limit on their memory.
 //!
 //! An id names the same bytes for ever, so nothing here is ever out of date. What checks the store itself reads past it.
 
@@ -11,21 +12,24 @@ use shard_manifest::ContentManifest;
 use shard_store::{EntryKey, EntryKind};
 
 /// Bytes of memory that objects may take in each of the two generations, about.
-const GENERATION: usize = 12 << 20;
+pub(crate) const OBJECTS: usize = 12 << 20;
+/// The same of blocks: a generation has 16 of the largest ones.
+pub(crate) const BLOCKS: usize = 64 << 20;
 
 #[derive(Clone)]
 enum Object {
     Commit(Arc<Commit>),
     Tree(Arc<Tree>),
     Manifest(Arc<ContentManifest>),
+    Block(Arc<Vec<u8>>),
 }
 
 /// Two generations: what is used moves to the younger one; when that is full, the older one goes.
-#[derive(Default)]
 pub(crate) struct ObjectCache(Mutex<Generations>);
 
-#[derive(Default)]
 struct Generations {
+    /// Bytes that each may have.
+    limit: usize,
     young: HashMap<EntryKey, (Object, usize)>,
     old: HashMap<EntryKey, (Object, usize)>,
     /// Bytes of the young ones.
@@ -33,6 +37,11 @@ struct Generations {
 }
 
 impl ObjectCache {
+    /// A cache of two generations of so many bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self(Mutex::new(Generations { limit, young: HashMap::new(), old: HashMap::new(), bytes: 0 }))
+    }
+
     pub(crate) fn commit(&self, id: Digest) -> Option<Arc<Commit>> {
         match self.get(&EntryKey::new(EntryKind::Commit, id)) {
             Some(Object::Commit(commit)) => Some(commit),
@@ -70,6 +79,17 @@ impl ObjectCache {
         self.put(EntryKey::new(EntryKind::Manifest, id), Object::Manifest(Arc::clone(manifest)), bytes);
     }
 
+    pub(crate) fn block(&self, id: Digest) -> Option<Arc<Vec<u8>>> {
+        match self.get(&EntryKey::block(id)) {
+            Some(Object::Block(block)) => Some(block),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn put_block(&self, id: Digest, block: &Arc<Vec<u8>>) {
+        self.put(EntryKey::block(id), Object::Block(Arc::clone(block)), 200 + block.len());
+    }
+
     fn get(&self, key: &EntryKey) -> Option<Object> {
         let generations = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((object, _)) = generations.young.get(key) {
@@ -81,16 +101,17 @@ impl ObjectCache {
     }
 
     fn put(&self, key: EntryKey, object: Object, bytes: usize) {
+        let generations = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // One that would push out all others is read again instead.
-        if bytes <= GENERATION / 4 {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).keep(key, object, bytes);
+        if bytes <= generations.limit / 4 {
+            generations.keep(key, object, bytes);
         }
     }
 }
 
 impl Generations {
     fn keep(&mut self, key: EntryKey, object: Object, bytes: usize) {
-        if self.bytes + bytes > GENERATION {
+        if self.bytes + bytes > self.limit {
             self.old = std::mem::take(&mut self.young);
             self.bytes = 0;
         }
@@ -108,7 +129,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_what_is_used_stays() {
-        let cache = ObjectCache::default();
+        let cache = ObjectCache::new(OBJECTS);
         let commit = Arc::new(Commit {
             tree: sha256(b""),
             parents: Vec::new(),

@@ -14,7 +14,7 @@ use shard_store::{EntryKey, EntryKind, Nonce, RefState, Store, StoreError, Targe
 use crate::base_chain::ChainLimits;
 use crate::error::{RepoError, Result};
 use crate::hub::TwinMemory;
-use crate::object_cache::ObjectCache;
+use crate::object_cache::{BLOCKS, OBJECTS, ObjectCache};
 use crate::objects::Objects;
 use crate::refs::check_name;
 use crate::snapshot::SnapshotOptions;
@@ -101,6 +101,8 @@ pub struct Repository {
     pub(crate) store: Store,
     pub(crate) settings: Settings,
     objects: ObjectCache,
+    /// Blocks of files that are read in parts.
+    pub(crate) blocks: ObjectCache,
     pub(crate) twins: TwinMemory,
 }
 
@@ -183,8 +185,8 @@ impl Repository {
     }
 
     pub(crate) fn new(dir: PathBuf, root: Option<PathBuf>, store: Store, settings: Settings) -> Self {
-        let (objects, twins) = (ObjectCache::default(), TwinMemory::default());
-        Self { dir, work: root.map(WorkTree::new), store, settings, objects, twins }
+        let (objects, blocks) = (ObjectCache::new(OBJECTS), ObjectCache::new(BLOCKS));
+        Self { dir, work: root.map(WorkTree::new), store, settings, objects, blocks, twins: TwinMemory::default() }
     }
 
     /// The folder that holds the repository and the work tree; of a bare repository, its own.

@@ -34,7 +34,7 @@ impl Placed {
 /// Where a file's bytes are read from.
 enum Bytes<'a> {
     /// From its blocks, one decoded at a time; the index of the one in `block`.
-    Blocks { reader: BlockReader<'a>, placed: Vec<Placed>, at: Option<usize>, block: Vec<u8> },
+    Blocks { reader: BlockReader<'a>, placed: Vec<Placed>, at: Option<usize>, block: Arc<Vec<u8>> },
     /// From a temporary copy: the file holds compressed data, which can only be proven whole.
     Copy { file: File, path: TempPath },
 }
@@ -57,7 +57,7 @@ impl<'a> FileReader<'a> {
                 placed.push(Placed { start, len: u64::from(span.len), id: span.id });
                 start += u64::from(span.len);
             }
-            Bytes::Blocks { reader: BlockReader::new(&repository.store), placed, at: None, block: Vec::new() }
+            Bytes::Blocks { reader: BlockReader::new(&repository.store), placed, at: None, block: Arc::default() }
         } else {
             let (folder, prefix) = repository.temporary();
             let threads = repository.settings.workers();
@@ -89,7 +89,16 @@ impl<'a> FileReader<'a> {
                 let Some(piece) = placed.get(index) else { return Ok(0) };
                 if *at != Some(index) {
                     *at = None;
-                    reader.read(&block_key(piece.id), block)?;
+                    *block = match self.source.blocks.block(piece.id) {
+                        Some(block) => block,
+                        None => {
+                            let mut bytes = Vec::new();
+                            reader.read(&block_key(piece.id), &mut bytes)?;
+                            let block = Arc::new(bytes);
+                            self.source.blocks.put_block(piece.id, &block);
+                            block
+                        }
+                    };
                     if block.len() as u64 != piece.len {
                         return Err(RepoError::BadBase { block: piece.id });
                     }
