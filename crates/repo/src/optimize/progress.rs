@@ -58,7 +58,7 @@ impl Done {
 
 fn decode(head: &str, text: &str) -> Option<HashSet<Digest>> {
     let (body, sum) = text.split_at_checked(text.len().checked_sub(2 * Digest::LEN + 1)?)?;
-    if sum.trim_end() != sha256(body.as_bytes()).to_hex() {
+    if sum != format!("{}\n", sha256(body.as_bytes())) {
         return None;
     }
     body.strip_prefix(head)?.lines().map(|line| Digest::from_hex(line).ok()).collect()
