@@ -105,6 +105,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         };
         repository.merge(args.source.as_deref().unwrap_or("HEAD"), &options, progress.as_ref())?
     };
+    if let (Some(commit), None) = (report.commit, &args.into) {
+        // As after any commit; the merge is made, whatever becomes of what Git is given.
+        repository.write_pointers(false).map_err(|error| {
+            let failure =
+                Failure::from(error).because(format!("the commit {commit} was made; its pointers were not written"));
+            failure.next("once the cause is gone, `shard track` writes them")
+        })?;
+    }
     if context.ui.json {
         context.ui.print_json(&to_json(&report, args))?;
     } else if report.status == MergeStatus::Conflict {
