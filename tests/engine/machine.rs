@@ -48,7 +48,12 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(name, commit, annotated, force)| Operation::Tag { name, commit, annotated, force }),
         1 => tag.prop_map(|name| Operation::DeleteTag { name }),
         2 => (commit.clone(), yes).prop_map(|(commit, soft)| Operation::Reset { commit, soft }),
-        2 => (commit, yes).prop_map(|(commit, force)| Operation::ResetHard { commit, force }),
+        2 => (commit.clone(), yes).prop_map(|(commit, force)| Operation::ResetHard { commit, force }),
+        5 => commit.prop_map(|commit| Operation::Merge { commit }),
+        1 => Just(Operation::Squash),
+        3 => Just(Operation::Undo),
+        2 => yes.prop_map(|prune| Operation::Collect { prune }),
+        1 => Just(Operation::Optimize),
         1 => Just(Operation::Reopen),
         1 => Just(Operation::LoseCache),
     ]

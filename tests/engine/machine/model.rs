@@ -18,6 +18,8 @@ pub(crate) struct Commit {
     pub(crate) parents: Vec<usize>,
     /// Its files.
     pub(crate) tree: Tree,
+    /// Whether a collection removed it.
+    pub(crate) is_gone: bool,
 }
 
 /// What is checked out.
@@ -44,6 +46,10 @@ pub(crate) enum Outcome {
     Needed,
     /// There is no such branch, tag or path.
     Unknown,
+    /// Both sides changed the same.
+    Conflict,
+    /// Nothing is shared.
+    Unrelated,
 }
 
 /// A repository.
@@ -140,7 +146,7 @@ impl Model {
     /// The stage became a commit.
     pub(crate) fn commit(&mut self, id: Digest) {
         let parents = self.head_commit().into_iter().collect();
-        self.commits.push(Commit { id, parents, tree: self.staged() });
+        self.commits.push(Commit { id, parents, tree: self.staged(), is_gone: false });
         self.move_head(self.commits.len() - 1);
     }
 
@@ -274,4 +280,104 @@ impl Model {
         self.move_head(number);
         Outcome::Done
     }
+
+    /// Whether stage and work tree are those of what is checked out.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.head_commit().is_some() && self.staged() == self.last() && self.work == self.last()
+    }
+
+    /// The best common ancestors of two commits: those that no other one leads to.
+    fn bases(&self, a: usize, b: usize) -> Vec<usize> {
+        let (a, b) = (self.ancestors(a), self.ancestors(b));
+        let common: Vec<usize> = a.intersection(&b).copied().collect();
+        let is_best =
+            |base: &&usize| !common.iter().any(|other| other != *base && self.ancestors(*other).contains(base));
+        common.iter().filter(is_best).copied().collect()
+    }
+
+    /// Whether what a merge with a commit does is said by the model alone: there is no choice of bases.
+    pub(crate) fn can_merge(&self, theirs: usize) -> bool {
+        self.is_clean() && self.head_commit().is_some_and(|ours| self.bases(ours, theirs).len() <= 1)
+    }
+
+    /// Merges a commit into what is checked out. What comes out as a new commit is given, for its id to be known.
+    pub(crate) fn merge(&mut self, theirs: usize) -> (Outcome, Option<Commit>) {
+        let Some(ours) = self.head_commit() else { return (Outcome::Unknown, None) };
+        if self.ancestors(ours).contains(&theirs) {
+            return (Outcome::Done, None);
+        }
+        if self.ancestors(theirs).contains(&ours) {
+            let target = self.commits[theirs].tree.clone();
+            let outcome = self.replace(&target, Losses::Keep);
+            self.move_head(theirs);
+            return (outcome, None);
+        }
+        let Some(base) = self.bases(ours, theirs).first().copied() else { return (Outcome::Unrelated, None) };
+        let mut tree = Tree::new();
+        let trees = [base, ours, theirs].map(|number| &self.commits[number].tree);
+        for path in trees.iter().flat_map(|tree| tree.keys()) {
+            match merge_content(trees.map(|tree| tree.get(path).copied())) {
+                Some(Some(content)) => drop(tree.insert(path, content)),
+                Some(None) => {}
+                None => return (Outcome::Conflict, None),
+            }
+        }
+        (Outcome::Done, Some(Commit { id: Digest([0; 32]), parents: vec![ours, theirs], tree, is_gone: false }))
+    }
+
+    /// A merge became a commit.
+    pub(crate) fn merged(&mut self, commit: Commit) {
+        self.work = commit.tree.clone();
+        self.stage = Some(commit.tree.clone());
+        self.commits.push(commit);
+        self.move_head(self.commits.len() - 1);
+    }
+
+    /// What is checked out became a commit without parents.
+    pub(crate) fn squashed(&mut self, id: Digest) {
+        // The same history is squashed to the same commit.
+        let number = self.commits.iter().position(|commit| commit.id == id).unwrap_or(self.commits.len());
+        let squashed = Commit { id, parents: Vec::new(), tree: self.last(), is_gone: false };
+        match self.commits.get_mut(number) {
+            Some(commit) => *commit = squashed,
+            None => self.commits.push(squashed),
+        }
+        self.move_head(number);
+    }
+
+    /// Commits that no ref leads to are gone.
+    pub(crate) fn prune(&mut self) {
+        let mut kept = BTreeSet::new();
+        for number in self.branches.values().chain(self.tags.values()).copied().chain(self.head_commit()) {
+            kept.extend(self.ancestors(number));
+        }
+        for (number, commit) in self.commits.iter_mut().enumerate() {
+            commit.is_gone |= !kept.contains(&number);
+        }
+    }
+}
+
+/// What becomes of a file: of base, ours and theirs. `None` is a conflict.
+fn merge_content([base, ours, theirs]: [Option<Content>; 3]) -> Option<Option<Content>> {
+    if ours == theirs || base == theirs {
+        return Some(ours);
+    }
+    if base == ours {
+        return Some(theirs);
+    }
+    let (Some(Content::Model(base)), Some(Content::Model(ours)), Some(Content::Model(theirs))) = (base, ours, theirs)
+    else {
+        return None;
+    };
+    let mut merged = ours;
+    for index in 0..merged.len() {
+        if ours[index] != theirs[index] {
+            merged[index] = match base[index] {
+                version if version == theirs[index] => ours[index],
+                version if version == ours[index] => theirs[index],
+                _ => return None,
+            };
+        }
+    }
+    Some(Some(Content::Model(merged)))
 }

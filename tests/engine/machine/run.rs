@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use shard_core::limits::Cut;
 use shard_core::{Digest, NoProgress};
+use shard_history::MergeStatus;
 use shard_repo::{
-    CheckoutOptions, CommitOptions, RefProblem, RepoError, Repository, ResetMode, ResetOptions, Settings, TagOptions,
-    WorkState,
+    CheckoutOptions, CommitOptions, GcOptions, MergeOptions, MergeProblem, OptimizeOptions, RefProblem, RepoError,
+    Repository, ResetMode, ResetOptions, Settings, SquashOptions, TagOptions, UndoOptions, WorkState,
 };
 use tempfile::TempDir;
 
 use super::content::Content;
-use super::model::{Head, Losses, Model, Outcome};
+use super::model::{Commit, Head, Losses, Model, Outcome};
 
 /// The paths of all files.
 pub(crate) const PATHS: [&str; 4] = ["model.safetensors", "a/model.safetensors", "a/b/notes.txt", "readme"];
@@ -80,6 +81,18 @@ pub(crate) enum Operation {
         commit: usize,
         force: bool,
     },
+    Merge {
+        commit: usize,
+    },
+    /// Squashes the branch that is checked out.
+    Squash,
+    /// Takes the last operation back, where that moved refs alone.
+    Undo,
+    /// Collects garbage: with the logs of refs, or only what they do not hold.
+    Collect {
+        prune: bool,
+    },
+    Optimize,
     /// Another process goes on.
     Reopen,
     /// The cache is lost.
@@ -92,6 +105,8 @@ pub(crate) struct Machine {
     repository: Repository,
     pub(crate) model: Model,
     commits: usize,
+    /// The model before the last operation, where that moved refs alone.
+    undoable: Option<Model>,
 }
 
 impl Machine {
@@ -100,7 +115,7 @@ impl Machine {
         let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
         let settings = Settings { threads: 1, ..Settings::default() };
         let repository = Repository::init(folder.path(), "main", Cut::TEST, settings).unwrap();
-        Self { folder, repository, model: Model::new(), commits: 0 }
+        Self { folder, repository, model: Model::new(), commits: 0, undoable: None }
     }
 
     fn place(&self, path: &str) -> PathBuf {
@@ -109,18 +124,26 @@ impl Machine {
 
     /// The number of one of the commits; `None` where there are none.
     fn number(&self, choice: usize) -> Option<usize> {
-        let commits = self.model.commits.len();
+        let there = self.model.commits.iter().enumerate().filter(|(_, commit)| !commit.is_gone);
+        let there: Vec<usize> = there.map(|(number, _)| number).collect();
         // The latest are chosen most.
-        (commits > 0).then(|| commits - 1 - choice % commits.min(20))
+        (!there.is_empty()).then(|| there[there.len() - 1 - choice % there.len().min(20)])
     }
 
     fn id(&self, number: usize) -> String {
         self.model.commits[number].id.to_hex()
     }
 
-    /// Does an operation to both. Gives what it was, where it ended otherwise than it should.
+    /// Does an operation to both, and checks that it ended alike.
     pub(crate) fn step(&mut self, operation: &Operation) {
         let before = self.model.clone();
+        let undoable = self.undoable.take();
+        match operation {
+            Operation::Merge { commit } => return self.merge(*commit),
+            Operation::Undo => return self.undo(undoable),
+            Operation::Squash => return self.squash(),
+            _ => {}
+        }
         let expected = self.model_step(operation);
         let found = self.repository_step(operation, &before);
         match found {
@@ -129,9 +152,56 @@ impl Machine {
                 if let Some(id) = made {
                     self.model.commit(id);
                 }
+                if let Operation::Commit | Operation::Branch { .. } | Operation::DeleteBranch { .. } = operation {
+                    self.undoable = Some(before);
+                }
             }
             Err(error) => assert_eq!(outcome(&error), expected, "{operation:?}: {error}"),
         }
+    }
+
+    fn merge(&mut self, commit: usize) {
+        let Some(theirs) = self.number(commit).filter(|theirs| self.model.can_merge(*theirs)) else { return };
+        let (expected, merged) = self.model.merge(theirs);
+        match self.repository.merge(&self.id(theirs), &MergeOptions::default(), &NoProgress) {
+            Ok(report) if report.status == MergeStatus::Conflict => {
+                assert_eq!(expected, Outcome::Conflict, "{:?}", report.conflicts);
+                self.repository.abort_merge(&NoProgress).unwrap();
+            }
+            Ok(report) => {
+                assert_eq!(expected, Outcome::Done, "{:?}", report.status);
+                assert_eq!(report.commit.is_some(), merged.is_some(), "{:?}", report.status);
+                if let (Some(id), Some(merged)) = (report.commit, merged) {
+                    self.model.merged(Commit { id, ..merged });
+                }
+            }
+            Err(error) => assert_eq!(outcome(&error), expected, "{error}"),
+        }
+    }
+
+    fn squash(&mut self) {
+        let Head::Branch(name) = self.model.head.clone() else { return };
+        if self.model.head_commit().is_none() {
+            return;
+        }
+        let options = SquashOptions { branch: Some(name), ..SquashOptions::default() };
+        let plan = match self.repository.plan_squash(&options) {
+            Err(RepoError::NothingToDo(_)) => {
+                let head = self.model.head_commit().unwrap();
+                return assert!(self.model.commits[head].parents.is_empty(), "there was something to squash");
+            }
+            plan => plan.unwrap(),
+        };
+        let report = self.repository.squash(plan).unwrap();
+        self.model.squashed(report.new_head);
+    }
+
+    fn undo(&mut self, before: Option<Model>) {
+        let Some(before) = before else { return };
+        self.repository.undo(None, UndoOptions::default(), &NoProgress).unwrap();
+        // What was made is still there, and named by logs.
+        let commits = std::mem::take(&mut self.model.commits);
+        self.model = Model { commits, ..before };
     }
 
     fn model_step(&mut self, operation: &Operation) -> Outcome {
@@ -173,7 +243,9 @@ impl Machine {
                 let losses = if force { Losses::Allow } else { Losses::Refuse };
                 return model.reset(number, false, Some(losses));
             }
-            Operation::Reopen | Operation::LoseCache => {}
+            Operation::Collect { prune: true } => model.prune(),
+            Operation::Merge { .. } | Operation::Squash | Operation::Undo => unreachable!("done by themselves"),
+            Operation::Collect { prune: false } | Operation::Optimize | Operation::Reopen | Operation::LoseCache => {}
         }
         Outcome::Done
     }
@@ -245,6 +317,12 @@ impl Machine {
                 let options = ResetOptions { mode: ResetMode::Hard, force, ..ResetOptions::default() };
                 repository.reset(&revision, options, &NoProgress)?;
             }
+            Operation::Collect { prune } => {
+                let options = GcOptions { keep_reflog: 10_000, ..GcOptions::default() };
+                repository.gc(&if prune { options.prune_now() } else { options }, &NoProgress)?;
+            }
+            Operation::Optimize => drop(repository.optimize(OptimizeOptions::default(), &NoProgress)?),
+            Operation::Merge { .. } | Operation::Squash | Operation::Undo => unreachable!("done by themselves"),
             Operation::Reopen => self.reopen(),
             Operation::LoseCache => {
                 fs::remove_dir_all(self.repository.dir().join("cache")).unwrap();
@@ -345,6 +423,7 @@ fn outcome(error: &RepoError) -> Outcome {
             RefProblem::CheckedOut(_) | RefProblem::Default(_) | RefProblem::OnlyHere { .. } => Outcome::Needed,
             problem => panic!("{problem}"),
         },
+        RepoError::Merge(MergeProblem::Unrelated { .. }) => Outcome::Unrelated,
         RepoError::Revision(_) | RepoError::NoSuchPath { .. } | RepoError::Path { .. } => Outcome::Unknown,
         error => panic!("{error}"),
     }
