@@ -161,6 +161,10 @@ impl Machine {
     }
 
     fn merge(&mut self, commit: usize) {
+        // Merges begin from a clean work tree, which chance alone hardly makes.
+        self.step(&Operation::Add { path: None });
+        self.step(&Operation::Commit);
+        self.undoable = None;
         let Some(theirs) = self.number(commit).filter(|theirs| self.model.can_merge(*theirs)) else { return };
         let (expected, merged) = self.model.merge(theirs);
         match self.repository.merge(&self.id(theirs), &MergeOptions::default(), &NoProgress) {
