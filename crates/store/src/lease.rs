@@ -253,8 +253,10 @@ impl<'a> Leases<'a> {
             process: Process::current(),
             created_at: timestamp::now(),
         };
-        self.backend.put_if_absent(&lease.file(), &lease.encode())?;
-        Ok(HeldLease { backend: self.backend.clone(), lease })
+        // Held before it is written: where writing fails half-way, what is there goes again.
+        let held = HeldLease { backend: self.backend.clone(), lease };
+        self.backend.put_if_absent(&held.lease.file(), &held.lease.encode())?;
+        Ok(held)
     }
 
     /// Takes a lease under the present epoch.

@@ -33,8 +33,9 @@ impl Repository {
 /// What a ref leads to now, while the writer has its lease, does. Anything else may be on its way out: it is looked through
 /// whole, and has to be there without packs that are going to be deleted.
 pub(crate) fn hold_commit(store: &Store, transaction: &Transaction, commit: Digest) -> Result<()> {
+    // Not what the transaction may count on: a collection that is under way copies what refs lead to a little later.
     let key = EntryKey::new(EntryKind::Commit, commit);
-    if transaction.locate(&key)?.is_none() {
+    if store.copies(&key)?.is_empty() {
         return Err(RepoError::Missing { key });
     }
     if transaction.lease().epoch == 0 {
