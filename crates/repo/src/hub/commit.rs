@@ -421,7 +421,8 @@ impl Repository {
         }
         let Some(state) = self.read_ref(STAGE)? else { return Ok(None) };
         let Target::Tree(staged) = state.target else { return Ok(None) };
-        let mut objects = self.objects();
+        // The new tree is in the transaction alone.
+        let mut objects = Objects::new(transaction);
         let mut fetch = |id: &Digest| -> Result<Tree> { objects.tree(*id).map(|tree| Tree::clone(&tree)) };
         let changed = changed_files(before, Some(after), &mut fetch)?;
         let mut stage = TreeEdit::new(Some(staged), &mut fetch)?;
