@@ -60,7 +60,7 @@ pub fn write(content: &ContentManifest, record: &RunRecord) -> Result<Vec<u8>, M
 /// Reads a pointer.
 ///
 /// # Errors
-/// [`ManifestError`] for anything that [`write`] does not write.
+/// [`ManifestError`] for anything that [`write()`] does not write.
 pub fn read(bytes: &[u8]) -> Result<Pointer, ManifestError> {
     let mut reader = match ObjectReader::open(bytes, KIND, VERSION) {
         Ok(reader) => reader,

@@ -86,7 +86,7 @@ impl Repository {
     /// What undoing an operation comes to: the last one, or one that is given by the first digits of its id. Nothing is changed.
     ///
     /// # Errors
-    /// [`RepoError::Undo`] for an operation that is not there, or cannot be undone; refs that cannot be read.
+    /// [`RepoError::Undo`](crate::RepoError::Undo) for an operation that is not there, or cannot be undone; refs that cannot be read.
     pub fn plan_undo(&self, operation: Option<&str>) -> Result<UndoPlan> {
         let operations = self.operations()?.entries;
         let at = match operation {
@@ -131,8 +131,8 @@ impl Repository {
     /// id.
     ///
     /// # Errors
-    /// As [`Self::plan_undo`]; [`RepoError::WouldOverwrite`] where changes would be lost that are nowhere else, before anything
-    /// is touched; [`RepoError::Raced`] where another writer moved a ref meanwhile.
+    /// As [`Self::plan_undo`]; [`RepoError::WouldOverwrite`](crate::RepoError::WouldOverwrite) where changes would be lost that are nowhere else, before anything
+    /// is touched; [`RepoError::Raced`](crate::RepoError::Raced) where another writer moved a ref meanwhile.
     pub fn undo(&self, operation: Option<&str>, options: UndoOptions, progress: &dyn Progress) -> Result<UndoReport> {
         self.again_if_condemned(|| self.undo_once(operation, options, progress))
     }
