@@ -93,7 +93,12 @@ fn answer(repository: &Repository, folder: &Path, order: &Value) -> Result<Value
         "warm_downloads" => {
             let (path, times) = (text(order, "path")?, number(order, "times")?);
             repository.hf_hub_download(path, None, None)?;
-            let work = || (0..times).try_for_each(|_| Ok(drop(repository.hf_hub_download(path, None, None)?)));
+            let work = || {
+                for _ in 0..times {
+                    repository.hf_hub_download(path, None, None)?;
+                }
+                Ok(())
+            };
             Ok(timed(work)?.1)
         }
         "commits" => {

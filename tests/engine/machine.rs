@@ -2,7 +2,7 @@
 //!
 //! `SHARD_TEST_STEPS` says how many steps are made in all; 10,000 where it is not set.
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[path = "machine/content.rs"]
 mod content;

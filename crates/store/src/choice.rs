@@ -21,7 +21,7 @@ pub struct Choice<'a> {
 
 impl<'a> Choice<'a> {
     /// Chooses: of each entry the smallest copy, of equal ones the least deep, then that in the pack with the least `rank`. Where
-    /// those cannot be decoded together ([`crate::lean`]), the least deep one, as readers do.
+    /// those cannot be decoded together (`lean.rs`), the least deep one, as readers do.
     /// Copies in packs that are `avoided` are chosen only where an entry could not be decoded otherwise, or would be too deep.
     ///
     /// `avoided` and `rank` are by the numbers of packs.

@@ -40,6 +40,9 @@ const SCHEMA: &str = "
 /// More new packs than this at once, and depths are settled in one pass over everything.
 const ONE_BY_ONE: usize = 8;
 
+/// Where a copy is in the order of the index: its id, and the number of its pack.
+pub(crate) type Place = (Digest, i64);
+
 /// The names of a set of packs, folded: equal sets have equal folds, and others do not, short of an attack on a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Fold {
@@ -355,9 +358,9 @@ impl Index {
     pub(crate) fn copies_after(
         &self,
         kind: EntryKind,
-        after: Option<(Digest, i64)>,
+        after: Option<Place>,
         most: usize,
-    ) -> Result<Vec<(StoredCopy, (Digest, i64))>, StoreError> {
+    ) -> Result<Vec<(StoredCopy, Place)>, StoreError> {
         let mut query = self.db.prepare_cached(
             "SELECT e.id, e.pack, p.id, e.offset, e.stored_len, e.raw_len, e.depth, e.bases
              FROM entry e CROSS JOIN pack p ON p.number = e.pack

@@ -98,7 +98,7 @@ fn what_cannot_be_is_refused() {
     assert_eq!(edit.finish(Some(root)), Ok((root, Vec::new())), "refusals change nothing");
     // What has gone makes room, for another spelling and another kind.
     let mut edit = TreeEdit::new(Some(root), fetch).unwrap();
-    assert_eq!(edit.put("README", node, fetch).is_err(), true);
+    assert!(edit.put("README", node, fetch).is_err());
     assert!(edit.remove("Readme", fetch).unwrap().is_some());
     edit.put("README", node, fetch).unwrap();
     assert!(edit.remove("dir/file", fetch).unwrap().is_some());

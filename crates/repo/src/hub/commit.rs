@@ -443,9 +443,8 @@ impl Repository {
         }
         for (path, entry) in puts {
             // What was staged in its place stays.
-            match stage.put(&path, TreeNode::File(entry), &mut fetch) {
-                Err(EditError::Fetch(error)) => return Err(error),
-                Err(_) | Ok(()) => {}
+            if let Err(EditError::Fetch(error)) = stage.put(&path, TreeNode::File(entry), &mut fetch) {
+                return Err(error);
             }
         }
         let (root, trees) =

@@ -34,7 +34,7 @@ impl Placed {
 /// Where a file's bytes are read from.
 enum Bytes<'a> {
     /// From its blocks, one decoded at a time; the index of the one in `block`.
-    Blocks { reader: BlockReader<'a>, placed: Vec<Placed>, at: Option<usize>, block: Arc<Vec<u8>> },
+    Blocks { reader: Box<BlockReader<'a>>, placed: Vec<Placed>, at: Option<usize>, block: Arc<Vec<u8>> },
     /// From a temporary copy: the file holds compressed data, which can only be proven whole.
     Copy { file: File, path: TempPath },
 }
@@ -57,7 +57,12 @@ impl<'a> FileReader<'a> {
                 placed.push(Placed { start, len: u64::from(span.len), id: span.id });
                 start += u64::from(span.len);
             }
-            Bytes::Blocks { reader: BlockReader::new(&repository.store), placed, at: None, block: Arc::default() }
+            Bytes::Blocks {
+                reader: Box::new(BlockReader::new(&repository.store)),
+                placed,
+                at: None,
+                block: Arc::default(),
+            }
         } else {
             let (folder, prefix) = repository.temporary();
             let threads = repository.settings.workers();

@@ -375,7 +375,7 @@ fn bare_repositories_have_no_work_tree() {
         assert!(found.is_bare() && found.dir() == dir);
     }
     let needs: Vec<(&str, Option<RepoError>)> = vec![
-        ("add", hub.add(&[dir.clone()], &NoProgress).err()),
+        ("add", hub.add(std::slice::from_ref(&dir), &NoProgress).err()),
         ("status", hub.status().err()),
         ("commit", hub.commit(&crate::CommitOptions { message: "x".to_owned(), ..Default::default() }).err()),
         ("checkout", hub.checkout("main", Default::default(), &NoProgress).err()),
