@@ -51,7 +51,7 @@ pub(crate) fn measure(dir: &Path, commits: u32, runs: u32) -> Result<Vec<Row>, F
     eprintln!("scale: {blocks} blocks, {index} bytes of index");
     rows.push(Row::less("index, bytes a block", index as f64 / blocks as f64, MOST_INDEX));
 
-    for command in [&["verify"][..], &["verify", "--full"]] {
+    for command in [&["verify"][..], &["verify", "--full"], &["gc", "--dry-run"]] {
         let mut pair = Pair::default();
         for _ in 0..3 {
             let small = run(shard(&part).args(command))?;
