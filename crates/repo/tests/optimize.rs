@@ -90,7 +90,8 @@ fn what_was_stored_fast_gets_smaller_once() {
     // What was chosen is what a collection leaves, in few packs.
     let before = packs(&repository);
     repository.gc(&GcOptions::default(), &NoProgress).unwrap();
-    assert!(packs(&repository) < before && repository.store().packs().unwrap().len() <= 2);
+    let left = repository.store().packs().unwrap().len();
+    assert!(packs(&repository) < before && left <= packs_now / 3, "{left} of {packs_now} packs");
     assert_eq!(kept(&repository), report.bytes_after);
     check(&open(&folder), &hashes);
     let last = open(&folder).optimize(OptimizeOptions::default(), &NoProgress).unwrap();
