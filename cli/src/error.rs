@@ -1,5 +1,7 @@
 //! Errors for people: what happened, why, what to do next, and the exit code.
 
+mod problem;
+
 use std::error::Error;
 use std::fmt::Display;
 use std::io;
@@ -7,7 +9,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use shard_history::RevisionError;
-use shard_repo::{BisectProblem, GitProblem, MergeProblem, RefProblem, RepoError, Repository, UndoProblem};
+use shard_repo::{RepoError, Repository};
 use shard_store::StoreError;
 use shard_store::refs::RefError;
 
@@ -288,23 +290,23 @@ impl From<RepoError> for Failure {
                 )
             },
             RepoError::Ref(problem) => {
-                let (code, next) = from_ref(problem);
+                let (code, next) = problem::from_ref(problem);
                 with(code, &next)
             }
             RepoError::Merge(problem) => {
-                let (code, next) = from_merge(problem);
+                let (code, next) = problem::from_merge(problem);
                 with(code, next)
             }
             RepoError::Git(problem) => {
-                let (code, next) = from_git(problem);
+                let (code, next) = problem::from_git(problem);
                 with(code, next)
             }
             RepoError::Bisect(problem) => {
-                let (code, next) = from_bisect(problem);
+                let (code, next) = problem::from_bisect(problem);
                 with(code, next)
             }
             RepoError::Undo(problem) => {
-                let (code, next) = from_undo(problem);
+                let (code, next) = problem::from_undo(problem);
                 with(code, next)
             }
             RepoError::Raced(_) => with(code::REFUSED, "nothing was lost: run the command again"),
@@ -332,109 +334,6 @@ fn from_revision(error: &RevisionError, with: impl Fn(u8, &str) -> Failure) -> F
         RevisionError::NoParent { .. } => with(code::NOT_FOUND, "`shard log` lists commits"),
         RevisionError::Syntax { .. } => {
             with(code::USAGE, "a revision is HEAD, a branch, a tag or a commit id; ~N and ^N go back")
-        }
-    }
-}
-
-/// The exit code and what to do about a branch or tag that cannot be had as asked.
-fn from_ref(problem: &RefProblem) -> (u8, String) {
-    match problem {
-        RefProblem::Name { .. } => {
-            (code::USAGE, "choose a name such as run-7 or release/v1, of what Git takes for a branch".to_owned())
-        }
-        RefProblem::Exists { kind: "tag", name } => {
-            (code::REFUSED, format!("choose another name, or `shard tag -f {name} REV` to move it"))
-        }
-        RefProblem::Exists { .. } | RefProblem::CaseFold { .. } | RefProblem::Nested { .. } => {
-            (code::REFUSED, "choose another name; `shard branch` and `shard tag` list those that are taken".to_owned())
-        }
-        RefProblem::Unknown { kind: "protection", .. } => {
-            (code::NOT_FOUND, "`shard protect` lists what is protected".to_owned())
-        }
-        RefProblem::Unknown { kind, .. } => (code::NOT_FOUND, format!("`shard {kind}` lists those that there are")),
-        RefProblem::Pattern { .. } => (code::USAGE, "a pattern is such as main, release/* or tags/v*".to_owned()),
-        RefProblem::Protected { pattern, .. } => {
-            (code::REFUSED, format!("nothing was changed; `shard protect --remove '{pattern}'` lifts the protection"))
-        }
-        RefProblem::CheckedOut(_) => (code::REFUSED, "`shard checkout` another one first".to_owned()),
-        RefProblem::Default(name) => {
-            (code::REFUSED, format!("it stays as long as the repository; `shard branch -m {name} NEW` renames it"))
-        }
-        RefProblem::OnlyHere { name, .. } => (
-            code::REFUSED,
-            format!(
-                "tag it to keep it, or `shard branch -D {name}`: then only `shard reflog {name}` knows its commits"
-            ),
-        ),
-    }
-}
-
-/// The exit code and what to do about a merge that is not begun, continued or given up.
-fn from_merge(problem: &MergeProblem) -> (u8, &'static str) {
-    match problem {
-        MergeProblem::Unrelated { .. } => {
-            (code::REFUSED, "--allow-unrelated merges them all the same, as if both had begun with nothing")
-        }
-        MergeProblem::NotFastForward { .. } => (code::REFUSED, "without --ff-only a merge makes a commit of both"),
-        MergeProblem::UnderWay => {
-            (code::REFUSED, "`shard merge --continue` commits it, `shard merge --abort` gives it up")
-        }
-        MergeProblem::NotUnderWay => (code::REFUSED, "`shard merge SOURCE` begins one"),
-        MergeProblem::Elsewhere { .. } => {
-            (code::REFUSED, "`shard checkout` what it began from, or `shard merge --abort` to forget it")
-        }
-        MergeProblem::State(_) => (code::DAMAGED, "`shard reset --hard` forgets it"),
-    }
-}
-
-fn from_git(problem: &GitProblem) -> (u8, &'static str) {
-    match problem {
-        GitProblem::NoGit => (code::NOT_FOUND, "`git init` makes one; without Git, files only have to be added"),
-        GitProblem::Pattern { .. } => {
-            (code::USAGE, "a pattern is one of gitignore, such as '*.safetensors' or models/")
-        }
-        GitProblem::NotTracked(_) => (code::NOT_FOUND, "`shard track` lists the patterns"),
-        GitProblem::NothingTracked => (
-            code::USAGE,
-            "name a revision; beside Git, `shard track '*.safetensors'` lets pointers say which files belong here",
-        ),
-        GitProblem::Malformed { .. } => (
-            code::DAMAGED,
-            "`git checkout -- FILE` brings a pointer back as Git has it; `shard track` writes those of the last commit",
-        ),
-        GitProblem::NotStored(_) => (
-            code::NOT_FOUND,
-            "`shard checkout --from DIR` brings them from another repository; other pointers were not followed either",
-        ),
-    }
-}
-
-fn from_bisect(problem: &BisectProblem) -> (u8, &'static str) {
-    match problem {
-        BisectProblem::NotStarted => (code::REFUSED, "`shard bisect start BAD GOOD…` starts one"),
-        BisectProblem::Started => {
-            (code::REFUSED, "`shard bisect reset` ends it, `shard bisect log` shows where it stands")
-        }
-        BisectProblem::Contradiction(_) => (
-            code::REFUSED,
-            "nothing was marked: `shard bisect log` shows what is, `shard undo` takes the last mark back",
-        ),
-        BisectProblem::NotBad { .. } | BisectProblem::NotGood { .. } => {
-            (code::REFUSED, "the bad revision is named first, and those that are good after it")
-        }
-    }
-}
-
-fn from_undo(problem: &UndoProblem) -> (u8, &'static str) {
-    match problem {
-        UndoProblem::Unknown(_) | UndoProblem::Ambiguous(_) => {
-            (code::NOT_FOUND, "`shard operations` lists them; the first digits of an id are enough, four or more")
-        }
-        UndoProblem::MovedLater { .. } => {
-            (code::REFUSED, "undo the later operation first: `shard operations` lists them")
-        }
-        UndoProblem::Nothing | UndoProblem::Forgotten(_) | UndoProblem::Init => {
-            (code::REFUSED, "`shard operations` lists what was done, and `shard reflog REF` what a ref was")
         }
     }
 }

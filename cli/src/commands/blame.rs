@@ -1,7 +1,7 @@
 //! `shard blame`
 
 use serde_json::{Value, json};
-use shard_history::merge::glob::Glob;
+use shard_history::glob::Glob;
 use shard_history::{Revision, RevisionSpec};
 use shard_repo::{BlameLine, RepoError};
 

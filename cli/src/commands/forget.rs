@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 use shard_history::retention::{Best, Period, Retention};
-use shard_repo::{ForgetOptions, ForgetPlan};
+use shard_repo::{ForgetOptions, ForgetReport};
 
 use super::squash::{blocking_json, blocking_text};
 use crate::Context;
@@ -89,33 +89,27 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
-    let (repository, ui) = (context.repository()?, &context.ui);
+    let repository = context.repository()?;
     let options = ForgetOptions { branch: args.branch.clone(), rules: args.rules() };
     if options.rules.is_empty() {
         return Err(Failure::new(code::USAGE, "no rule says what stays")
             .next("such as `shard forget --keep-last 10 --keep-daily 7 --keep-tagged --dry-run`"));
     }
     let plan = repository.plan_forget(&options)?;
-    let (json, text) = (to_json(&plan, args.dry_run), to_text(&plan, args.dry_run, context));
+    let (json, text) = (to_json(&plan.report, args.dry_run), to_text(&plan.report, args.dry_run, context));
     if !args.dry_run {
         repository.forget(plan)?;
     }
-    if ui.json {
-        ui.print_json(&json)?;
-    } else if args.dry_run {
-        ui.print(&text)?;
-    } else {
-        ui.inform(&text)?;
-    }
+    context.ui.outcome(&json, &text, args.dry_run)?;
     Ok(code::DONE)
 }
 
-fn to_text(plan: &ForgetPlan, is_dry: bool, context: &Context) -> String {
+fn to_text(report: &ForgetReport, is_dry: bool, context: &Context) -> String {
     let ui = &context.ui;
     let mut text = String::new();
     if is_dry {
         let mut table = Table::new(&["", "commit", "time", "title", "why"]);
-        for commit in &plan.commits {
+        for commit in &report.commits {
             let (mark, style) = if commit.new_id.is_some() { ("keep", Style::Green) } else { ("drop", Style::Red) };
             let why: Vec<String> = commit.reasons.iter().map(ToString::to_string).collect();
             table.row(vec![
@@ -128,22 +122,22 @@ fn to_text(plan: &ForgetPlan, is_dry: bool, context: &Context) -> String {
         }
         text.push_str(&ui.table(&table));
     }
-    let name = ui.paint(plan.ref_name.trim_start_matches("heads/"), Style::Green);
-    let dropped = plan.dropped();
-    let (kept, dropped_text) = (plan.commits.len() - dropped, count(dropped as u64, "commit"));
+    let name = ui.paint(report.ref_name.trim_start_matches("heads/"), Style::Green);
+    let dropped = report.dropped();
+    let (kept, dropped_text) = (report.commits.len() - dropped, count(dropped as u64, "commit"));
     if dropped == 0 {
         text.push_str(&format!("{name} keeps all of its commits\n"));
         return text;
     }
-    let head = ui.paint(&plan.new_head.short(), Style::Cyan);
+    let head = ui.paint(&report.new_head.short(), Style::Cyan);
     let verb = if is_dry { "would keep" } else { "keeps" };
-    text.push_str(&format!("{name} {verb} {kept} of {} commits, and ends at {head}: ", plan.commits.len()));
-    text.push_str(&format!("{dropped_text} dropped\n{}", blocking_text(&plan.blocking_refs, context)));
+    text.push_str(&format!("{name} {verb} {kept} of {} commits, and ends at {head}: ", report.commits.len()));
+    text.push_str(&format!("{dropped_text} dropped\n{}", blocking_text(&report.blocking_refs, context)));
     text
 }
 
-fn to_json(plan: &ForgetPlan, is_dry: bool) -> Value {
-    let commits = plan.commits.iter().map(|commit| {
+fn to_json(report: &ForgetReport, is_dry: bool) -> Value {
+    let commits = report.commits.iter().map(|commit| {
         json!({
             "id": commit.id.to_hex(),
             "new_id": commit.new_id.map(|id| id.to_hex()),
@@ -154,13 +148,13 @@ fn to_json(plan: &ForgetPlan, is_dry: bool) -> Value {
         })
     });
     json!({
-        "ref_name": plan.ref_name,
-        "old_head": plan.old_head.to_hex(),
-        "new_head": plan.new_head.to_hex(),
-        "kept": plan.commits.len() - plan.dropped(),
-        "dropped": plan.dropped(),
+        "ref_name": report.ref_name,
+        "old_head": report.old_head.to_hex(),
+        "new_head": report.new_head.to_hex(),
+        "kept": report.commits.len() - report.dropped(),
+        "dropped": report.dropped(),
         "commits": commits.collect::<Vec<_>>(),
-        "blocking_refs": blocking_json(&plan.blocking_refs),
+        "blocking_refs": blocking_json(&report.blocking_refs),
         "dry_run": is_dry,
     })
 }

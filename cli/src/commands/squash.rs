@@ -1,7 +1,7 @@
 //! `shard squash`
 
 use serde_json::{Value, json};
-use shard_repo::{BlockingRef, RepoError, SquashOptions, SquashPlan};
+use shard_repo::{BlockingRef, RepoError, SquashOptions, SquashReport};
 
 use crate::Context;
 use crate::error::{Failure, code};
@@ -29,7 +29,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
-    let (repository, ui) = (context.repository()?, &context.ui);
+    let repository = context.repository()?;
     let options = SquashOptions {
         branch: args.branch.clone().or_else(|| args.reference.clone()),
         root: args.root.clone(),
@@ -39,29 +39,23 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         RepoError::NothingToDo(_) => Failure::from(error).next("nothing needs to be done"),
         error => error.into(),
     })?;
-    let (json, text) = (to_json(&plan, args.dry_run), to_text(&plan, args.dry_run, context));
+    let (json, text) = (to_json(&plan.report, args.dry_run), to_text(&plan.report, args.dry_run, context));
     if !args.dry_run {
         repository.squash(plan)?;
     }
-    if ui.json {
-        ui.print_json(&json)?;
-    } else if args.dry_run {
-        ui.print(&text)?;
-    } else {
-        ui.inform(&text)?;
-    }
+    context.ui.outcome(&json, &text, args.dry_run)?;
     Ok(code::DONE)
 }
 
-fn to_text(plan: &SquashPlan, is_dry: bool, context: &Context) -> String {
+fn to_text(report: &SquashReport, is_dry: bool, context: &Context) -> String {
     let ui = &context.ui;
-    let name = ui.paint(plan.ref_name.trim_start_matches("heads/"), Style::Green);
-    let (old, new) = (ui.paint(&plan.old_head.short(), Style::Cyan), ui.paint(&plan.new_head.short(), Style::Cyan));
+    let name = ui.paint(report.ref_name.trim_start_matches("heads/"), Style::Green);
+    let (old, new) = (ui.paint(&report.old_head.short(), Style::Cyan), ui.paint(&report.new_head.short(), Style::Cyan));
     let (kept, dropped) =
-        (count(plan.rewritten_commit_count as u64, "commit"), count(plan.dropped_ancestor_count as u64, "commit"));
+        (count(report.rewritten_commit_count as u64, "commit"), count(report.dropped_ancestor_count as u64, "commit"));
     let verb = if is_dry { "would have" } else { "has" };
     let mut text = format!("{name} {verb} {kept} at {new} in place of {old}: {dropped} dropped, files as they were\n");
-    text.push_str(&blocking_text(&plan.blocking_refs, context));
+    text.push_str(&blocking_text(&report.blocking_refs, context));
     text
 }
 
@@ -89,15 +83,15 @@ pub(super) fn blocking_json(blocking: &[BlockingRef]) -> Value {
     blocking.iter().map(|by| json!({"name": by.name, "kind": kind(by)})).collect()
 }
 
-fn to_json(plan: &SquashPlan, is_dry: bool) -> Value {
+fn to_json(report: &SquashReport, is_dry: bool) -> Value {
     json!({
-        "ref_name": plan.ref_name,
-        "old_head": plan.old_head.to_hex(),
-        "new_head": plan.new_head.to_hex(),
-        "root_commit_before": plan.root_commit_before.to_hex(),
-        "rewritten_commit_count": plan.rewritten_commit_count,
-        "dropped_ancestor_count": plan.dropped_ancestor_count,
-        "blocking_refs": blocking_json(&plan.blocking_refs),
+        "ref_name": report.ref_name,
+        "old_head": report.old_head.to_hex(),
+        "new_head": report.new_head.to_hex(),
+        "root_commit_before": report.root_commit_before.to_hex(),
+        "rewritten_commit_count": report.rewritten_commit_count,
+        "dropped_ancestor_count": report.dropped_ancestor_count,
+        "blocking_refs": blocking_json(&report.blocking_refs),
         "dry_run": is_dry,
     })
 }

@@ -58,6 +58,15 @@ impl Ui {
         if self.quiet { Ok(()) } else { self.print(text) }
     }
 
+    /// Prints what was done, or where it `is_dry` what would be, which was asked for.
+    pub(crate) fn outcome(&self, json: &Value, text: &str, is_dry: bool) -> Result<(), Failure> {
+        match (self.json, is_dry) {
+            (true, _) => self.print_json(json),
+            (false, true) => self.print(text),
+            (false, false) => self.inform(text),
+        }
+    }
+
     /// Prints the command's one JSON document.
     pub(crate) fn print_json(&self, value: &Value) -> Result<(), Failure> {
         let mut text = format!("{value:#}");

@@ -14,6 +14,7 @@ pub mod diff;
 pub mod error;
 pub mod file_tree;
 pub mod git;
+pub mod glob;
 pub mod layers;
 pub mod merge;
 pub mod path;

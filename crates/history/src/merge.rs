@@ -5,7 +5,6 @@
 //! inside model files that both sides changed ([`tensors`]), where rules may decide instead ([`strategy`]).
 
 pub mod files;
-pub mod glob;
 pub mod record;
 pub mod relation;
 pub mod strategy;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use shard_core::Digest;
 use shard_history::blame::{Followed, blame};
-use shard_history::merge::glob::Glob;
+use shard_history::glob::Glob;
 use shard_history::{Commit, FileTree, Node, Revision, TreeNode, in_model_order, roll_up};
 
 use crate::error::{RepoError, Result};

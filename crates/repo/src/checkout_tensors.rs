@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use shard_core::text::visible;
 use shard_core::{Digest, Progress, TensorView};
 use shard_formats::FileSource;
-use shard_history::merge::glob::Glob;
+use shard_history::glob::Glob;
 use shard_history::{FileEntry, FileMode};
 use shard_manifest::ContentManifest;
 use tempfile::TempPath;

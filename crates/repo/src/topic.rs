@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use shard_core::{Digest, Sha256, sha256};
-use shard_history::merge::glob::Glob;
+use shard_history::glob::Glob;
 use shard_history::simplify::{Simplified, simplify};
 use shard_history::{Commit, Node, Order, TreeNode, Walk};
 

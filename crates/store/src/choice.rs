@@ -1,5 +1,7 @@
 //! One copy of each entry: those that stay when all others go.
 
+use std::cmp::Reverse;
+
 use shard_core::limits::MAX_DEPTH;
 
 use crate::entry::{EntryKey, EntrySource, Location};
@@ -20,17 +22,17 @@ pub struct Choice<'a> {
 }
 
 impl<'a> Choice<'a> {
-    /// Chooses: of each entry the smallest copy, of equal ones the least deep, then that in the pack with the least `rank`, or in the
-    /// largest pack where none is given. Where those cannot be decoded together (`lean.rs`), the least deep one, as readers do.
+    /// Chooses: of each entry the smallest copy, of equal ones the least deep, then that in the pack with the least `rank`, then that
+    /// in the largest one. Where those cannot be decoded together (`lean.rs`), the least deep one, as readers do.
     /// Copies in packs that are `avoided` are chosen only where an entry could not be decoded otherwise, or would be too deep.
     ///
     /// `avoided` and `rank` are by the numbers of packs.
     #[must_use]
     pub fn new(store: &'a Store, inventory: &'a Inventory, avoided: &[bool], rank: &[u64]) -> Self {
         let is_avoided = |copy: usize| avoided.get(inventory.pack_of(copy as u32) as usize).copied().unwrap_or(false);
-        // Where no rank is given, what is in large packs stays, so that small ones that were put together get empty.
+        // What is in large packs stays, so that small ones that were put together get empty.
         let size = |pack: u32| inventory.packs().get(pack as usize).map_or(0, |pack| pack.size);
-        let rank_of = |pack: u32| rank.get(pack as usize).copied().unwrap_or_else(|| u64::MAX - size(pack));
+        let order_of = |pack: u32| (rank.get(pack as usize).copied().unwrap_or(0), Reverse(size(pack)), pack);
         let mut settled: Vec<Option<u32>> = vec![None; inventory.len()];
         let mut depths = inventory.copies.resolve(&mut settled, |copy| !is_avoided(copy));
         if avoided.contains(&true) {
@@ -59,7 +61,7 @@ impl<'a> Choice<'a> {
             let copies = inventory.copies(entry).filter(|copy| depth.is_some() && depths[*copy as usize] == depth);
             let by_rank = |copy: &u32| {
                 let pack = inventory.pack_of(*copy);
-                (is_avoided(*copy as usize), rank_of(pack), pack)
+                (is_avoided(*copy as usize), order_of(pack))
             };
             copies.min_by_key(by_rank).unwrap_or(NONE)
         });
@@ -76,7 +78,7 @@ impl<'a> Choice<'a> {
             };
             let by_size = |copy: &u32| {
                 let pack = inventory.pack_of(*copy);
-                (inventory.bytes(*copy), depths[*copy as usize], rank_of(pack), pack)
+                (inventory.bytes(*copy), depths[*copy as usize], order_of(pack))
             };
             let others = inventory.copies(entry).filter(|copy| is_free(entry) && fits(copy));
             others.min_by_key(by_size).unwrap_or(now)

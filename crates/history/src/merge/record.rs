@@ -14,7 +14,7 @@ use shard_manifest::object::{self, Fields, ObjectError, ObjectReader, ObjectWrit
 
 use crate::commit::Commit;
 use crate::error::HistoryError;
-use crate::merge::glob::Glob;
+use crate::glob::Glob;
 use crate::merge::strategy::{Rule, Rules, Scope, Strategy, Weight};
 use crate::path::validate_path;
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::merge::glob::{Glob, GlobError};
+use crate::glob::{Glob, GlobError};
 
 /// Most rules of one merge.
 pub const MAX_RULES: usize = 4096;

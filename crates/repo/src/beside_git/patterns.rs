@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use shard_core::text::visible;
-use shard_history::merge::glob::Glob;
+use shard_history::glob::Glob;
 
 use crate::error::{RepoError, Result};
 use crate::restore::{put_in_place, temporary_file};

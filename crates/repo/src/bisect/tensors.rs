@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use shard_core::{Digest, TensorView};
 use shard_history::bisect::{Measure, Predicate};
-use shard_history::merge::glob::Glob;
+use shard_history::glob::Glob;
 use shard_manifest::ContentManifest;
 
 use crate::blocks::{BlockReader, block_key};

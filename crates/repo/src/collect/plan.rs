@@ -123,15 +123,8 @@ pub(super) fn settle<'a>(
             *used += if needed.is_reached(entry) { inventory.bytes(copy) } else { 0 };
         }
     }
-    // Thousandths of a pack that are dead; where that is the same, what is in large packs stays, so that small ones that were put
-    // together get empty.
-    const SIZE_BITS: u32 = 50;
-    let rank_of = |(all, used): &(u64, u64)| {
-        let dead = (all - used).saturating_mul(1000) / (*all).max(1);
-        let smallness = (1 << SIZE_BITS) - 1 - (*all).min((1 << SIZE_BITS) - 1);
-        dead << SIZE_BITS | smallness
-    };
-    let rank: Vec<u64> = bytes.iter().map(rank_of).collect();
+    // Thousandths of a pack that are dead.
+    let rank: Vec<u64> = bytes.iter().map(|(all, used)| (all - used).saturating_mul(1000) / (*all).max(1)).collect();
     let choice = Choice::new(store, inventory, avoided, &rank);
     let needed = lean(owners.clone(), &choice)?;
     Ok((choice, needed))

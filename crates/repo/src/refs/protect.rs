@@ -5,7 +5,7 @@
 
 use shard_core::Digest;
 use shard_history::dag::is_ancestor;
-use shard_history::merge::glob::Glob;
+use shard_history::glob::Glob;
 use shard_history::{Node, validate_ref_name};
 use shard_store::{EntrySource, RefUpdate, StoreError, Target, Transaction, ref_name};
 

@@ -2,12 +2,12 @@
 
 use shard_core::Digest;
 use shard_history::Tag;
+use shard_history::glob::Glob;
 use shard_history::revision::RefKind;
 use shard_store::{EntryKind, RefUpdate, StoreError, Target, timestamp};
 
 use super::{RefProblem, check_name, full_name};
 use crate::error::{RepoError, Result};
-use crate::pattern::matches;
 use crate::repository::{Repository, TAGS};
 use crate::snapshot::put_object;
 
@@ -50,10 +50,11 @@ impl Repository {
     /// # Errors
     /// What cannot be read.
     pub fn tags(&self, pattern: Option<&str>) -> Result<Vec<TaggedCommit>> {
+        let pattern = pattern.map(Glob::fnmatch);
         let mut tags = Vec::new();
         for (full, state) in self.store.refs().list(TAGS).map_err(StoreError::from)? {
             let Some(name) = full.strip_prefix(TAGS) else { continue };
-            if pattern.is_some_and(|pattern| !matches(pattern, name)) {
+            if pattern.as_ref().is_some_and(|pattern| !pattern.matches(name)) {
                 continue;
             }
             let (commit, annotation) = match state.target {

@@ -10,7 +10,6 @@ use shard_store::{RefUpdate, Target};
 use tempfile::TempDir;
 
 use super::{RefProblem, ResetMode, ResetOptions, TagOptions, check_name};
-use crate::pattern::matches;
 use crate::{CheckoutOptions, CommitOptions, RepoError, Repository, Settings};
 
 struct Bench {
@@ -238,26 +237,4 @@ fn the_default_branch_of_an_interrupted_init_is_that_of_the_one_that_finished() 
     let repository = Repository::init(folder.path(), "second", Cut::TEST, Settings::default()).unwrap();
     assert_eq!(repository.default_branch().unwrap(), "second");
     assert_eq!(repository.head().unwrap().branch.as_deref(), Some("second"));
-}
-
-#[test]
-fn patterns() {
-    for (pattern, name) in [
-        ("*", ""),
-        ("*", "v1/x"),
-        ("v*", "v1.0"),
-        ("v?.?", "v1.0"),
-        ("*.0", "v1.0.0"),
-        ("a*b*c", "a-bb-b-c"),
-        ("日?", "日本"),
-        ("", ""),
-    ] {
-        assert!(matches(pattern, name), "{pattern} {name}");
-    }
-    for (pattern, name) in [("", "a"), ("?", ""), ("v*", "a-v1"), ("*.0", "v1.0.1"), ("a*b*c", "a-c-b"), ("v1", "v1.0")]
-    {
-        assert!(!matches(pattern, name), "{pattern} {name}");
-    }
-    let long = "a".repeat(2000);
-    assert!(!matches(&"a*".repeat(20), &format!("b{long}")) && !matches(&format!("{}b", "a*".repeat(200)), &long));
 }

@@ -34,39 +34,31 @@ pub struct PlannedCommit {
     pub reasons: Vec<Reason>,
 }
 
-/// What forgetting comes to.
+/// What forgetting comes to, and what it takes.
 #[derive(Debug, Clone)]
 pub struct ForgetPlan {
-    /// The branch's full name.
-    pub ref_name: String,
-    /// Where it ends.
-    pub old_head: Digest,
-    /// Where it will end, with the same tree.
-    pub new_head: Digest,
-    /// All its commits, newest first.
-    pub commits: Vec<PlannedCommit>,
-    /// What leads to the old commits all the same, so that no collection removes them.
-    pub blocking_refs: Vec<BlockingRef>,
+    /// What will have been done.
+    pub report: ForgetReport,
     state: Box<shard_store::RefState>,
     rewritten: Rewritten,
 }
 
-/// What forgetting did.
+/// What forgetting does to a branch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ForgetReport {
     /// The branch's full name.
     pub ref_name: String,
-    /// Where it ended: its log remembers.
+    /// Where it ends before: its log remembers.
     pub old_head: Digest,
-    /// Where it ends.
+    /// Where it ends afterwards, with the same tree.
     pub new_head: Digest,
-    /// All commits that it had, newest first.
+    /// All commits that it has before, newest first.
     pub commits: Vec<PlannedCommit>,
-    /// What leads to the old commits all the same.
+    /// What leads to the old commits all the same, so that no collection removes them.
     pub blocking_refs: Vec<BlockingRef>,
 }
 
-impl ForgetPlan {
+impl ForgetReport {
     /// How many commits go.
     #[must_use]
     pub fn dropped(&self) -> usize {
@@ -124,15 +116,14 @@ impl Repository {
         });
         let new_head =
             *rewritten.ids.get(&branch.head).ok_or(RepoError::Internal("the last commit was not rewritten"))?;
-        Ok(ForgetPlan {
+        let report = ForgetReport {
             old_head: branch.head,
             new_head,
             commits: commits.collect(),
             blocking_refs: self.blocking(&branch, &rewritten.gone)?,
             ref_name: branch.name,
-            state: Box::new(branch.state),
-            rewritten,
-        })
+        };
+        Ok(ForgetPlan { report, state: Box::new(branch.state), rewritten })
     }
 
     /// Does what was planned; where nothing goes, nothing is done. The tree of the last commit, the stage and the work tree
@@ -141,12 +132,11 @@ impl Repository {
     /// # Errors
     /// [`RepoError::Raced`] where the branch has moved since; [`RepoError::Ref`] where it is protected.
     pub fn forget(&self, plan: ForgetPlan) -> Result<ForgetReport> {
-        let dropped = plan.dropped();
-        let ForgetPlan { ref_name, old_head, new_head, commits, blocking_refs, state, rewritten } = plan;
-        if new_head != old_head {
-            let message = format!("forget: {dropped} of {} commits", commits.len());
-            self.move_rewritten((&ref_name, &state), &rewritten, new_head, &message)?;
+        let ForgetPlan { report, state, rewritten } = plan;
+        if report.new_head != report.old_head {
+            let message = format!("forget: {} of {} commits", report.dropped(), report.commits.len());
+            self.move_rewritten((&report.ref_name, &state), &rewritten, report.new_head, &message)?;
         }
-        Ok(ForgetReport { ref_name, old_head, new_head, commits, blocking_refs })
+        Ok(report)
     }
 }

@@ -19,23 +19,11 @@ pub struct SquashOptions {
     pub message: Option<String>,
 }
 
-/// What squashing comes to.
+/// What squashing comes to, and what it takes.
 #[derive(Debug, Clone)]
 pub struct SquashPlan {
-    /// The branch's full name.
-    pub ref_name: String,
-    /// Where it ends.
-    pub old_head: Digest,
-    /// Where it will end, with the same tree.
-    pub new_head: Digest,
-    /// The commit that becomes the first, by its id now.
-    pub root_commit_before: Digest,
-    /// Commits that stay, under new ids.
-    pub rewritten_commit_count: usize,
-    /// Commits that the branch loses.
-    pub dropped_ancestor_count: usize,
-    /// What leads to the old commits all the same, so that no collection removes them.
-    pub blocking_refs: Vec<BlockingRef>,
+    /// What will have been done.
+    pub report: SquashReport,
     branch: Box<Planned>,
 }
 
@@ -45,22 +33,22 @@ struct Planned {
     state: shard_store::RefState,
 }
 
-/// What squashing did.
+/// What squashing does to a branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SquashReport {
     /// The branch's full name.
     pub ref_name: String,
-    /// Where it ended: its log remembers.
+    /// Where it ends before: its log remembers.
     pub old_head: Digest,
-    /// Where it ends.
+    /// Where it ends afterwards, with the same tree.
     pub new_head: Digest,
-    /// The commit that became the first, by the id that it had.
+    /// The commit that becomes the first, by the id that it had.
     pub root_commit_before: Digest,
-    /// Commits that stayed, under new ids.
+    /// Commits that stay, under new ids.
     pub rewritten_commit_count: usize,
-    /// Commits that the branch lost.
+    /// Commits that the branch loses.
     pub dropped_ancestor_count: usize,
-    /// What leads to the old commits all the same.
+    /// What leads to the old commits all the same, so that no collection removes them.
     pub blocking_refs: Vec<BlockingRef>,
 }
 
@@ -90,7 +78,7 @@ impl Repository {
         }
         let new_head =
             *rewritten.ids.get(&branch.head).ok_or(RepoError::Internal("the last commit was not rewritten"))?;
-        Ok(SquashPlan {
+        let report = SquashReport {
             old_head: branch.head,
             new_head,
             root_commit_before: root,
@@ -98,8 +86,8 @@ impl Repository {
             dropped_ancestor_count: branch.order.len() - keep.len(),
             blocking_refs: self.blocking(&branch, &rewritten.gone)?,
             ref_name: branch.name,
-            branch: Box::new(Planned { rewritten, state: branch.state }),
-        })
+        };
+        Ok(SquashPlan { report, branch: Box::new(Planned { rewritten, state: branch.state }) })
     }
 
     /// Does what was planned. The tree of the last commit, the stage and the work tree are as they were.
@@ -107,20 +95,11 @@ impl Repository {
     /// # Errors
     /// [`RepoError::Raced`] where the branch has moved since; [`RepoError::Ref`] where it is protected.
     pub fn squash(&self, plan: SquashPlan) -> Result<SquashReport> {
-        let (rewritten_commit_count, dropped_ancestor_count) =
-            (plan.rewritten_commit_count, plan.dropped_ancestor_count);
-        let SquashPlan { ref_name, old_head, new_head, root_commit_before, blocking_refs, branch, .. } = plan;
-        let message = format!("squash: {dropped_ancestor_count} commits dropped before {}", root_commit_before.short());
-        self.move_rewritten((&ref_name, &branch.state), &branch.rewritten, new_head, &message)?;
-        Ok(SquashReport {
-            ref_name,
-            old_head,
-            new_head,
-            root_commit_before,
-            rewritten_commit_count,
-            dropped_ancestor_count,
-            blocking_refs,
-        })
+        let SquashPlan { report, branch } = plan;
+        let (dropped, root) = (report.dropped_ancestor_count, report.root_commit_before.short());
+        let message = format!("squash: {dropped} commits dropped before {root}");
+        self.move_rewritten((&report.ref_name, &branch.state), &branch.rewritten, report.new_head, &message)?;
+        Ok(report)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod decode;
 mod memory;
+mod order;
 mod repair;
 mod structure;
 #[cfg(test)]

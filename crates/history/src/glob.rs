@@ -1,4 +1,4 @@
-//! Patterns for names of tensors.
+//! Patterns for names: of tensors, refs and files.
 //!
 //! `*` stands for any characters, `?` for one, `[a-c5]` for one of those and `[!a-c]` for one of the others; `\` takes the
 //! special meaning from the character after it. Dots and slashes are characters like others, so that `encoder.*` is all of the
@@ -70,12 +70,39 @@ impl Glob {
                 '*' if parts.last() == Some(&Part::Any) => continue,
                 '*' => Part::Any,
                 '?' => Part::One,
-                '[' => class(&mut chars)?,
+                '[' => class(&mut chars, true)?,
                 '\\' => Part::Char(chars.next().ok_or(GlobError::Escape)?),
                 c => Part::Char(c),
             });
         }
         Ok(Self { text: text.to_owned(), parts })
+    }
+
+    /// Reads a pattern as Python's `fnmatch` does, which takes any text: `\` is a character like others, as is a `[` that is not
+    /// closed, and a range may hold nothing.
+    #[must_use]
+    pub fn fnmatch(text: &str) -> Self {
+        let mut parts = Vec::new();
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            parts.push(match c {
+                '*' if parts.last() == Some(&Part::Any) => continue,
+                '*' => Part::Any,
+                '?' => Part::One,
+                '[' => {
+                    let mut ahead = chars.clone();
+                    match class(&mut ahead, false) {
+                        Ok(class) => {
+                            chars = ahead;
+                            class
+                        }
+                        Err(_) => Part::Char('['),
+                    }
+                }
+                c => Part::Char(c),
+            });
+        }
+        Self { text: text.to_owned(), parts }
     }
 
     /// The pattern as it was written.
@@ -132,8 +159,9 @@ impl Part {
     }
 }
 
-/// What is between `[` and `]`. A `]` at the start is a character.
-fn class(chars: &mut std::str::Chars<'_>) -> Result<Part, GlobError> {
+/// What is between `[` and `]`. A `]` at the start is a character. `strict`: `\` takes the meaning from what follows, and ranges
+/// hold something.
+fn class(chars: &mut std::str::Chars<'_>, strict: bool) -> Result<Part, GlobError> {
     let negated = chars.as_str().starts_with('!');
     if negated {
         chars.next();
@@ -142,7 +170,7 @@ fn class(chars: &mut std::str::Chars<'_>) -> Result<Part, GlobError> {
     loop {
         let from = match chars.next().ok_or(GlobError::Unclosed)? {
             ']' if !ranges.is_empty() => return Ok(Part::Class { negated, ranges }),
-            '\\' => chars.next().ok_or(GlobError::Unclosed)?,
+            '\\' if strict => chars.next().ok_or(GlobError::Unclosed)?,
             c => c,
         };
         let mut ahead = chars.clone();
@@ -150,11 +178,11 @@ fn class(chars: &mut std::str::Chars<'_>) -> Result<Part, GlobError> {
             // A `-` at the end is a character.
             (Some('-'), Some(to)) if to != ']' => {
                 *chars = ahead;
-                if to == '\\' { chars.next().ok_or(GlobError::Unclosed)? } else { to }
+                if strict && to == '\\' { chars.next().ok_or(GlobError::Unclosed)? } else { to }
             }
             _ => from,
         };
-        if from > to {
+        if strict && from > to {
             return Err(GlobError::Range(from, to));
         }
         ranges.push((from, to));
@@ -164,6 +192,44 @@ fn class(chars: &mut std::str::Chars<'_>) -> Result<Part, GlobError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_are_those_of_fnmatch() {
+        for (pattern, text, expected) in [
+            ("*.txt", "a.txt", true),
+            ("*.txt", "deep/below/a.txt", true),
+            ("*.txt", "a.txt.bak", false),
+            ("a?c", "abc", true),
+            ("a?c", "a/c", true),
+            ("a?c", "ac", false),
+            ("[ab]x", "bx", true),
+            ("[!ab]x", "bx", false),
+            ("[!ab]x", "cx", true),
+            ("[a-c]x", "bx", true),
+            ("[a-c]x", "dx", false),
+            ("[]]x", "]x", true),
+            ("[!]]x", "]x", false),
+            ("[a-]x", "-x", true),
+            ("[c-a]x", "bx", false),
+            ("[ab", "[ab", true),
+            ("[ab", "a", false),
+            ("", "", true),
+            ("", "x", false),
+            ("*", "", true),
+            ("**/x", "a/b/x", true),
+            ("é?", "éß", true),
+            ("A", "a", false),
+            ("v?.?", "v1.0", true),
+            ("a*b*c", "a-bb-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("?", "", false),
+            ("v1", "v1.0", false),
+        ] {
+            assert_eq!(Glob::fnmatch(pattern).matches(text), expected, "{pattern} {text}");
+        }
+        // Every star could begin anywhere: this must not take for ever.
+        assert!(!Glob::fnmatch(&"*a".repeat(500)).matches(&"a".repeat(499)));
+    }
     use proptest::prelude::*;
 
     fn matches(pattern: &str, name: &str) -> bool {
