@@ -53,7 +53,7 @@ fn options() -> Result<Options, Failure> {
                 options.size = text.strip_suffix("MiB").ok_or("a size ends in MiB")?.parse::<u64>()? << 20;
             }
             "--commits" => options.commits = value()?.parse()?,
-            "--rounds" => options.rounds = value()?.parse()?,
+            "--rounds" => options.rounds = value()?.parse::<u64>()?.max(1),
             "--slack" => options.slack = value()?.parse()?,
             _ => return Err(USAGE.into()),
         }

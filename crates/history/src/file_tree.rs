@@ -171,27 +171,6 @@ fn fold(
     Ok(())
 }
 
-/// Finds one path from a root tree, reading only the trees on the way; the empty path is the root itself.
-///
-/// # Errors
-/// What `fetch` says, or [`HistoryError`] for a malformed tree.
-pub fn lookup<E>(
-    root: &Digest,
-    path: &str,
-    mut fetch: impl FnMut(&Digest) -> Result<Vec<u8>, E>,
-) -> Result<Option<TreeNode>, FetchError<E>> {
-    let mut node = TreeNode::Directory(*root);
-    for name in path.split('/').filter(|_| !path.is_empty()) {
-        let TreeNode::Directory(id) = node else { return Ok(None) };
-        let mut tree = Tree::from_bytes(&fetch(&id).map_err(FetchError::Fetch)?)?;
-        match tree.entries.remove(name) {
-            Some(next) => node = next,
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(node))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,12 +206,6 @@ mod tests {
         assert_eq!(trees.last().map(|(id, _)| *id), Some(root));
         assert_eq!(load(&root, &trees), Ok(files));
         assert!(matches!(load(&root, &trees[1..]), Err(FetchError::Fetch(_))));
-        let stored: HashMap<Digest, Vec<u8>> = trees.into_iter().collect();
-        let find = |path: &str| lookup(&root, path, |id| stored.get(id).cloned().ok_or(())).unwrap();
-        assert_eq!(find("a/y/z"), Some(TreeNode::File(file("a/y/z"))));
-        assert_eq!(find(""), Some(TreeNode::Directory(root)));
-        assert!(matches!(find("a/y"), Some(TreeNode::Directory(_))));
-        assert_eq!((find("a/q"), find("README/x"), find("a//y")), (None, None, None));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tempfile::TempPath;
 
 use crate::collect::hold_target;
 use crate::error::{RepoError, Result};
-use crate::objects::Objects;
+use crate::objects::{Objects, check_manifest};
 use crate::repository::{HEAD, HEADS, Repository, STAGE};
 use crate::restore::{hash_file, put_in_place, restore_bytes, restore_file};
 use crate::stage::put_tree;
@@ -416,10 +416,7 @@ pub(crate) fn prepare_all(
     progress.begin("writing", Some(wanted.values().map(|entry| entry.size).sum()));
     for (path, entry) in wanted {
         let manifest = objects.manifest_once(entry.manifest)?;
-        if manifest.size != entry.size || manifest.sha256 != entry.sha256 {
-            let (expected, found) = (entry.sha256, manifest.sha256);
-            return Err(RepoError::WrongFile { path: (*path).clone(), expected, found });
-        }
+        check_manifest(path, entry, &manifest)?;
         let content = if entry.mode == FileMode::Symlink {
             Content::Link(restore_bytes(&manifest, source, path)?)
         } else {

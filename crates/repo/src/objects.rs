@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use shard_core::Digest;
-use shard_history::{Commit, FetchError, FileTree, Tag, Tree, TreeNode};
+use shard_history::{Commit, FetchError, FileEntry, FileTree, Tag, Tree, TreeNode};
 use shard_manifest::ContentManifest;
 use shard_store::{EntryKey, EntryKind, EntrySource};
 
@@ -53,6 +53,13 @@ impl<'a> Objects<'a> {
             }
         };
         self.manifests.insert(id, Arc::clone(&manifest));
+        Ok(manifest)
+    }
+
+    /// The manifest of a file at a path, which must be of that file's content.
+    pub(crate) fn manifest_of(&mut self, path: &str, entry: &FileEntry) -> Result<Arc<ContentManifest>> {
+        let manifest = self.manifest(entry.manifest)?;
+        check_manifest(path, entry, &manifest)?;
         Ok(manifest)
     }
 
@@ -120,4 +127,12 @@ impl<'a> Objects<'a> {
         let bytes = self.bytes(EntryKind::Tag, id)?;
         Tag::from_bytes(bytes).map_err(|source| RepoError::History { what: "tag", id, source })
     }
+}
+
+/// Checks that a manifest is of the content that a tree says: a malformed tree can name any.
+pub(crate) fn check_manifest(path: &str, entry: &FileEntry, manifest: &ContentManifest) -> Result<()> {
+    if manifest.size == entry.size && manifest.sha256 == entry.sha256 {
+        return Ok(());
+    }
+    Err(RepoError::WrongFile { path: path.to_owned(), expected: entry.sha256, found: manifest.sha256 })
 }

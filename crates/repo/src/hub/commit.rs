@@ -1,6 +1,6 @@
 //! Commits made of operations on paths: contents are stored first, then the tree of the branch is changed along the paths alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -426,8 +426,9 @@ impl Repository {
         let mut fetch = |id: &Digest| -> Result<Tree> { objects.tree(*id).map(|tree| Tree::clone(&tree)) };
         let changed = changed_files(before, Some(after), &mut fetch)?;
         let mut stage = TreeEdit::new(Some(staged), &mut fetch)?;
-        let mut puts = HashMap::new();
-        for (path, old, new) in changed {
+        let (gone, there): (Vec<_>, Vec<_>) = changed.into_iter().partition(|(_, _, new)| new.is_none());
+        // First what goes: a folder may have become a file, or the reverse.
+        for (path, old, new) in gone.into_iter().chain(there) {
             let now = match stage.get(&path, &mut fetch).map_err(|error| refused(error, &path))? {
                 Some(EditedNode::File(entry)) => Some(entry),
                 Some(EditedNode::Directory) => continue,
@@ -436,12 +437,10 @@ impl Repository {
             if now != old {
                 continue;
             }
-            match new {
-                Some(entry) => drop(puts.insert(path, entry)),
-                None => drop(stage.remove(&path, &mut fetch).map_err(|error| refused(error, &path))?),
-            }
-        }
-        for (path, entry) in puts {
+            let Some(entry) = new else {
+                stage.remove(&path, &mut fetch).map_err(|error| refused(error, &path))?;
+                continue;
+            };
             // What was staged in its place stays.
             if let Err(EditError::Fetch(error)) = stage.put(&path, TreeNode::File(entry), &mut fetch) {
                 return Err(error);

@@ -250,7 +250,7 @@ impl Repository {
             let last_commit = last.remove(&path);
             entries.push(match node {
                 TreeNode::File(entry) => RepoEntry::File(RepoFile {
-                    blob_id: options.git_ids.then(|| twins.file(&entry)).transpose()?,
+                    blob_id: options.git_ids.then(|| twins.file(&path, &entry)).transpose()?,
                     lfs: (entry.size >= twins.threshold).then(|| lfs_info(&entry)),
                     path,
                     size: entry.size,

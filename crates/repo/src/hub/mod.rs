@@ -127,7 +127,7 @@ impl Repository {
         if let Some(threshold) = new.large_file_threshold {
             repository.set_large_file_threshold(threshold)?;
         }
-        if new.initial_commit && repository.tip(&new.default_branch)?.1.is_none() {
+        if new.initial_commit && repository.tip(&repository.default_branch()?)?.1.is_none() {
             repository.make_commit(Vec::new(), &CommitRequest::new("Initial commit"), &NoProgress)?;
         }
         Ok(repository)

@@ -120,6 +120,18 @@ impl<'a> FileReader<'a> {
         Ok(read)
     }
 
+    /// Fills `out` with the bytes at the position.
+    fn fill(&mut self, out: &mut [u8]) -> Result<()> {
+        let mut filled = 0;
+        while let Some(rest) = out.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.step(rest)? {
+                0 => return Err(RepoError::Internal("a file is shorter than its manifest says")),
+                read => filled += read,
+            }
+        }
+        Ok(())
+    }
+
     /// Gives all bytes from the position on, in pieces.
     pub(super) fn for_each(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         let mut buffer = vec![0; 256 << 10];
@@ -160,15 +172,11 @@ impl<'a> FileReader<'a> {
             }
         }
         bytes.resize(room, 0);
-        self.position = start;
-        let mut filled = 0;
-        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.step(rest)? {
-                0 => return Err(RepoError::Internal("a file is shorter than its manifest says")),
-                read => filled += read,
-            }
-        }
-        Ok(bytes)
+        // Where `Read` goes on is not moved.
+        let position = std::mem::replace(&mut self.position, start);
+        let filled = self.fill(&mut bytes);
+        self.position = position;
+        filled.map(|()| bytes)
     }
 }
 
@@ -212,11 +220,7 @@ impl Repository {
     /// ```
     pub fn open_file(&self, path: &str, revision: Option<&str>) -> Result<FileReader<'_>> {
         let entry = self.file_of(path, revision)?;
-        let manifest = self.objects().manifest(entry.manifest)?;
-        if manifest.size != entry.size || manifest.sha256 != entry.sha256 {
-            let (expected, found) = (entry.sha256, manifest.sha256);
-            return Err(RepoError::WrongFile { path: path.to_owned(), expected, found });
-        }
+        let manifest = self.objects().manifest_of(path, &entry)?;
         FileReader::new(self, manifest)
     }
 

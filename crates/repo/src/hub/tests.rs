@@ -361,6 +361,17 @@ fn a_checked_out_branch_takes_its_stage_along() {
     assert_eq!(repository.list_repo_files(None).unwrap(), ["kept", "new", "staged"]);
     assert_eq!(repository.read_bytes("staged", None).unwrap(), b"mine");
     assert!(matches!(repository.reset_ref("main", "HEAD~1"), Err(RepoError::Ref(RefProblem::CheckedOut(_)))));
+    // A file in place of a folder, and the reverse.
+    for (operations, expected) in [
+        (vec![CommitOperation::add("d/x", b"x".as_slice())], "d/x"),
+        (vec![CommitOperation::delete("d/"), CommitOperation::add("d", b"d".as_slice())], "d"),
+        (vec![CommitOperation::delete("d"), CommitOperation::add("d/y", b"y".as_slice())], "d/y"),
+    ] {
+        repository.create_commit(operations, &CommitRequest::new("A folder or a file"), &NoProgress).unwrap();
+        let (_, stage) = repository.stage().unwrap();
+        let found: Vec<&String> = stage.files().keys().filter(|path| path.starts_with('d')).collect();
+        assert_eq!(found, [expected]);
+    }
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl<'a> Twins<'a> {
     }
 
     /// The blob of a file: its bytes, or its pointer. Bytes whose twin is not known are read.
-    pub(super) fn file(&mut self, entry: &FileEntry) -> Result<GitId> {
+    pub(super) fn file(&mut self, path: &str, entry: &FileEntry) -> Result<GitId> {
         if entry.size >= self.threshold {
             return Ok(git::blob_id(git::lfs_pointer(&entry.sha256, entry.size).as_bytes()));
         }
@@ -113,7 +113,7 @@ impl<'a> Twins<'a> {
         if let Some(twin) = self.known(&key) {
             return Ok(twin);
         }
-        let manifest = self.objects.manifest(entry.manifest)?;
+        let manifest = self.objects.manifest_of(path, entry)?;
         let mut reader = FileReader::new(self.repository, manifest)?;
         let mut hash = GitHasher::blob(entry.size);
         reader.for_each(|bytes| hash.update(bytes))?;
@@ -135,7 +135,7 @@ impl<'a> Twins<'a> {
                     let (mut entries, mut missing) = (Vec::with_capacity(tree.entries.len()), Vec::new());
                     for (name, node) in &tree.entries {
                         let (mode, id) = match node {
-                            TreeNode::File(file) => (Some(file.mode), Some(self.file(file)?)),
+                            TreeNode::File(file) => (Some(file.mode), Some(self.file(name, file)?)),
                             TreeNode::Directory(below) => {
                                 let twin = self.known(&EntryKey::new(EntryKind::Tree, *below));
                                 missing.extend(twin.is_none().then_some(*below));

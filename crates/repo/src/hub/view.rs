@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use shard_core::{Digest, NoProgress, Progress, sha256};
-use shard_history::{FileEntry, FileMode, TreeNode};
+use shard_history::{FileEntry, TreeNode};
 use shard_store::{FileStat, StatEntry};
 
 use super::folder::VIEW_FOLDER;
@@ -148,13 +148,15 @@ impl<'a> View<'a> {
             fs::create_dir_all(&self.folder).map_err(RepoError::io("cannot create", &self.folder))?;
             let ready =
                 prepare_all(&self.repository.store, &wrong, &self.folder, (&folder, &prefix), threads, progress)?;
+            // What somebody changes from here on is not taken for what was written.
+            let checked_ns = StatEntry::now_ns();
             place_all(ready, &self.folder)?;
             for (path, entry) in wrong {
                 let place = self.folder.join(path);
                 let metadata = fs::symlink_metadata(&place).map_err(RepoError::io("cannot read", &place))?;
                 let stat = FileStat::new(&metadata);
                 if metadata.is_file() && stat.size == entry.size {
-                    let seen = Seen { sha256: entry.sha256, stat, checked_ns: StatEntry::now_ns() };
+                    let seen = Seen { sha256: entry.sha256, stat, checked_ns };
                     self.seen.insert(path.clone(), seen);
                     self.is_changed = true;
                 }
@@ -203,10 +205,9 @@ impl Repository {
         let mut view = match local_dir {
             Some(folder) => self.view_in(folder)?,
             None => {
-                // Files that differ in their mode alone are different views.
-                let mode = if entry.mode == FileMode::Regular { "" } else { entry.mode.as_str() };
-                let key = format!("{FILES}/{}{mode}", entry.sha256.to_hex());
-                self.view_of(&key)?
+                // A file and one with another mode or at another path are different views: the path of one may be a folder of another.
+                let parts = json!([entry.sha256.to_hex(), entry.mode.as_str(), path]);
+                self.view_of(&format!("{FILES}/{}", sha256(parts.to_string().as_bytes()).to_hex()))?
             }
         };
         view.fill(&BTreeMap::from([(path.to_owned(), entry)]), &NoProgress)?;

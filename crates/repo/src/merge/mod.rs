@@ -296,8 +296,8 @@ impl Repository {
             let placed = self.replace_work_tree(&stored.tree, Losses::Keep, progress)?;
             state.is_staged = true;
             let stage = RefUpdate { name: STAGE.to_owned(), expected: placed.stage, target: Target::Tree(stored.root) };
-            // First what says that a merge is under way: what is staged could else be committed as something else.
-            let updates = [self.put_merge(&transaction, None, &state)?, stage];
+            // First what is staged: a merge that is under way without it would be continued with nothing of theirs.
+            let updates = [stage, self.put_merge(&transaction, None, &state)?];
             self.move_or_lose(&transaction, &updates, &format!("merge {revision}: staged"))?;
             report.is_waiting = true;
             return Ok(report);
@@ -375,12 +375,8 @@ impl Repository {
         let theirs = report.source;
         let after = self.files_of(theirs)?;
         let before = target.commit.map(|commit| self.files_of(commit)).transpose()?.unwrap_or_default();
-        let mut updates = vec![RefUpdate { name: target.name, expected: target.state, target: Target::Commit(theirs) }];
-        if target.is_checked_out {
-            let root = self.read_commit(theirs)?.tree;
-            let Placed { stage, .. } = self.replace_work_tree(&after, Losses::Keep, progress)?;
-            updates.push(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(root) });
-        }
+        let root = self.read_commit(theirs)?.tree;
+        let updates = self.moves_to(theirs, (&after, root), target, progress)?;
         self.move_or_lose(transaction, &updates, &format!("merge {revision}: fast-forward"))?;
         report.base = report.from;
         report.status = MergeStatus::FastForward;
@@ -498,21 +494,35 @@ impl Repository {
         state.record.put(&mut commit).map_err(malformed)?;
         let (id, bytes) = commit.encode().map_err(malformed)?;
         put_object(transaction, EntryKind::Commit, &bytes)?;
-        let mut updates = Vec::new();
-        let name = target.name.clone();
-        updates.push(RefUpdate { name: target.name, expected: target.state, target: Target::Commit(id) });
-        if target.is_checked_out {
-            let now = self.read_ref(&name)?.map(|now| now.nonce);
-            if now != updates.first().and_then(|update| update.expected.as_ref()).map(|state| state.nonce) {
-                return Err(RepoError::Raced(name));
-            }
-            let Placed { stage, .. } = self.replace_work_tree(&stored.tree, Losses::Keep, progress)?;
-            updates.push(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(stored.root) });
-        }
+        let mut updates = self.moves_to(id, (&stored.tree, stored.root), target, progress)?;
         updates.extend(waiting);
         let title: String = commit.title().chars().take(200).collect();
         self.move_or_lose(transaction, &updates, &format!("merge: {title}"))?;
         Ok(id)
+    }
+
+    /// The moves of a branch to a commit with a tree, which what is checked out follows: its files are put in place.
+    fn moves_to(
+        &self,
+        commit: Digest,
+        (tree, root): (&FileTree, Digest),
+        target: Destination,
+        progress: &dyn Progress,
+    ) -> Result<Vec<RefUpdate>> {
+        let Destination { name, state: expected, is_checked_out, .. } = target;
+        let mut staged = None;
+        if is_checked_out {
+            // Where somebody else was first, no file is touched.
+            let now = self.read_ref(&name)?.map(|now| now.nonce);
+            if now != expected.as_ref().map(|state| state.nonce) {
+                return Err(RepoError::Raced(name));
+            }
+            let Placed { stage, .. } = self.replace_work_tree(tree, Losses::Keep, progress)?;
+            staged = Some(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(root) });
+        }
+        let mut updates = vec![RefUpdate { name, expected, target: Target::Commit(commit) }];
+        updates.extend(staged);
+        Ok(updates)
     }
 
     /// The branch or commit that is checked out, where that is what a merge under way began from.

@@ -135,7 +135,11 @@ impl Repository {
         let transaction = self.store.begin("merge")?;
         let (at, state) = self.read_merge()?.ok_or(MergeProblem::NotUnderWay)?;
         let mut updates = Vec::new();
-        if self.resumed(&state).is_ok() {
+        let is_here = match self.resumed(&state) {
+            Err(RepoError::Merge(MergeProblem::Elsewhere { .. })) => false,
+            target => target.map(|_| true)?,
+        };
+        if is_here {
             let (ours, theirs) = (self.files_of(state.ours)?, self.files_of(state.theirs)?);
             let (expected, stage) = self.stage()?;
             let changes: BTreeMap<String, WorkState> = self.work_changes(&stage)?.into_iter().collect();
