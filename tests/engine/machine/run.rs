@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use shard_core::limits::Cut;
 use shard_core::{Digest, NoProgress};
-use shard_history::MergeStatus;
+use shard_history::{FileChange, MergeStatus};
 use shard_repo::{
     CheckoutOptions, CommitOptions, GcOptions, MergeOptions, MergeProblem, OptimizeOptions, RefProblem, RepoError,
     Repository, ResetMode, ResetOptions, Settings, SquashOptions, TagOptions, UndoOptions, WorkState,
@@ -366,12 +366,21 @@ impl Machine {
         }
         let status = repository.status().unwrap();
         let (last, stage) = (model.last(), model.staged());
-        let staged: Vec<&str> = status.staged.iter().map(shard_history::FileChange::path).collect();
+        let mut staged: Vec<&str> = Vec::new();
+        for change in &status.staged {
+            // A file that is gone where the same content is new counts as renamed: both paths are staged.
+            if let FileChange::Renamed { from, path, .. } = change {
+                assert_eq!(last.get(from.as_str()), stage.get(path.as_str()), "{from} to {path}");
+                staged.push(from);
+            }
+            staged.push(change.path());
+        }
+        staged.sort_unstable();
         let mut expected: Vec<&str> = last.keys().chain(stage.keys()).copied().collect();
         expected.sort_unstable();
         expected.dedup();
         expected.retain(|path| last.get(path) != stage.get(path));
-        assert_eq!(staged, expected, "what is staged");
+        assert_eq!(staged, expected, "what is staged: {last:?} is checked out, {stage:?} staged");
         let mut expected: Vec<(String, WorkState)> = Vec::new();
         for path in PATHS {
             let state = match (model.work.get(path), stage.get(path)) {

@@ -141,10 +141,15 @@ fn refused(error: EditError<RepoError>, path: &str) -> RepoError {
     }
 }
 
-/// Whether all that was not moved is the stage, which somebody else had just moved: `status` then shows what it lacks.
-fn is_only_the_stage(error: &RepoError) -> bool {
-    let RepoError::Store(StoreError::Ref(error)) = error else { return false };
-    matches!(&**error, RefError::Partial { moved, .. } if !moved.is_empty())
+/// Whether somebody else moved a ref first: the stage, or the branch when the stage had moved.
+fn is_lost_race(error: &RepoError) -> bool {
+    match error {
+        RepoError::Raced(_) => true,
+        RepoError::Store(StoreError::Ref(error)) => {
+            matches!(&**error, RefError::Partial { source, .. } if matches!(**source, RefError::Conflict { .. }))
+        }
+        _ => false,
+    }
 }
 
 /// Checks the path of an operation before anything is read.
@@ -228,7 +233,7 @@ impl Repository {
         let transaction = self.store.begin("commit")?;
         let parent = request.parent_commit.as_deref().map(|parent| self.resolve(parent)).transpose()?;
         let (mut state, mut tip) = self.tip(&branch)?;
-        let mut twins = Twins::new(self)?;
+        let mut twins = Twins::over(self, &transaction)?;
         let title: String = said.message.lines().next().unwrap_or_default().chars().take(MAX_TITLE).collect();
         let title = format!("commit: {title}");
         let mut edits = None;
@@ -254,14 +259,17 @@ impl Repository {
             let (id, bytes) =
                 commit.encode().map_err(|source| RepoError::History { what: "commit", id: tree, source })?;
             put_object(&transaction, EntryKind::Commit, &bytes)?;
-            let mut updates = vec![RefUpdate { name: full.clone(), expected: state, target: Target::Commit(id) }];
-            updates.extend(self.stage_that_follows(&branch, before, tree, &transaction)?);
+            // Before anything moves: where it fails, nothing has changed.
+            let twin = twins.commit(id)?;
+            // First the stage: a branch that had moved alone would leave one that undoes the commit.
+            let stage = self.stage_that_follows(&branch, before, tree, &transaction)?;
+            let branch_moves = RefUpdate { name: full.clone(), expected: state, target: Target::Commit(id) };
+            let updates: Vec<RefUpdate> = stage.into_iter().chain([branch_moves]).collect();
             match self.move_or_lose(&transaction, &updates, &title) {
-                // Another commit came first, or somebody staged something.
-                Err(RepoError::Raced(_)) => (state, tip) = self.tip(&branch)?,
-                Err(error) if !is_only_the_stage(&error) => return Err(error),
-                _ => {
-                    let twin = twins.commit(id)?;
+                // Another commit came first, or somebody staged something; what is staged already stays.
+                Err(error) if is_lost_race(&error) => (state, tip) = self.tip(&branch)?,
+                Err(error) => return Err(error),
+                Ok(()) => {
                     twins.finish();
                     let (title, description) = split_message(&said.message);
                     return Ok(CommitInfo { id, twin, branch, parent: tip, title, description, tree });

@@ -7,7 +7,7 @@ use shard_core::Digest;
 use shard_formats::Source;
 use shard_history::git::{self, GitEntry, GitHasher};
 use shard_history::{FileEntry, GitId, TreeNode};
-use shard_store::{EntryKey, EntryKind, EntrySource as _};
+use shard_store::{EntryKey, EntryKind, EntrySource as _, Transaction};
 
 use super::read::FileReader;
 use crate::error::{RepoError, Result};
@@ -60,8 +60,17 @@ pub(super) struct Twins<'a> {
 
 impl<'a> Twins<'a> {
     pub(super) fn new(repository: &'a Repository) -> Result<Self> {
+        Self::of(repository, repository.objects())
+    }
+
+    /// The same, of what a transaction has besides.
+    pub(super) fn over(repository: &'a Repository, transaction: &'a Transaction) -> Result<Self> {
+        Self::of(repository, Objects::new(transaction))
+    }
+
+    fn of(repository: &'a Repository, objects: Objects<'a>) -> Result<Self> {
         let threshold = repository.large_file_threshold()?;
-        Ok(Self { repository, objects: repository.objects(), threshold, new: Vec::new() })
+        Ok(Self { repository, objects, threshold, new: Vec::new() })
     }
 
     fn known(&self, key: &EntryKey) -> Option<GitId> {

@@ -520,9 +520,9 @@ impl Repository {
             let Placed { stage, .. } = self.replace_work_tree(tree, Losses::Keep, progress)?;
             staged = Some(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(root) });
         }
-        let mut updates = vec![RefUpdate { name, expected, target: Target::Commit(commit) }];
-        updates.extend(staged);
-        Ok(updates)
+        // First the stage: a branch that had moved alone would leave one that undoes the commit.
+        let branch_moves = RefUpdate { name, expected, target: Target::Commit(commit) };
+        Ok(staged.into_iter().chain([branch_moves]).collect())
     }
 
     /// The branch or commit that is checked out, where that is what a merge under way began from.
