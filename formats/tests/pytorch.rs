@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use archive::stored;
 use proptest::prelude::*;
 use serde_json::Value;
-use shard_core::digest::sha256;
+use shard_core::sha256;
 use shard_formats::{FormatErrorKind, Parsed, parse};
 
 /// Fixtures that there are at least: none may get lost.

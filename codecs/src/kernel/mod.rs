@@ -25,7 +25,7 @@ mod sha256;
 mod words;
 
 pub use change::{ChangeSums, change, change_of_values};
-pub use sha256::sha256_pair;
+pub use sha256::{sha256_along, sha256_pair};
 
 use shard_core::FloatFormat;
 

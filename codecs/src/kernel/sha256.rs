@@ -1,23 +1,57 @@
 //! SHA-256 of two messages at once (FIPS 180-4).
 //!
-//! The CPU's SHA instructions wait for one another within one message: half of their throughput stays unused. Two messages of
-//! one length, taken in turn, fill the gaps. The safe twin and oracle is [`shard_core::sha256`], which every other CPU uses.
+//! The CPU's SHA instructions wait for one another within one message: half of their throughput stays unused. Two messages,
+//! taken in turn, fill the gaps. The safe twin and oracle is [`Sha256`], which every other CPU uses.
 
-use shard_core::{Digest, sha256};
+use shard_core::{Digest, Sha256};
+
+/// Bytes that the compression function takes at once.
+const BLOCK: usize = 64;
 
 /// The digests of two messages.
 #[must_use]
 pub fn sha256_pair(a: &[u8], b: &[u8]) -> [Digest; 2] {
+    let mut hashes = [Sha256::new(), Sha256::new()];
+    let [one, two] = &mut hashes;
+    update_both([one, two], [a, b]);
+    hashes.map(Sha256::finish)
+}
+
+/// The digest of a message, which another hash takes in as its next bytes.
+#[must_use]
+pub fn sha256_along(message: &[u8], other: &mut Sha256) -> Digest {
+    let mut hash = Sha256::new();
+    update_both([&mut hash, other], [message, message]);
+    hash.finish()
+}
+
+/// Takes the next bytes of two messages into their hashes.
+fn update_both(mut hashes: [&mut Sha256; 2], mut messages: [&[u8]; 2]) {
+    for (hash, message) in hashes.iter_mut().zip(&mut messages) {
+        let (head, rest) = message.split_at(hash.to_boundary().min(message.len()));
+        hash.update(head);
+        *message = rest;
+    }
     #[cfg(target_arch = "x86_64")]
-    if a.len() == b.len()
-        && std::arch::is_x86_feature_detected!("sha")
+    if std::arch::is_x86_feature_detected!("sha")
         && std::arch::is_x86_feature_detected!("ssse3")
         && std::arch::is_x86_feature_detected!("sse4.1")
     {
-        // SAFETY: the CPU has the instructions, and the lengths are equal.
-        return unsafe { x86::pair(a, b) };
+        let count = messages.map(|message| message.len() / BLOCK);
+        let count = count[0].min(count[1]);
+        let [one, two] = &mut hashes;
+        if count > 0
+            && let (Some(one), Some(two)) = (one.take_blocks(count), two.take_blocks(count))
+        {
+            let parts = messages.map(|message| message.split_at(count * BLOCK));
+            // SAFETY: the CPU has the instructions.
+            unsafe { x86::compress([one, two], parts.map(|(blocks, _)| blocks.as_chunks().0)) };
+            messages = parts.map(|(_, rest)| rest);
+        }
     }
-    [sha256(a), sha256(b)]
+    for (hash, message) in hashes.into_iter().zip(messages) {
+        hash.update(message);
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -29,10 +63,7 @@ mod x86 {
         _mm_storeu_si128,
     };
 
-    use shard_core::Digest;
-
-    /// Bytes of a message block.
-    const BLOCK: usize = 64;
+    use super::BLOCK;
 
     /// The first 32 bits of the fractional parts of the cube roots of the first 64 primes.
     static K: [u32; 64] = [
@@ -46,10 +77,6 @@ mod x86 {
         0xc67178f2,
     ];
 
-    /// The first 32 bits of the fractional parts of the square roots of the first 8 primes: the words A to H.
-    const INITIAL: [u32; 8] =
-        [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19];
-
     /// A state as the instructions want it: the words A B E F and C D G H, the first the highest.
     #[derive(Clone, Copy)]
     struct State {
@@ -57,68 +84,41 @@ mod x86 {
         cdgh: __m128i,
     }
 
-    /// The digests of two messages of one length.
-    ///
-    /// # Safety
-    /// The CPU has SHA, SSSE3 and SSE4.1, and `a` is as long as `b`.
-    #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
-    pub(super) unsafe fn pair(a: &[u8], b: &[u8]) -> [Digest; 2] {
-        let word = |index: usize| u64::from(INITIAL[index]);
-        let row = |high: [usize; 2], low: [usize; 2]| {
-            let half = |[first, second]: [usize; 2]| (word(first) << 32 | word(second)).cast_signed();
-            _mm_set_epi64x(half(high), half(low))
-        };
-        let start = State { abef: row([0, 1], [4, 5]), cdgh: row([2, 3], [6, 7]) };
-        let mut states = [start; 2];
-        let whole = a.len() / BLOCK * BLOCK;
-        let blocks = |message: &[u8]| message.as_ptr();
-        // SAFETY: both messages have `whole` bytes.
-        unsafe { compress(&mut states, [blocks(a), blocks(b)], whole / BLOCK) };
-        // The last block or two: what is left, a one bit, zeros, the length in bits.
-        let mut tails = [[0u8; 2 * BLOCK]; 2];
-        let left = a.len() - whole;
-        let tail_len = if left < BLOCK - 8 { BLOCK } else { 2 * BLOCK };
-        for (tail, message) in tails.iter_mut().zip([a, b]) {
-            tail[..left].copy_from_slice(&message[whole..]);
-            tail[left] = 0x80;
-            tail[tail_len - 8..tail_len].copy_from_slice(&(8 * a.len() as u64).to_be_bytes());
+    impl State {
+        #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
+        fn load(words: &[u32; 8]) -> Self {
+            let half = |high: usize, low: usize| (u64::from(words[high]) << 32 | u64::from(words[low])).cast_signed();
+            Self { abef: _mm_set_epi64x(half(0, 1), half(4, 5)), cdgh: _mm_set_epi64x(half(2, 3), half(6, 7)) }
         }
-        // SAFETY: both tails have at least `tail_len` bytes.
-        unsafe { compress(&mut states, [tails[0].as_ptr(), tails[1].as_ptr()], tail_len / BLOCK) };
-        states.map(|state| digest(state))
+
+        #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
+        fn store(self, words: &mut [u32; 8]) {
+            let mut rows = [[0u32; 4]; 2];
+            for (row, register) in rows.iter_mut().zip([self.abef, self.cdgh]) {
+                // SAFETY: a row has 16 bytes.
+                unsafe { _mm_storeu_si128(row.as_mut_ptr().cast(), register) };
+            }
+            let [[f, e, b, a], [h, g, d, c]] = rows;
+            *words = [a, b, c, d, e, f, g, h];
+        }
     }
 
-    #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
-    fn digest(state: State) -> Digest {
-        let mut rows = [[0u32; 4]; 2];
-        for (row, register) in rows.iter_mut().zip([state.abef, state.cdgh]) {
-            // SAFETY: a row has 16 bytes.
-            unsafe { _mm_storeu_si128(row.as_mut_ptr().cast(), register) };
-        }
-        let [[f, e, b, a], [h, g, d, c]] = rows;
-        let mut bytes = [0; 32];
-        for (four, word) in bytes.chunks_exact_mut(4).zip([a, b, c, d, e, f, g, h]) {
-            four.copy_from_slice(&word.to_be_bytes());
-        }
-        Digest(bytes)
-    }
-
-    /// Takes `count` blocks of each message into its state.
+    /// Takes blocks of two messages into the words A to H of their states: as many as both have.
     ///
     /// # Safety
-    /// `count` blocks can be read from each pointer.
+    /// The CPU has SHA, SSSE3 and SSE4.1.
     #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
-    unsafe fn compress(states: &mut [State; 2], messages: [*const u8; 2], count: usize) {
-        let [mut one, mut two] = *states;
+    pub(super) unsafe fn compress(states: [&mut [u32; 8]; 2], messages: [&[[u8; BLOCK]]; 2]) {
+        let (mut one, mut two) = (State::load(states[0]), State::load(states[1]));
         // Words are big-endian.
         let swap = _mm_set_epi64x(0x0c0d_0e0f_0809_0a0b, 0x0405_0607_0001_0203);
-        for block in 0..count {
+        for blocks in messages[0].iter().zip(messages[1]) {
             let (before_one, before_two) = (one, two);
             let mut m = [[_mm_setzero_si128(); 4]; 2];
-            for (lane, message) in m.iter_mut().zip(messages) {
+            for (lane, block) in m.iter_mut().zip([blocks.0, blocks.1]) {
                 for (quarter, register) in lane.iter_mut().enumerate() {
-                    // SAFETY: the block and each quarter of it lie within the message.
-                    let bytes = unsafe { _mm_loadu_si128(message.add(block * BLOCK + 16 * quarter).cast()) };
+                    // SAFETY: a block has four quarters of 16 bytes.
+                    let bytes = unsafe { _mm_loadu_si128(block.as_ptr().add(16 * quarter).cast()) };
                     *register = _mm_shuffle_epi8(bytes, swap);
                 }
             }
@@ -152,7 +152,9 @@ mod x86 {
                 cdgh: _mm_add_epi32(two.cdgh, before_two.cdgh),
             };
         }
-        *states = [one, two];
+        let [first, second] = states;
+        one.store(first);
+        two.store(second);
     }
 
     /// The next four words of the message schedule, from the 16 before them.
@@ -166,15 +168,32 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
+    use shard_core::sha256;
+
     use super::*;
 
     #[test]
     fn pairs_are_what_the_oracle_says() {
         let bytes: Vec<u8> = (0..1000u32).map(|i| ((i * i) >> 3) as u8).collect();
         for len in (0..200).chain([255, 256, 257, 500]) {
-            let (a, b) = (&bytes[..len], &bytes[len..2 * len]);
-            assert_eq!(sha256_pair(a, b), [sha256(a), sha256(b)], "{len} bytes");
+            for other in [len, 0, 63, 64, 65, 300] {
+                let (a, b) = (&bytes[..len], &bytes[len..len + other]);
+                assert_eq!(sha256_pair(a, b), [sha256(a), sha256(b)], "{len} and {other} bytes");
+            }
         }
-        assert_eq!(sha256_pair(b"abc", b"longer"), [sha256(b"abc"), sha256(b"longer")]);
+    }
+
+    #[test]
+    fn a_hash_that_goes_along_is_what_the_oracle_says() {
+        let bytes: Vec<u8> = (0..1000u32).map(|i| ((i * i) >> 3) as u8).collect();
+        for before in [0, 1, 63, 64, 65, 130] {
+            for len in (0..200).chain([255, 256, 257, 500]) {
+                let (mut whole, message) = (Sha256::new(), &bytes[before..before + len]);
+                whole.update(&bytes[..before]);
+                assert_eq!(sha256_along(message, &mut whole), sha256(message), "{len} bytes after {before}");
+                whole.update(&bytes[before + len..]);
+                assert_eq!(whole.finish(), sha256(&bytes), "{len} bytes after {before}");
+            }
+        }
     }
 }

@@ -229,7 +229,7 @@ fn scatter_words<const WORD: usize>(t: &Transpose, at: usize, len: usize, bytes:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::sha256;
+    use crate::sha256;
     use proptest::prelude::*;
 
     fn range(block: u8, start: u32, len: u32) -> BaseRange {

@@ -1,10 +1,8 @@
-//! SHA-256 digests and the ids made of them.
+//! SHA-256 digests and how they are written.
 
 use std::fmt;
 use std::str::FromStr;
 
-use sha2::Digest as _;
-use sha2::digest::common::hazmat::SerializableState;
 use thiserror::Error;
 
 /// A SHA-256 digest: 32 bytes, written as 64 lowercase hexadecimal digits.
@@ -91,73 +89,10 @@ impl FromStr for Digest {
     }
 }
 
-/// SHA-256 over bytes that arrive in pieces (FIPS 180-4; the CPU's SHA instructions are used where it has them).
-#[derive(Clone, Default)]
-pub struct Sha256(sha2::Sha256);
-
-impl Sha256 {
-    /// A hash of no bytes so far.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Takes in the next bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// Where it stands, for [`Self::resume`] to go on from: what the bytes so far came to, not the bytes.
-    #[must_use]
-    pub fn pause(&self) -> Vec<u8> {
-        self.0.serialize().to_vec()
-    }
-
-    /// A hash that goes on where another stood; `None` for bytes that are no such state.
-    #[must_use]
-    pub fn resume(state: &[u8]) -> Option<Self> {
-        let state = state.try_into().ok()?;
-        sha2::Sha256::deserialize(&state).ok().map(Self)
-    }
-
-    /// The digest of all bytes taken in.
-    #[must_use]
-    pub fn finish(self) -> Digest {
-        Digest(self.0.finalize().into())
-    }
-}
-
-/// The SHA-256 digest of `bytes`.
-#[must_use]
-pub fn sha256(bytes: &[u8]) -> Digest {
-    let mut hash = Sha256::new();
-    hash.update(bytes);
-    hash.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn known_vectors() {
-        // FIPS 180-4 examples.
-        assert_eq!(sha256(b"").to_hex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-        assert_eq!(sha256(b"abc").to_hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    }
-
-    #[test]
-    fn a_hash_that_was_paused_goes_on() {
-        let bytes: Vec<u8> = (0..300u16).map(|n| n as u8).collect();
-        for at in [0, 1, 63, 64, 65, 128, 300] {
-            let mut hash = Sha256::new();
-            hash.update(&bytes[..at]);
-            let mut hash = Sha256::resume(&hash.pause()).unwrap();
-            hash.update(&bytes[at..]);
-            assert_eq!(hash.finish(), sha256(&bytes), "{at}");
-        }
-        assert!(Sha256::resume(&[]).is_none() && Sha256::resume(&[255; 200]).is_none());
-    }
+    use crate::sha256;
 
     #[test]
     fn hex_round_trip_and_refusals() {

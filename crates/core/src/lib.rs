@@ -8,13 +8,15 @@ pub mod dtype;
 pub mod layout;
 pub mod limits;
 pub mod progress;
+pub mod sha256;
 pub mod size;
 pub mod text;
 pub mod wire;
 
 pub use base::{BaseRange, BaseRef, Transpose};
-pub use digest::{Digest, Sha256, sha256};
+pub use digest::Digest;
 pub use dtype::{DType, FloatFormat};
 pub use layout::{CompressedRun, Compression, Layout, LayoutError, Segment, TensorView};
 pub use progress::{NoProgress, Progress};
+pub use sha256::{Sha256, sha256};
 pub use wire::{WireError, WireReader};

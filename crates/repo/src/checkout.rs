@@ -1,6 +1,6 @@
 //! `checkout`: files of a revision come back into the work tree, or into another folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::collect::hold_target;
 use crate::error::{RepoError, Result};
 use crate::objects::{Objects, check_manifest};
 use crate::repository::{HEAD, HEADS, Repository, STAGE};
-use crate::restore::{hash_file, put_in_place, restore_bytes, restore_file};
+use crate::restore::{copy_file, hash_file, put_in_place, restore_bytes, restore_file};
 use crate::stage::put_tree;
 use crate::status::WorkState;
 use crate::worktree::{Found, UNFINISHED, make_parents};
@@ -402,7 +402,8 @@ enum Content {
     Link(Vec<u8>),
 }
 
-/// Decodes files into temporary ones, in `temporary` (a folder and the beginning of names) or else in `folder`.
+/// Decodes files into temporary ones, in `temporary` (a folder and the beginning of names) or else in `folder`. Of files with the same
+/// content one is decoded, and the others are copies of it: clones that share its space, where the file system has them.
 pub(crate) fn prepare_all(
     source: &dyn EntrySource,
     wanted: &BTreeMap<&String, &FileEntry>,
@@ -412,7 +413,8 @@ pub(crate) fn prepare_all(
     progress: &dyn Progress,
 ) -> Result<Vec<Ready>> {
     let mut objects = Objects::new(source);
-    let mut ready = Vec::new();
+    let mut ready: Vec<Ready> = Vec::new();
+    let mut first: HashMap<(Digest, FileMode), usize> = HashMap::new();
     progress.begin("writing", Some(wanted.values().map(|entry| entry.size).sum()));
     for (path, entry) in wanted {
         let manifest = objects.manifest_once(entry.manifest)?;
@@ -421,12 +423,20 @@ pub(crate) fn prepare_all(
             Content::Link(restore_bytes(&manifest, source, path)?)
         } else {
             let executable = entry.mode == FileMode::Executable;
-            let restored = restore_file(&manifest, source, executable, temporary, folder, threads, progress);
+            let same = first.get(&(entry.manifest, entry.mode)).and_then(|index| match &ready.get(*index)?.content {
+                Content::File(file) => Some(file),
+                Content::Link(_) => None,
+            });
+            let restored = match same {
+                Some(file) => copy_file(file, temporary, folder).inspect(|_| progress.advance(entry.size)),
+                None => restore_file(&manifest, source, executable, temporary, folder, threads, progress),
+            };
             Content::File(restored.map_err(|error| match error {
                 RepoError::NotRepeated(_) => RepoError::OtherCompressor { path: (*path).clone() },
                 error => error,
             })?)
         };
+        first.entry((entry.manifest, entry.mode)).or_insert(ready.len());
         ready.push(Ready { path: (*path).clone(), size: entry.size, content });
     }
     progress.finish();
@@ -460,4 +470,48 @@ fn write_link(bytes: &[u8], target: &Path) -> Result<()> {
 fn write_link(bytes: &[u8], target: &Path) -> Result<()> {
     // As Git does where links need special rights: a file that holds the target.
     fs::write(target, bytes).map_err(RepoError::io("cannot write", target))
+}
+
+#[cfg(test)]
+mod tests {
+    use shard_core::NoProgress;
+    use shard_core::limits::Cut;
+    use shard_store::EntryKind;
+
+    use super::*;
+    use crate::Settings;
+    use crate::counted::Counted;
+
+    #[test]
+    fn of_files_with_the_same_content_one_is_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::init(folder.path(), "main", Cut::TEST, Settings::default()).unwrap();
+        let bytes: Vec<u8> = (0..300_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        for path in ["a.bin", "b.bin", "c.bin", "other.bin"] {
+            fs::write(folder.path().join(path), &bytes[usize::from(path == "other.bin")..]).unwrap();
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(folder.path().join("c.bin"), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        repository.add(&[folder.path().to_owned()], &NoProgress).unwrap();
+        let (_, files) = repository.stage().unwrap();
+        let wanted: BTreeMap<&String, &FileEntry> =
+            files.files().iter().filter(|(path, _)| *path != "other.bin").collect();
+        let out = tempfile::tempdir().unwrap();
+        let source = Counted::new(repository.store());
+        let temporary = (out.path(), UNFINISHED.0);
+        let ready = prepare_all(&source, &wanted, out.path(), temporary, 2, &NoProgress).unwrap();
+        place_all(ready, out.path()).unwrap();
+        for path in ["a.bin", "b.bin", "c.bin"] {
+            assert!(fs::read(out.path().join(path)).unwrap() == bytes, "{path}");
+            let modes = [folder.path(), out.path()].map(|root| fs::metadata(root.join(path)).unwrap().permissions());
+            assert_eq!(modes[0], modes[1], "{path}");
+        }
+        // Once for both files of one mode, and once for the executable one.
+        let reads = source.reads();
+        let mut blocks = reads.iter().filter(|(key, _)| key.kind == EntryKind::Block).peekable();
+        assert!(blocks.peek().is_some() && blocks.all(|(_, count)| *count == 2), "{reads:?}");
+    }
 }

@@ -13,6 +13,8 @@ mod checkout_tensors;
 mod collect;
 mod commit;
 mod compare;
+#[cfg(test)]
+mod counted;
 mod derivations;
 mod derive;
 mod error;

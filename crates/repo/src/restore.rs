@@ -75,6 +75,16 @@ pub(crate) fn restore_file(
     Ok(temporary.into_temp_path())
 }
 
+/// A copy of a restored file that has no place yet: a clone, where the file system can share what they have in common.
+pub(crate) fn copy_file(from: &Path, (temp_dir, temp_prefix): (&Path, &str), folder: &Path) -> Result<TempPath> {
+    let copy = temporary_file(temp_dir, temp_prefix)
+        .or_else(|_| temporary_file(folder, UNFINISHED.0))
+        .map_err(RepoError::io("cannot create a temporary file", folder))?
+        .into_temp_path();
+    fs::copy(from, &copy).map_err(RepoError::io("cannot be copied", from))?;
+    Ok(copy)
+}
+
 /// Compares the hash of a restored file with that of its manifest. Blocks are proven one by one, and where a file is its blocks, so
 /// is the file; but what compressing them gives depends on more than on them.
 fn prove(manifest: &ContentManifest, path: &Path) -> Result<()> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use shard_core::limits::Cut;
-use shard_core::{Layout, digest};
+use shard_core::{Layout, sha256};
 use shard_formats::compress::{Expanded, FileBytes, NotRepeated};
 use shard_formats::cut::Cutter;
 use shard_formats::{FormatErrorKind, Parsed, Source, parse};
@@ -106,7 +106,7 @@ pub(crate) fn listed(layout: &Layout, file: &[u8]) -> Vec<Listed> {
             name: tensor.name.clone(),
             dtype: tensor.dtype.name().to_owned(),
             shape: tensor.shape.clone(),
-            sha256: digest::sha256(data).to_hex(),
+            sha256: sha256(data).to_hex(),
             strides: tensor.strides.clone(),
         }
     };

@@ -20,7 +20,7 @@ use shard_store::pack::pack_name;
 use shard_store::{EntryKey, EntryKind, FileStat, PackInfo, Store};
 
 const MAGIC: &[u8; 8] = b"shardvfd";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Its place in the repository's directory.
 const FILE: &str = "cache/verified";
 /// Longest time between two notes, where writing one takes next to none.

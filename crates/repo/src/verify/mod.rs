@@ -13,16 +13,17 @@ mod structure;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::thread;
 
 use rayon::prelude::*;
 use shard_core::{Digest, Progress};
-use shard_store::{EntryKey, EntryList, PackInfo, PackSum};
+use shard_store::{EntryKey, EntryList, PackInfo, PackSum, Store};
 
 pub use repair::{AffectedPath, RepairReport};
 
 use crate::error::Result;
 use crate::repository::Repository;
-use decode::{Budget, Decoding};
+use decode::{Budget, Decoded, Decoding};
 use memory::Memory;
 use structure::ReachedFile;
 
@@ -111,11 +112,16 @@ impl Repository {
         progress.begin("following refs", None);
         let files = self.follow_refs(&mut report, &mut damage)?;
         progress.finish();
-        let budget = Budget::new(options.at_most);
-        self.check_packs(&packs, options.full.then_some((&memory, &budget)), &mut report, &mut damage, progress)?;
+        let openable = self.check_packs(&packs, &mut report, &mut damage)?;
         self.find_leftovers(&mut report)?;
+        let budget = Budget::new(options.at_most);
         if options.full {
-            let decoded = decode_all(&self.store, &files, &memory, &budget, progress)?;
+            let hashes = PackHashes { store: &self.store, packs: openable, memory: &memory, budget: &budget };
+            let (decoded, bad) = decode_all(&self.store, &files, &memory, &budget, Some(&hashes), progress)?;
+            for (id, problem) in bad {
+                damage.packs.insert(id);
+                report.problems.push(problem);
+            }
             (report.files, report.entries, report.bytes) = (decoded.files, decoded.entries, decoded.bytes);
             (report.resumed, report.stopped) = (decoded.resumed, budget.is_spent());
             report.problems.extend(decoded.problems);
@@ -128,55 +134,39 @@ impl Repository {
         Ok((report, damage))
     }
 
-    /// Checks the packs' lists of entries, and that the index has the same; in full each pack's own hash as well.
-    fn check_packs(
+    /// Checks the packs' lists of entries, and that the index has the same. The packs that could be opened are given.
+    fn check_packs<'p>(
         &self,
-        packs: &[PackInfo],
-        full: Option<(&Memory, &Budget)>,
+        packs: &'p [PackInfo],
         report: &mut VerifyReport,
         damage: &mut Damage,
-        progress: &dyn Progress,
-    ) -> Result<()> {
-        progress.begin("verifying packs", full.map(|_| packs.iter().map(|pack| pack.size).sum()));
+    ) -> Result<Vec<&'p PackInfo>> {
         let sums = self.store.index_sums()?;
-        let check = |pack: &PackInfo| -> (bool, Option<String>, Option<String>) {
-            let outcome = self.store.open_pack(&pack.id).and_then(|opened| {
-                match full {
-                    Some((memory, budget)) if !memory.has_pack(&pack.id) && !budget.is_spent() => {
-                        budget.spend(pack.size);
-                        self.store.verify_pack(&pack.id)?;
-                        memory.note_pack(pack.id);
-                    }
-                    _ => {}
-                }
-                Ok(PackSum::of(opened.footer()))
-            });
-            progress.advance(pack.size);
-            match outcome {
-                Err(error) => (true, Some(with_sources(&error)), None),
-                Ok(sum) => {
-                    let (problem, warning) =
-                        disagreement(&pack.id, sum, sums.get(&pack.id).copied().unwrap_or_default());
-                    (false, problem, warning)
-                }
-            }
-        };
+        let check = |pack: &PackInfo| self.store.open_pack(&pack.id).map(|opened| PackSum::of(opened.footer()));
         let checked: Vec<_> = packs.par_iter().map(check).collect();
-        progress.finish();
         report.packs = packs.len() as u64;
-        for (pack, (is_damaged, problem, warning)) in packs.iter().zip(checked) {
-            if is_damaged || pack.problem.is_some() {
+        let mut openable = Vec::new();
+        for (pack, checked) in packs.iter().zip(checked) {
+            if checked.is_err() || pack.problem.is_some() {
                 damage.packs.insert(pack.id);
             }
             report.problems.extend(pack.problem.clone());
-            report.problems.extend(problem);
-            report.warnings.extend(warning);
+            match checked {
+                Ok(sum) => {
+                    let (problem, warning) =
+                        disagreement(&pack.id, sum, sums.get(&pack.id).copied().unwrap_or_default());
+                    report.problems.extend(problem);
+                    report.warnings.extend(warning);
+                    openable.push(pack);
+                }
+                Err(error) => report.problems.push(with_sources(&error)),
+            }
         }
         for key in self.store.undecodable()? {
             report.problems.push(format!("{key} leans on blocks that are missing"));
             damage.entries.insert(key);
         }
-        Ok(())
+        Ok(openable)
     }
 
     fn find_leftovers(&self, report: &mut VerifyReport) -> Result<()> {
@@ -207,19 +197,64 @@ fn disagreement(pack: &Digest, footer: PackSum, index: PackSum) -> (Option<Strin
     }
 }
 
-/// Decodes and hashes every file that is given, and every entry that there is, each once.
-pub(crate) fn decode_all(
+/// Packs whose own hash is to be checked.
+struct PackHashes<'a> {
+    store: &'a Store,
+    packs: Vec<&'a PackInfo>,
+    memory: &'a Memory,
+    budget: &'a Budget,
+}
+
+impl PackHashes<'_> {
+    fn bytes(&self) -> u64 {
+        self.packs.iter().filter(|pack| !self.memory.has_pack(&pack.id)).map(|pack| pack.size).sum()
+    }
+
+    /// Those whose bytes are not those of their name, or cannot be read, and what is to be said of each.
+    fn check(&self, progress: &dyn Progress) -> Vec<(Digest, String)> {
+        let check = |pack: &&PackInfo| {
+            if self.memory.has_pack(&pack.id) || self.budget.is_spent() {
+                return None;
+            }
+            self.budget.spend(pack.size);
+            let outcome = self.store.verify_pack(&pack.id);
+            progress.advance(pack.size);
+            match outcome {
+                Ok(()) => {
+                    self.memory.note_pack(pack.id);
+                    None
+                }
+                Err(error) => Some((pack.id, with_sources(&error))),
+            }
+        };
+        self.packs.par_iter().filter_map(check).collect()
+    }
+}
+
+/// Decodes and hashes every file that is given, and every entry that there is, each once; packs are hashed at the same time.
+fn decode_all(
     source: &dyn EntryList,
     files: &[ReachedFile],
     memory: &Memory,
     budget: &Budget,
+    packs: Option<&PackHashes<'_>>,
     progress: &dyn Progress,
-) -> Result<decode::Decoded> {
+) -> Result<(Decoded, Vec<(Digest, String)>)> {
     let mut decoding = Decoding::new(source, files, memory, budget)?;
-    decoding.blocks(progress)?;
+    let bytes = decoding.open_bytes() + packs.map_or(0, PackHashes::bytes);
+    progress.begin("verifying packs and blocks", Some(bytes));
+    // A pack is hashed from its start to its end, and so is a file: of one large file in one pack, each takes a core.
+    let (outcome, bad) = thread::scope(|scope| {
+        let bad = packs.map(|packs| scope.spawn(|| packs.check(progress)));
+        let outcome = decoding.blocks(progress);
+        let bad = bad.map(|bad| bad.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (outcome, bad.unwrap_or_default())
+    });
+    progress.finish();
+    outcome?;
     decoding.files(progress)?;
     decoding.objects(progress)?;
-    Ok(decoding.finish())
+    Ok((decoding.finish(), bad))
 }
 
 /// Decodes and hashes every file of `manifests` (path, manifest id, the file's hash), then every entry that no file led to.
@@ -230,7 +265,7 @@ pub(crate) fn verify_source(
 ) -> Result<VerifyReport> {
     let (mut report, mut damage) = (VerifyReport::default(), Damage::default());
     let files = structure::read_files(source, manifests, &mut report, &mut damage)?;
-    let decoded = decode_all(source, &files, &Memory::none(), &Budget::new(None), progress)?;
+    let (decoded, _) = decode_all(source, &files, &Memory::none(), &Budget::new(None), None, progress)?;
     report.problems.extend(decoded.problems);
     (report.files, report.entries, report.bytes) = (decoded.files, decoded.entries, decoded.bytes);
     report.sort();

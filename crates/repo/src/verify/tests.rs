@@ -1,38 +1,14 @@
-use std::collections::HashMap;
 use std::fs;
-use std::sync::Mutex;
 
 use shard_core::NoProgress;
 use shard_core::limits::Cut;
 use shard_datasets::cases::Versions;
-use shard_store::{EntryKind, Location, StoreError, StoredCopy};
+use shard_store::EntryKind;
 use tempfile::TempDir;
 
 use super::*;
+use crate::counted::Counted;
 use crate::{CommitOptions, Settings};
-
-/// A store that counts how often each entry is read.
-struct Counted<'a> {
-    store: &'a shard_store::Store,
-    reads: Mutex<HashMap<EntryKey, u32>>,
-}
-
-impl shard_store::EntrySource for Counted<'_> {
-    fn locate(&self, key: &EntryKey) -> std::result::Result<Option<Location>, StoreError> {
-        self.store.locate(key)
-    }
-
-    fn read_stored(&self, location: &Location, out: &mut Vec<u8>) -> std::result::Result<(), StoreError> {
-        *self.reads.lock().unwrap().entry(location.key).or_default() += 1;
-        self.store.read_stored(location, out)
-    }
-}
-
-impl EntryList for Counted<'_> {
-    fn each_copy(&self, kind: EntryKind, show: &mut dyn FnMut(StoredCopy)) -> std::result::Result<(), StoreError> {
-        self.store.each_copy(kind, show)
-    }
-}
 
 /// A repository with versions of a model that lean on each other, cut small, so that each has many blocks.
 fn series(versions: usize) -> (TempDir, Repository) {
@@ -55,10 +31,10 @@ fn every_block_of_a_series_is_decoded_once() {
     let mut report = VerifyReport::default();
     let files = repository.follow_refs(&mut report, &mut Damage::default()).unwrap();
     assert_eq!((files.len(), report.problems.len()), (6, 0));
-    let source = Counted { store: repository.store(), reads: Mutex::default() };
-    let decoded = decode_all(&source, &files, &Memory::none(), &Budget::new(None), &NoProgress).unwrap();
+    let source = Counted::new(repository.store());
+    let decoded = decode_all(&source, &files, &Memory::none(), &Budget::new(None), None, &NoProgress).unwrap().0;
     assert_eq!((decoded.files, decoded.problems.as_slice()), (6, &[][..]));
-    let reads = source.reads.into_inner().unwrap();
+    let reads = source.reads();
     let mut deepest = 0;
     repository
         .store()
@@ -76,7 +52,10 @@ fn a_file_s_hash_is_compared_however_its_blocks_come() {
     let (_folder, repository) = series(3);
     let files = repository.follow_refs(&mut VerifyReport::default(), &mut Damage::default()).unwrap();
     let decode = |files: &[ReachedFile]| {
-        decode_all(repository.store(), files, &Memory::none(), &Budget::new(None), &NoProgress).unwrap().problems
+        decode_all(repository.store(), files, &Memory::none(), &Budget::new(None), None, &NoProgress)
+            .unwrap()
+            .0
+            .problems
     };
     // The same block at several places, and all in another order: a file that shard did not make.
     let mut odd = files[0].clone();
