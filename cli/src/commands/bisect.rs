@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shard_core::Digest;
 use shard_history::bisect::{Next, Predicate};
 use shard_repo::{
-    BisectProblem, BisectReport, BisectStatus, CheckoutOptions, CheckoutReport, Mark, RepoError, Repository,
+    BisectProblem, BisectReport, BisectStatus, CheckoutOptions, CheckoutReport, Mark, RepoError, Repository, TensorAt,
     TensorBisect, TensorQuestion, TestedCommit,
 };
 
@@ -321,17 +321,36 @@ fn by_tensors(args: &Args, repository: &Repository, context: &Context) -> Result
     }
     let mut text = found_text(&found, repository, context)?;
     if let Some(test) = found.first().and_then(|first| tested.iter().find(|test| test.id == *first)) {
-        let names: Vec<&str> = test.tensors.iter().take(8).map(String::as_str).collect();
-        let more = if test.tensors.len() > names.len() { ", …" } else { "" };
-        text.push_str(&format!("  {}: {}{more}\n", question.predicate, visible(&names.join(", "))));
+        text.push_str(&format!("  {}: {}\n", question.predicate, visible(&names(&test.tensors))));
     }
     text.push_str(&format!("{} asked\n", count(tested.len() as u64, "commit")));
     context.ui.print(&text)?;
     Ok(code::DONE)
 }
 
+/// The first tensors, each file's behind its path.
+fn names(tensors: &[TensorAt]) -> String {
+    let mut text = String::new();
+    let mut path = None;
+    for tensor in tensors.iter().take(8) {
+        let is_same = path.replace(&tensor.path) == Some(&tensor.path);
+        let before = match (text.is_empty(), is_same) {
+            (true, _) => format!("{}: ", tensor.path),
+            (_, true) => ", ".to_owned(),
+            (_, false) => format!("; {}: ", tensor.path),
+        };
+        text.push_str(&before);
+        text.push_str(&tensor.name);
+    }
+    if tensors.len() > 8 {
+        text.push_str(", …");
+    }
+    text
+}
+
 fn tested_json(test: &TestedCommit) -> Value {
-    json!({"id": test.id.to_hex(), "answer": test.answer, "tensors": test.tensors})
+    let tensors = test.tensors.iter().map(|tensor| json!({"path": tensor.path, "name": tensor.name}));
+    json!({"id": test.id.to_hex(), "answer": test.answer, "tensors": tensors.collect::<Vec<_>>()})
 }
 
 #[cfg(test)]

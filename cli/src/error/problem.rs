@@ -68,7 +68,7 @@ pub(super) fn from_git(problem: &GitProblem) -> (u8, &'static str) {
         ),
         GitProblem::Malformed { .. } => (
             code::DAMAGED,
-            "`git checkout -- FILE` brings a pointer back as Git has it; `shard track` writes those of the last commit",
+            "`git checkout -- FILE` brings a pointer back as Git has it; `shard track --refresh` writes those of the last commit",
         ),
         GitProblem::NotStored(_) => (
             code::NOT_FOUND,
@@ -86,6 +86,14 @@ pub(super) fn from_bisect(problem: &BisectProblem) -> (u8, &'static str) {
         BisectProblem::Contradiction(_) => (
             code::REFUSED,
             "nothing was marked: `shard bisect log` shows what is, `shard undo` takes the last mark back",
+        ),
+        BisectProblem::Bare => (
+            code::USAGE,
+            "`shard bisect --tensor GLOB --where QUESTION` checks nothing out; `shard checkout REV -o DIR` writes a commit elsewhere",
+        ),
+        BisectProblem::NoTensors { .. } => (
+            code::NOT_FOUND,
+            "`shard show REV:PATH --tensors` lists the tensors of a file; in a pattern * is any text, ? a character",
         ),
         BisectProblem::NotBad { .. } | BisectProblem::NotGood { .. } => {
             (code::REFUSED, "the bad revision is named first, and those that are good after it")

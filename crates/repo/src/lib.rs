@@ -49,7 +49,9 @@ mod worktree;
 pub use approx::{APPROX_MARK, ApproxFile, ApproxReport, ApproxTensor};
 pub use archive::{Archive, PackOptions, PackReport, Packed, pack};
 pub use beside_git::{GitProblem, PointerCheckout, PointerReport, PointerState};
-pub use bisect::{BisectProblem, BisectReport, BisectStatus, Mark, TensorBisect, TensorQuestion, TestedCommit};
+pub use bisect::{
+    BisectProblem, BisectReport, BisectStatus, Mark, TensorAt, TensorBisect, TensorQuestion, TestedCommit,
+};
 pub use blame::BlameLine;
 pub use checkout::{CheckoutOptions, CheckoutReport};
 pub use checkout_tensors::TensorCheckout;

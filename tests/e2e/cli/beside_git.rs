@@ -130,7 +130,11 @@ fn what_git_checks_out_shard_brings() {
     git(place.path(), &["checkout", "-q", &second]);
     fs::remove_file(place.path().join(POINTER)).unwrap();
     assert_eq!(pointers(&place), [(MODEL.to_owned(), "no pointer".to_owned())]);
-    assert!(place.ok(&["track"]).contains("1 pointer written"));
+    // A listing writes nothing.
+    assert_eq!(place.ok(&["track"]), "*.safetensors\n");
+    assert_eq!(place.json(&["track"])["written"], serde_json::json!([]));
+    assert_eq!(pointers(&place), [(MODEL.to_owned(), "no pointer".to_owned())]);
+    assert!(place.ok(&["track", "--refresh"]).contains("1 pointer written"));
     assert_eq!(pointers(&place), []);
     fs::remove_file(place.path().join(MODEL)).unwrap();
     place.ok(&["add", "."]);

@@ -110,7 +110,7 @@ fn by_a_question_about_tensors() {
     assert_eq!(json["found"][0]["id"], ids[13]);
     let tested = json["tested"].as_array().unwrap();
     assert!(tested.len() <= 8, "{json}");
-    assert_eq!(tested[0]["tensors"], serde_json::json!(["b"]));
+    assert_eq!(tested[0]["tensors"], serde_json::json!([{"path": "m.safetensors", "name": "b"}]));
     assert_eq!(ask("absmax > 9.5", &[])["found"][0]["id"], ids[10]);
     let json = place.json(&["bisect", "--tensor", "a", "--where", "mean >= 2", "main", "main~19"]);
     assert_eq!(json["found"][0]["id"], ids[5]);
@@ -121,7 +121,10 @@ fn by_a_question_about_tensors() {
     );
     place.fails(&["bisect", "log"], 4, &["no bisect was started"]);
     let out = place.ok(&["bisect", "--tensor", "b", "--where", "has nan"]);
-    assert!(out.contains("The first bad commit is") && out.contains("Step 13") && out.contains("nan > 0: b"), "{out}");
+    assert!(
+        out.contains("The first bad commit is") && out.contains("Step 13") && out.contains("nan > 0: m.safetensors: b"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -140,4 +143,53 @@ fn questions_that_have_no_answer() {
     let json =
         place.json(&["bisect", "--tensor", "a", "--where", &format!("changed since {}", ids[1]), "HEAD", &ids[1]]);
     assert_eq!(json["found"][0]["id"], ids[2]);
+}
+
+#[test]
+fn tensors_of_one_name_in_several_files() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let nan = model(&[("w", &[f32::NAN, 1.0])]);
+    let ids: Vec<String> = (0..8)
+        .map(|number| {
+            // Only the first of two files has what is looked for, and only it changes.
+            let first = if number >= 3 { nan.clone() } else { model(&[("w", &[number as f32, 1.0])]) };
+            place.write("a.safetensors", &first);
+            place.write("b.safetensors", &model(&[("w", &[1.0, 2.0])]));
+            place.write("number", format!("{number}").as_bytes());
+            place.ok(&["add", "."]);
+            place.json(&["commit", "-m", &format!("Step {number}")])["id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let json = place.json(&["bisect", "--tensor", "w", "--where", "has nan", "HEAD", &ids[0]]);
+    assert_eq!(json["found"][0]["id"], ids[3]);
+    assert_eq!(json["tested"][0]["tensors"], serde_json::json!([{"path": "a.safetensors", "name": "w"}]));
+    let since = format!("changed since {}", ids[2]);
+    let json = place.json(&["bisect", "--tensor", "w", "--where", &since, "HEAD", &ids[2]]);
+    assert_eq!(json["found"][0]["id"], ids[3]);
+    // A pattern that nothing matches says nothing of any commit.
+    for question in ["has nan", "not has nan", &since] {
+        let args = ["bisect", "--tensor", "typo.*", "--where", question];
+        place.fails(&args, 3, &["no tensor of", "\"typo.*\"", "shard show"]);
+    }
+    let args = ["bisect", "--tensor", "w", "--where", "has nan", "--path", "number"];
+    place.fails(&args, 3, &["no tensor of", ":number matches"]);
+}
+
+#[test]
+fn a_bare_repository_has_nothing_to_check_out() {
+    let place = Place::new();
+    place.ok(&["init", "--bare", "models"]);
+    let bare = |args: &[&'static str]| [&["-C", "models"][..], args].concat();
+    for (number, value) in [1.0, f32::NAN].into_iter().enumerate() {
+        let file = place.write("m.safetensors", &model(&[("w", &[value, 2.0])]));
+        let add = format!("m.safetensors={}", file.display());
+        place.ok(&["-C", "models", "commit", "-m", &format!("Step {number}"), "--add", &add]);
+    }
+    for args in [&["bisect", "start"][..], &["bisect", "start", "main", "main~1"]] {
+        place.fails(&bare(args), 2, &["bare", "no work tree", "bisect --tensor"]);
+    }
+    place.fails(&bare(&["bisect", "log"]), 4, &["no bisect was started"]);
+    let json = place.json(&bare(&["bisect", "--tensor", "w", "--where", "has nan"]));
+    assert_eq!(json["found"][0]["title"], "Step 1");
 }

@@ -6,7 +6,7 @@
 
 mod tensors;
 
-pub use tensors::{TensorBisect, TensorQuestion, TestedCommit};
+pub use tensors::{TensorAt, TensorBisect, TensorQuestion, TestedCommit};
 
 use std::collections::HashSet;
 
@@ -89,6 +89,19 @@ pub enum BisectProblem {
     /// What was marked contradicts itself.
     #[error("{0}")]
     Contradiction(String),
+    /// What is to be tested would have to be checked out, and there is no work tree.
+    #[error("this repository is bare: it has no work tree in which a commit could be tested")]
+    Bare,
+    /// No tensor is what was asked about.
+    #[error("no tensor of {}{path} matches {glob:?}", revision_of(.commit, .path))]
+    NoTensors {
+        /// The pattern of names.
+        glob: String,
+        /// The file or folder that was looked in; all where it is empty.
+        path: String,
+        /// The commit that should have the tensors.
+        commit: Digest,
+    },
     /// The commit that should have what is looked for does not.
     #[error("{question}: that is not so in {}, which should be the bad commit", .commit.short())]
     NotBad {
@@ -120,6 +133,9 @@ impl Repository {
         options: CheckoutOptions,
         progress: &dyn Progress,
     ) -> Result<BisectReport> {
+        if self.is_bare() {
+            return Err(BisectProblem::Bare.into());
+        }
         if self.read_ref(START)?.is_some() {
             return Err(BisectProblem::Started.into());
         }
@@ -327,10 +343,17 @@ impl Repository {
         let mut marks = Marks { tip, bad: tip, good: Vec::new(), skipped: HashSet::new() };
         let mut asking = tensors::Asking::new(self, question)?;
         let mut tested = Vec::new();
+        let mut has_any = false;
         let mut ask = |commit: Digest, tested: &mut Vec<TestedCommit>| -> Result<Option<bool>> {
             let answer = asking.ask(commit)?;
             progress.advance(1);
+            has_any |= answer.has_any;
             tested.push(TestedCommit { id: commit, answer: answer.holds, tensors: answer.tensors });
+            // A pattern that nothing matches has no answer, least of all "not so".
+            if !has_any {
+                let (glob, path) = (question.tensors.to_string(), question.path.clone());
+                return Err(BisectProblem::NoTensors { glob, path, commit }.into());
+            }
             Ok(answer.holds)
         };
         progress.begin("asking", None);
@@ -369,6 +392,11 @@ impl Repository {
 
 fn node(objects: &mut Objects<'_>, id: &Digest) -> Result<Node> {
     objects.commit(*id)?.node().map_err(|source| RepoError::History { what: "commit", id: *id, source })
+}
+
+/// What stands before the path in a message.
+fn revision_of(commit: &Digest, path: &str) -> String {
+    format!("{}{}", commit.short(), if path.is_empty() { "" } else { ":" })
 }
 
 /// What a ref marks, and its number.

@@ -25,6 +25,15 @@ pub struct TensorQuestion {
     pub path: String,
 }
 
+/// A tensor of a commit: two files may each have one of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TensorAt {
+    /// The path of its file.
+    pub path: String,
+    /// Its name there.
+    pub name: String,
+}
+
 /// A commit that was asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestedCommit {
@@ -33,7 +42,7 @@ pub struct TestedCommit {
     /// Whether it is so; `None` where that is not known of any tensor.
     pub answer: Option<bool>,
     /// The tensors of which it is.
-    pub tensors: Vec<String>,
+    pub tensors: Vec<TensorAt>,
 }
 
 /// What a search by a question about tensors came to.
@@ -48,7 +57,9 @@ pub struct TensorBisect {
 /// What a commit answers.
 pub(super) struct Answer {
     pub(super) holds: Option<bool>,
-    pub(super) tensors: Vec<String>,
+    pub(super) tensors: Vec<TensorAt>,
+    /// Whether any tensor was asked about at all.
+    pub(super) has_any: bool,
 }
 
 /// Asks commits. A tensor is read once, however many commits have it.
@@ -57,8 +68,8 @@ pub(super) struct Asking<'a> {
     objects: Objects<'a>,
     reader: BlockReader<'a>,
     keys: TensorKeys,
-    /// The tensors of the revision that others are compared with, by name.
-    since: Option<BTreeMap<String, Digest>>,
+    /// The keys of the tensors of the revision that others are compared with.
+    since: Option<BTreeMap<TensorAt, Digest>>,
     /// Answers by content.
     answers: HashMap<Digest, Option<bool>>,
 }
@@ -79,52 +90,52 @@ impl<'a> Asking<'a> {
         Ok(asking)
     }
 
-    /// The files that are asked about, by their manifests.
-    fn manifests(&mut self, commit: Digest) -> Result<Vec<Digest>> {
+    /// The files that are asked about, by their paths, and their manifests.
+    fn manifests(&mut self, commit: Digest) -> Result<Vec<(String, Digest)>> {
         let path = &self.question.path;
         let tree = self.objects.commit(commit)?.tree;
         let tree = self.objects.file_tree(tree)?;
-        let at = tree.get(path).into_iter();
-        Ok(at.chain(tree.below(path).map(|(_, entry)| entry)).map(|entry| entry.manifest).collect())
+        let at = tree.get(path).map(|entry| (path.clone(), entry.manifest)).into_iter();
+        Ok(at.chain(tree.below(path).map(|(path, entry)| (path.clone(), entry.manifest))).collect())
     }
 
-    /// The keys of the tensors that are asked about, by name.
-    fn named(&mut self, commit: Digest) -> Result<BTreeMap<String, Digest>> {
+    /// The keys of the tensors that are asked about.
+    fn named(&mut self, commit: Digest) -> Result<BTreeMap<TensorAt, Digest>> {
         let mut named = BTreeMap::new();
-        for manifest in self.manifests(commit)? {
+        for (path, manifest) in self.manifests(commit)? {
             let keyed = self.keys.of(manifest, &mut self.objects)?;
             let wanted = keyed.tensors.iter().filter(|tensor| self.question.tensors.matches(&tensor.name));
-            named.extend(wanted.map(|tensor| (tensor.name.clone(), tensor.key)));
+            named.extend(wanted.map(|tensor| (TensorAt { path: path.clone(), name: tensor.name.clone() }, tensor.key)));
         }
         Ok(named)
     }
 
     pub(super) fn ask(&mut self, commit: Digest) -> Result<Answer> {
-        let mut answers: BTreeMap<String, Option<bool>> = BTreeMap::new();
+        let mut answers: BTreeMap<TensorAt, Option<bool>> = BTreeMap::new();
         let predicate = &self.question.predicate;
         if let Some(since) = self.since.take() {
             let now = self.named(commit)?;
             // What came or went changed, too.
-            for name in now.keys().chain(since.keys()) {
-                let answer = predicate.holds(|_| None, Some(now.get(name) != since.get(name)));
-                answers.insert(name.clone(), answer);
+            for tensor in now.keys().chain(since.keys()) {
+                let answer = predicate.holds(|_| None, Some(now.get(tensor) != since.get(tensor)));
+                answers.insert(tensor.clone(), answer);
             }
             self.since = Some(since);
         } else {
-            for id in self.manifests(commit)? {
+            for (path, id) in self.manifests(commit)? {
                 let manifest = self.objects.manifest_once(id)?;
                 let wanted = manifest.tensors.iter().filter(|view| self.question.tensors.matches(&view.name));
                 for view in wanted {
                     let answer = self.of_tensor(&manifest, view)?;
-                    answers.insert(view.name.clone(), answer);
+                    answers.insert(TensorAt { path: path.clone(), name: view.name.clone() }, answer);
                 }
             }
         }
-        let tensors: Vec<String> =
-            answers.iter().filter(|(_, answer)| **answer == Some(true)).map(|(name, _)| name.clone()).collect();
+        let tensors: Vec<TensorAt> =
+            answers.iter().filter(|(_, answer)| **answer == Some(true)).map(|(tensor, _)| tensor.clone()).collect();
         let is_unknown = !answers.is_empty() && answers.values().all(Option::is_none);
         let holds = if is_unknown { None } else { Some(!tensors.is_empty()) };
-        Ok(Answer { holds, tensors })
+        Ok(Answer { holds, tensors, has_any: !answers.is_empty() })
     }
 
     fn of_tensor(&mut self, manifest: &ContentManifest, view: &TensorView) -> Result<Option<bool>> {
