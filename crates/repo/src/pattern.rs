@@ -13,11 +13,11 @@ pub struct PathFilter {
 }
 
 impl PathFilter {
-    /// Whether a path is meant.
+    /// What tells whether a path is meant.
     #[must_use]
-    pub fn admits(&self, path: &str) -> bool {
-        let is_allowed = self.allow.as_ref().is_none_or(|patterns| matches_any(patterns, path));
-        is_allowed && !matches_any(&self.ignore, path)
+    pub fn admits(&self) -> impl Fn(&str) -> bool + use<> {
+        let (allow, ignore) = (self.allow.as_deref().map(Patterns::new), Patterns::new(&self.ignore));
+        move |path| allow.as_ref().is_none_or(|allow| allow.match_any(path)) && !ignore.match_any(path)
     }
 
     /// Whether every path is meant.
@@ -27,12 +27,22 @@ impl PathFilter {
     }
 }
 
-/// Whether a path matches one of several patterns.
-pub(crate) fn matches_any(patterns: &[String], path: &str) -> bool {
-    patterns.iter().any(|pattern| {
-        let folder = pattern.ends_with('/').then(|| format!("{pattern}*"));
-        Glob::fnmatch(folder.as_ref().unwrap_or(pattern)).matches(path)
-    })
+/// Several patterns, read once for many paths.
+pub(crate) struct Patterns(Vec<Glob>);
+
+impl Patterns {
+    pub(crate) fn new(patterns: &[String]) -> Self {
+        let glob = |pattern: &String| {
+            let folder = pattern.ends_with('/').then(|| format!("{pattern}*"));
+            Glob::fnmatch(folder.as_ref().unwrap_or(pattern))
+        };
+        Self(patterns.iter().map(glob).collect())
+    }
+
+    /// Whether a path matches one of them.
+    pub(crate) fn match_any(&self, path: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(path))
+    }
 }
 
 #[cfg(test)]
@@ -43,10 +53,11 @@ mod tests {
     fn filters() {
         let filter =
             PathFilter { allow: Some(vec!["*.bin".to_owned(), "sub/".to_owned()]), ignore: vec!["*/x*".to_owned()] };
-        assert!(filter.admits("a.bin") && filter.admits("sub/deep/y") && !filter.admits("other"));
-        assert!(!filter.admits("sub/x.bin") && !filter.admits("sub"));
-        assert!(PathFilter::default().is_open() && PathFilter::default().admits("anything"));
+        let admits = filter.admits();
+        assert!(admits("a.bin") && admits("sub/deep/y") && !admits("other"));
+        assert!(!admits("sub/x.bin") && !admits("sub"));
+        assert!(PathFilter::default().is_open() && PathFilter::default().admits()("anything"));
         let none = PathFilter { allow: Some(Vec::new()), ..PathFilter::default() };
-        assert!(!none.is_open() && !none.admits("anything"));
+        assert!(!none.is_open() && !none.admits()("anything"));
     }
 }

@@ -10,7 +10,7 @@ use shard_history::validate_path;
 use super::commit::{CommitInfo, CommitRequest};
 use super::operation::{CommitOperation, Content};
 use crate::error::{RepoError, Result};
-use crate::pattern::{PathFilter, matches_any};
+use crate::pattern::{PathFilter, Patterns};
 use crate::repository::Repository;
 use crate::worktree::WorkTree;
 
@@ -70,8 +70,9 @@ impl Repository {
         };
         let mut operations = Vec::new();
         let mut uploaded = BTreeSet::new();
+        let admits = upload.filter.admits();
         for path in files_below(folder)? {
-            if upload.filter.admits(&path) {
+            if admits(&path) {
                 let place = folder.join(&path);
                 let path = format!("{prefix}{path}");
                 operations.push(CommitOperation::Add { path: path.clone(), content: Content::File(place) });
@@ -84,8 +85,9 @@ impl Repository {
                 Some(tip) => self.files_of(tip)?,
                 None => Default::default(),
             };
+            let delete = Patterns::new(&upload.delete);
             let gone = there.files().keys().filter(|path| {
-                let below = path.strip_prefix(&prefix).filter(|below| matches_any(&upload.delete, below));
+                let below = path.strip_prefix(&prefix).filter(|below| delete.match_any(below));
                 below.is_some() && !uploaded.contains(*path)
             });
             // What goes makes room for what comes.

@@ -1,6 +1,7 @@
 //! Listings: what a revision has at paths, and the commits that lead to it.
 
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::Arc;
 
 use shard_core::Digest;
 use shard_history::git::lfs_pointer;
@@ -9,6 +10,7 @@ use shard_history::{FileEntry, FileMode, GitId, Timestamp, Tree, TreeNode};
 use super::commit::split_message;
 use super::twin::Twins;
 use crate::error::{RepoError, Result};
+use crate::objects::Objects;
 use crate::repository::Repository;
 
 /// What a listing says beside paths.
@@ -270,7 +272,7 @@ impl Repository {
     }
 
     /// The commit that last changed each path: going back from a commit, a path stays with a parent that has the same at it, and is
-    /// explained where none has.
+    /// explained where none has. The history is walked once for all of them.
     fn last_commits<'p>(
         &self,
         from: Digest,
@@ -284,35 +286,28 @@ impl Repository {
             wanted.entry(folder).or_default().push(name);
         }
         let mut found = HashMap::new();
-        for (folder, names) in wanted {
-            let mut waiting: HashMap<Digest, Vec<&str>> = HashMap::from([(from, names)]);
-            // Newest first, so that what comes from several children mostly comes together.
-            let mut open: BinaryHeap<(Option<Timestamp>, Digest)> = BinaryHeap::from([(None, from)]);
-            while let Some((_, id)) = open.pop() {
-                let Some(mut names) = waiting.remove(&id) else { continue };
-                let commit = objects.shared_commit(id)?;
-                let mut folder_of = |tree| -> Result<(Option<Digest>, Option<std::sync::Arc<Tree>>)> {
-                    match objects.lookup(tree, folder)? {
-                        Some(TreeNode::Directory(id)) => Ok((Some(id), Some(objects.tree(id)?))),
-                        _ => Ok((None, None)),
-                    }
-                };
-                let (own_id, own) = folder_of(commit.tree)?;
-                let node = |tree: &Option<std::sync::Arc<Tree>>, name: &str| {
-                    tree.as_ref().and_then(|tree| tree.entries.get(name).copied())
-                };
-                for parent in &commit.parents {
-                    let above = self.objects().shared_commit(*parent)?;
-                    let (there_id, there) = folder_of(above.tree)?;
-                    let (same, others): (Vec<&str>, Vec<&str>) = names
-                        .into_iter()
-                        .partition(|name| there_id == own_id || node(&there, name) == node(&own, name));
-                    names = others;
-                    if !same.is_empty() {
-                        waiting.entry(*parent).or_default().extend(same);
-                        open.push((above.time().ok(), *parent));
-                    }
+        let mut waiting = HashMap::from([(from, wanted)]);
+        // Newest first, so that what comes from several children mostly comes together.
+        let mut open: BinaryHeap<(Option<Timestamp>, Digest)> = BinaryHeap::from([(None, from)]);
+        while let Some((_, id)) = open.pop() {
+            let Some(mut wanted) = waiting.remove(&id) else { continue };
+            let commit = objects.shared_commit(id)?;
+            for parent in &commit.parents {
+                let above = objects.shared_commit(*parent)?;
+                let mut passed: Vec<(&str, Vec<&str>)> = Vec::new();
+                for (folder, names) in &mut wanted {
+                    let same = same_names(&mut objects, (commit.tree, above.tree), folder, names)?;
+                    passed.extend((!same.is_empty()).then_some((*folder, same)));
                 }
+                if passed.is_empty() {
+                    continue;
+                }
+                let there = waiting.entry(*parent).or_default();
+                passed.into_iter().for_each(|(folder, names)| there.entry(folder).or_default().extend(names));
+                wanted.retain(|_, names| !names.is_empty());
+                open.push((above.time().ok(), *parent));
+            }
+            for (folder, names) in wanted {
                 for name in names {
                     let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
                     let (title, created_at) = (commit.title().to_owned(), commit.created_at.clone());
@@ -322,6 +317,31 @@ impl Repository {
         }
         Ok(found)
     }
+}
+
+/// Takes out of the names in a folder those that are the same in two root trees.
+fn same_names<'p>(
+    objects: &mut Objects<'_>,
+    (own, above): (Digest, Digest),
+    folder: &str,
+    names: &mut Vec<&'p str>,
+) -> Result<Vec<&'p str>> {
+    let mut id = |root: Digest| -> Result<Option<Digest>> {
+        Ok(match objects.lookup(root, folder)? {
+            Some(TreeNode::Directory(id)) => Some(id),
+            _ => None,
+        })
+    };
+    let (own, above) = if own == above { (None, None) } else { (id(own)?, id(above)?) };
+    if own == above {
+        return Ok(std::mem::take(names));
+    }
+    let mut tree = |id: Option<Digest>| id.map(|id| objects.tree(id)).transpose();
+    let (own, above) = (tree(own)?, tree(above)?);
+    let node = |tree: &Option<Arc<Tree>>, name: &str| tree.as_ref().and_then(|tree| tree.entries.get(name).copied());
+    let (same, others) = names.iter().partition(|name| node(&own, name) == node(&above, name));
+    *names = others;
+    Ok(same)
 }
 
 fn lfs_info(entry: &FileEntry) -> LfsInfo {

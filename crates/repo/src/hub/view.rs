@@ -239,14 +239,14 @@ impl Repository {
     ) -> Result<PathBuf> {
         let mut objects = self.objects();
         let root = objects.shared_commit(self.revision_or_default(revision)?)?.tree;
-        let mut files = BTreeMap::new();
+        let (mut files, admits) = (BTreeMap::new(), filter.admits());
         let mut open = vec![(String::new(), root)];
         while let Some((folder, id)) = open.pop() {
             for (name, node) in &objects.tree(id)?.entries {
                 let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
                 match node {
                     TreeNode::Directory(below) => open.push((path, *below)),
-                    TreeNode::File(entry) if filter.admits(&path) => drop(files.insert(path, *entry)),
+                    TreeNode::File(entry) if admits(&path) => drop(files.insert(path, *entry)),
                     TreeNode::File(_) => {}
                 }
             }
