@@ -71,7 +71,8 @@ fn tree(lineage: &Lineage, before: &str, context: &Context, text: &mut String) {
         let of = parent.known.as_ref().map(|known| place(known, context)).unwrap_or_default();
         if let Some(relation) = &parent.relation {
             let kind = context.ui.paint(relation.kind.as_str(), Style::Yellow);
-            text.push_str(&format!("{before}{branch}{kind} of {of}\n"));
+            let again = if parent.is_shown_above { " (its ancestors are shown above)" } else { "" };
+            text.push_str(&format!("{before}{branch}{kind} of {of}{}\n", context.ui.paint(again, Style::Dim)));
             let equal = format!("{} of {} tensors equal; {}", relation.equal, relation.tensors, relation.evidence);
             let bar = if parent.parents.is_empty() && !parent.is_cut { "   " } else { "│  " };
             text.push_str(&format!("{before}{below}{bar}{}\n", context.ui.paint(&equal, Style::Dim)));
@@ -98,6 +99,7 @@ fn to_json(lineage: &Lineage) -> Value {
         "relation": lineage.relation.as_ref().map(relation),
         "parents": lineage.parents.iter().map(to_json).collect::<Vec<_>>(),
         "cut": lineage.is_cut,
+        "shown_above": lineage.is_shown_above,
     })
 }
 

@@ -74,7 +74,7 @@ pub struct Relation {
 }
 
 /// A model and its ancestors.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Lineage {
     /// Where it is known from; `None` for a file that no commit has.
     pub known: Option<KnownModel>,
@@ -84,6 +84,8 @@ pub struct Lineage {
     pub parents: Vec<Lineage>,
     /// Whether it may have ancestors that were not looked for, because there are as many models above one another as asked for.
     pub is_cut: bool,
+    /// Whether its ancestors are shown where it comes first in the tree, as those of `known`, and so not again here.
+    pub is_shown_above: bool,
 }
 
 impl Repository {
@@ -95,6 +97,9 @@ impl Repository {
         let (manifest, note) = read_manifest(path, self.cut(), progress)?;
         if let Some(note) = note.filter(|_| manifest.tensors.is_empty()) {
             return Err(RepoError::BadModel { path: path.to_owned(), why: note });
+        }
+        if manifest.tensors.is_empty() {
+            return Err(RepoError::NothingToDo(format!("{} has no tensors", path.display())));
         }
         let mut search = Search::new(self, options, progress)?;
         if let Some(place) = search.models.iter().position(|known| known.sha256 == manifest.sha256) {
@@ -177,12 +182,18 @@ impl<'a> Search<'a> {
         Ok(Side::stored(format!("{}:{}", known.commit.short(), known.path), vec![manifest], source))
     }
 
+    /// Where a known model was first.
+    fn model(&self, place: usize) -> Result<KnownModel> {
+        let known = self.models.get(place).ok_or(RepoError::Internal("a model that was just found is gone"))?;
+        let commit = self.repository.read_commit(known.commit)?;
+        Ok(KnownModel { path: known.path.clone(), id: known.commit, commit, sha256: known.sha256 })
+    }
+
     /// A known model with its ancestors.
     fn known(&mut self, place: usize, relation: Option<Relation>, depth: usize) -> Result<Lineage> {
         let side = self.side(place)?;
+        let at = self.model(place)?;
         let known = self.models.get(place).ok_or(RepoError::Internal("a model that was just found is gone"))?;
-        let commit = self.repository.read_commit(known.commit)?;
-        let at = KnownModel { path: known.path.clone(), id: known.commit, commit, sha256: known.sha256 };
         let transaction = self.repository.store.begin("lineage")?;
         let relatives = Finder::new(&transaction).relatives_of(known.manifest)?;
         let likely =
@@ -197,7 +208,7 @@ impl<'a> Search<'a> {
     fn above(&mut self, subject: &Subject, depth: usize) -> Result<Lineage> {
         let candidates = self.candidates(subject);
         if depth >= self.options.depth {
-            return Ok(Lineage { known: None, relation: None, parents: Vec::new(), is_cut: !candidates.is_empty() });
+            return Ok(Lineage { is_cut: !candidates.is_empty(), ..Lineage::default() });
         }
         let mut parents: Vec<(usize, Relation)> = Vec::new();
         let mut covered: HashSet<u64> = HashSet::new();
@@ -228,11 +239,16 @@ impl<'a> Search<'a> {
         }
         let mut above = Vec::new();
         for (place, relation) in parents {
-            if !self.seen.contains(&place) {
-                above.push(self.known(place, Some(relation), depth + 1)?);
-            }
+            let relation = Some(relation);
+            above.push(match self.seen.contains(&place) {
+                true => {
+                    let known = Some(self.model(place)?);
+                    Lineage { known, relation, is_shown_above: true, ..Lineage::default() }
+                }
+                false => self.known(place, relation, depth + 1)?,
+            });
         }
-        Ok(Lineage { known: None, relation: None, parents: above, is_cut: false })
+        Ok(Lineage { parents: above, ..Lineage::default() })
     }
 
     /// Models that may be ancestors, the likeliest first, and how near their sketches are.

@@ -81,6 +81,29 @@ fn a_chain_up_to_the_root() {
 }
 
 #[test]
+fn an_ancestor_on_two_ways_is_on_both() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    keep(&place, "base.safetensors", &file(&[(1, 0), (2, 0), (3, 0), (4, 0)]), "Base");
+    keep(&place, "a.safetensors", &file(&[(1, 1), (2, 0), (3, 0), (4, 0)]), "A");
+    keep(&place, "b.safetensors", &file(&[(1, 0), (2, 0), (3, 1), (4, 1)]), "B");
+    place.write("joined.safetensors", &file(&[(1, 1), (2, 0), (3, 1), (4, 1)]));
+    let json = place.json(&["lineage", "joined.safetensors"]);
+    let parents = json["parents"].as_array().unwrap();
+    assert_eq!(parents.len(), 2, "{json}");
+    let below: Vec<(&str, bool)> = parents
+        .iter()
+        .map(|parent| {
+            let base = &parent["parents"][0];
+            (base["known"]["title"].as_str().unwrap(), base["shown_above"].as_bool().unwrap())
+        })
+        .collect();
+    assert_eq!(below, [("Base", false), ("Base", true)]);
+    let text = place.ok(&["lineage", "joined.safetensors"]);
+    assert_eq!((text.matches("Base").count(), text.matches("shown above").count()), (2, 1), "{text}");
+}
+
+#[test]
 fn several_ancestors_and_none() {
     let place = Place::new();
     place.ok(&["init"]);
@@ -100,6 +123,7 @@ fn several_ancestors_and_none() {
     assert!(place.ok(&["lineage", "alone.safetensors"]).contains("No known model is an ancestor"));
     keep(&place, "notes.txt", b"no tensors", "Notes");
     place.fails(&["lineage", "HEAD:notes.txt"], 3, &["no tensors"]);
+    place.fails(&["lineage", "notes.txt"], 3, &["no tensors", "only files with tensors"]);
     place.fails(&["lineage", "HEAD:nowhere"], 3, &["nowhere"]);
     place.fails(&["lineage", "nowhere"], 3, &["nowhere"]);
     assert_eq!(place.run(&["lineage", "a.safetensors", "--depth", "0"]).code, 2);
