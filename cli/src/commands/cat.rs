@@ -11,7 +11,7 @@ const PIECE: u64 = 16 << 20;
 /// Write a file of a revision to standard output, byte for byte
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// REV:PATH, or a path of the revision that -r names
+    /// A path, as seen from this folder; or REV:PATH, from the root of the repository
     #[arg(value_name = "PATH")]
     path: String,
     /// The revision; by default what is checked out
@@ -33,12 +33,13 @@ fn parse_range(text: &str) -> Result<(u64, u64), String> {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let repository = context.repository()?;
+    let here = || repository.tracked_path(args.path.as_ref());
     let (revision, path) = match (&args.revision, args.path.split_once(':')) {
-        (Some(revision), _) => (revision.as_str(), args.path.as_str()),
-        (None, Some((revision, path))) => (revision, path),
-        (None, None) => ("HEAD", args.path.as_str()),
+        (Some(revision), _) => (revision.as_str(), here()?),
+        (None, Some((revision, path))) => (revision, path.to_owned()),
+        (None, None) => ("HEAD", here()?),
     };
-    let mut file = repository.open_file(path, Some(revision))?;
+    let mut file = repository.open_file(&path, Some(revision))?;
     if context.ui.json {
         return Err(Failure::new(code::USAGE, "the bytes of a file are no JSON document").next("leave out --json"));
     }

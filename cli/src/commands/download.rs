@@ -12,7 +12,7 @@ use crate::report::text::visible;
 /// Make a file of a revision one on disk, and print where it is
 #[derive(Debug, clap::Args)]
 pub(crate) struct FileArgs {
-    /// The file's path in the repository
+    /// The file's path, as seen from this folder
     #[arg(value_name = "PATH")]
     path: String,
     /// The revision; by default the default branch
@@ -42,7 +42,8 @@ pub(crate) struct SnapshotArgs {
 
 pub(crate) fn file(args: &FileArgs, context: &Context) -> Result<u8, Failure> {
     let repository = context.repository()?;
-    let place = repository.hf_hub_download(&args.path, args.revision.as_deref(), args.local_dir.as_deref())?;
+    let path = repository.tracked_path(args.path.as_ref())?;
+    let place = repository.hf_hub_download(&path, args.revision.as_deref(), args.local_dir.as_deref())?;
     print(&place, context)
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct Args {
     /// The revision; by default what is checked out
     #[arg(value_name = "REV", default_value = "HEAD", hide_default_value = true)]
     revision: String,
-    /// A folder of it, from its root
+    /// A folder of it, as seen from this folder; in REV:PATH from the root of the repository. Without one all of it
     #[arg(value_name = "PATH")]
     path: Option<String>,
     /// What is in folders below too
@@ -32,14 +32,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let repository = context.repository()?;
     let options = ListOptions { recursive: args.recursive, git_ids: args.git, last_commit: args.last };
     let (revision, path) = match (args.revision.split_once(':'), &args.path) {
-        (Some((revision, path)), None) => (revision, Some(path)),
-        (_, path) => (args.revision.as_str(), path.as_deref()),
+        (Some((revision, path)), None) => (revision, path.to_owned()),
+        (_, None) => (args.revision.as_str(), String::new()),
+        (_, Some(path)) => (args.revision.as_str(), repository.tracked_path(path.as_ref())?),
     };
-    let entries = repository.list_repo_tree(path, Some(revision), options)?;
+    let entries = repository.list_repo_tree(Some(&path), Some(revision), options)?;
     if context.ui.json {
         let commit = repository.resolve(revision)?.to_hex();
         let entries: Vec<Value> = entries.iter().map(to_json).collect();
-        context.ui.print_json(&json!({"commit": commit, "path": path.unwrap_or_default(), "entries": entries}))?;
+        context.ui.print_json(&json!({"commit": commit, "path": path, "entries": entries}))?;
     } else {
         let text: String = entries.iter().map(|entry| line(entry, args, context)).collect();
         context.ui.print(&text)?;
