@@ -140,7 +140,7 @@ impl Failure {
                 let Ok(tree) = tree else { return };
                 let close = closest(&path, tree.files().keys().map(String::as_str)).join(", ");
                 self.next = Some(if close.is_empty() {
-                    format!("`shard show {revision}` lists what it changed")
+                    format!("`shard ls-tree -r {revision}` lists its files")
                 } else {
                     format!("did you mean {close}?")
                 });
@@ -276,6 +276,7 @@ impl From<RepoError> for Failure {
                 unknown: Some(Box::new(Unknown::Path { revision: revision.clone(), path: path.clone() })),
                 ..with(code::NOT_FOUND, "paths of a revision are relative to the repository's root")
             },
+            RepoError::NoLease(_) => with(code::NOT_FOUND, "`shard leases` lists them; it may have ended by itself"),
             RepoError::NothingToDo(_) => {
                 with(code::REFUSED, "`shard add PATH…` stages files; `shard status` shows what changed")
             }
@@ -309,6 +310,10 @@ impl From<RepoError> for Failure {
                 let (code, next) = problem::from_undo(problem);
                 with(code, next)
             }
+            RepoError::NotAt { .. } => with(
+                code::REFUSED,
+                "nothing was changed: `shard log` shows what came since; name the commit that it is at, if that is right",
+            ),
             RepoError::Raced(_) => with(code::REFUSED, "nothing was lost: run the command again"),
             RepoError::Argument(_) => with(code::USAGE, "`shard help COMMAND` shows how it is used"),
             RepoError::Manifest { .. } => with(code::SYSTEM, "nothing was recorded"),

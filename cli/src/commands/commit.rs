@@ -123,7 +123,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let pointers = repository.write_pointers(false).map_err(|error| {
         let failure =
             Failure::from(error).because(format!("the commit {} was made; its pointers were not written", report.id));
-        failure.next("once the cause is gone, `shard track` writes them")
+        failure.next("once the cause is gone, `shard track --refresh` writes them")
     })?;
     if context.ui.json {
         let mut json = to_json(&report, options.message.lines().next().unwrap_or_default());

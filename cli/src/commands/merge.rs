@@ -110,7 +110,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         repository.write_pointers(false).map_err(|error| {
             let failure =
                 Failure::from(error).because(format!("the commit {commit} was made; its pointers were not written"));
-            failure.next("once the cause is gone, `shard track` writes them")
+            failure.next("once the cause is gone, `shard track --refresh` writes them")
         })?;
     }
     if context.ui.json {
@@ -127,10 +127,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
 fn rules(args: &Args) -> Result<Rules, Failure> {
     let wrong = |error: RuleError| {
         Failure::new(code::USAGE, error.to_string())
-            .next("a rule is GLOB=STRATEGY, as in 'encoder.*=theirs', '*.bias=average' or 'lm_head.*=task=0.7,0.3'")
+            .next("--rule takes GLOB=STRATEGY, as in 'encoder.*=theirs', '*.bias=average' or 'lm_head.*=task:0.7,0.3'")
     };
     if let Some(strategy) = &args.strategy {
-        strategy.parse::<shard_history::merge::strategy::Strategy>().map_err(wrong)?;
+        strategy.parse::<shard_history::merge::strategy::Strategy>().map_err(|error| {
+            Failure::new(code::USAGE, error.to_string())
+                .next("--strategy takes ours, theirs, average or task:0.7,0.3; a rule for some tensors is --rule GLOB=STRATEGY")
+        })?;
     }
     let scope = if args.scope == Scope::Changes.as_str() { Scope::Changes } else { Scope::Conflicts };
     Rules::parse(args.rules.iter().chain(&args.strategy).map(String::as_str), scope).map_err(wrong)

@@ -18,7 +18,7 @@ pub(crate) struct Args {
     #[arg(long)]
     resume: bool,
     /// Stop after files of about so many bytes; --resume goes on
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     at_most: Option<u64>,
 }
 

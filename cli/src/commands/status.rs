@@ -111,11 +111,11 @@ fn pointer_json(path: &str, state: &PointerState) -> Value {
 /// What is the matter with a pointer or its file, and what to do about it.
 fn pointer_words(state: &PointerState) -> (&'static str, &'static str) {
     match state {
-        PointerState::NoPointer => ("no pointer", "`shard track` writes it"),
+        PointerState::NoPointer => ("no pointer", "`shard track --refresh` writes it"),
         PointerState::FileMissing => ("file missing", "`shard checkout` brings it"),
         PointerState::FileChanged => ("file changed", "`shard commit` writes its pointer"),
         PointerState::OutOfDate => {
-            ("out of date", "`shard checkout` brings the file, `shard track` writes the pointer")
+            ("out of date", "`shard checkout` brings the file, `shard track --refresh` writes the pointer")
         }
         PointerState::Malformed(_) => ("no pointer in it", "`git checkout -- FILE.shard.json` brings it back"),
     }

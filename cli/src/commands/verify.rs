@@ -21,7 +21,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "full")]
     resume: bool,
     /// With --full: stop after about so many bytes; --resume goes on
-    #[arg(long, value_name = "BYTES", requires = "full")]
+    #[arg(long, value_name = "BYTES", requires = "full", value_parser = clap::value_parser!(u64).range(1..))]
     at_most: Option<u64>,
     /// Put right what is damaged or missing with the help of another copy
     #[arg(long, requires = "from", conflicts_with_all = ["resume", "at_most", "archive"])]

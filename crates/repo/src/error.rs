@@ -191,6 +191,9 @@ pub enum RepoError {
         /// The path.
         path: String,
     },
+    /// A lease that nobody has.
+    #[error("there is no lease {0:?}")]
+    NoLease(String),
     /// Nothing matched what was asked for.
     #[error("{0}")]
     NothingToDo(String),
@@ -225,6 +228,16 @@ pub enum RepoError {
     /// A merge that is not begun, continued or given up.
     #[error(transparent)]
     Merge(#[from] MergeProblem),
+    /// A branch is not at the commit that the caller named.
+    #[error("{name} is at {}, not at {} as was expected", .found.map_or("no commit".to_owned(), |id| id.to_hex()), .expected.to_hex())]
+    NotAt {
+        /// The branch, or HEAD.
+        name: String,
+        /// Where it was said to be.
+        expected: Digest,
+        /// Where it is; `None` where it has no commits.
+        found: Option<Digest>,
+    },
     /// Another writer moved the ref first.
     #[error("{0} was moved by another writer meanwhile")]
     Raced(String),

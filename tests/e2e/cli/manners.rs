@@ -131,3 +131,19 @@ fn what_the_system_refuses_is_code_6() {
         assert!(err.contains("cannot write the output"), "{err}");
     }
 }
+
+#[test]
+fn hints_lead_on() {
+    let place = Place::with_history();
+    place.fails(&["cat", "nowhere"], 3, &["no \"nowhere\"", "shard ls-tree -r HEAD"]);
+    place.fails(&["leases", "--break", "abcd"], 3, &["no lease \"abcd\"", "`shard leases` lists them"]);
+    place.fails(&["merge", "v1", "--strategy", "both"], 2, &["\"both\" is not a strategy", "--strategy takes ours"]);
+    place.fails(&["merge", "v1", "--rule", "*=both"], 2, &["\"both\" is not a strategy", "--rule takes GLOB=STRATEGY"]);
+    place.fails(&["squash", "-m", ""], 2, &["a commit needs a message"]);
+    for command in [&["optimize", "--at-most", "0"][..], &["verify", "--full", "--at-most", "0"]] {
+        let run = place.run(command);
+        assert!(run.code == 2 && run.err.contains("--at-most"), "{}", run.err);
+    }
+    place.ok(&["squash"]);
+    assert!(place.ok(&["reflog"]).contains("squash: 1 commit dropped"));
+}

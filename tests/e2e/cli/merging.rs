@@ -387,7 +387,7 @@ fn fast_forwards() {
     assert_eq!(place.json(&["merge", "main", "--target", "old"])["fast_forward"], true);
     assert_eq!(head(&place, "old"), second);
     place.ok(&["checkout", "-b", "again", "v1"]);
-    place.fails(&["merge", "main", "--expect", "main"], 4, &["was moved"]);
+    place.fails(&["merge", "main", "--expect", "main"], 4, &["heads/again is at", "as was expected"]);
     let json = place.json(&["merge", "main", "--ff-only", "--expect", &first]);
     assert_eq!((json["status"].as_str(), json["created_commit"].as_bool()), (Some("fast-forward"), Some(false)));
     assert_eq!((head(&place, "HEAD"), place.ok(&["status", "-s"])), (second.clone(), String::new()));
@@ -541,4 +541,31 @@ fn types_and_files_that_are_not_computed_or_looked_into() {
     assert!(json["conflicts"][0]["message"].as_str().unwrap().contains("checksums"), "{json}");
     place.ok(&["merge", "--continue", "--strategy", "theirs"]);
     assert_eq!(place.read("w.npz"), theirs);
+}
+
+#[test]
+fn a_merge_that_waits_outlives_what_tidies() {
+    let (base, ours, theirs) = (but(&[]), but(&[("a.weight", 1.01)]), but(&[("a.weight", 1.02), ("c.weight", 3.02)]));
+    let place = fork_models(&base, &ours, &theirs);
+    place.ok(&["branch", "other", "side"]);
+    conflicts(&place, &["merge", "side"]);
+    let before = head(&place, "main");
+    // The branch that is merged into stays where it is.
+    for args in [&["squash"][..], &["squash", "main"], &["forget", "--keep-last", "1"]] {
+        place.fails(args, 4, &["a merge is under way", "merge --abort"]);
+    }
+    assert_eq!(head(&place, "main"), before);
+    // Other branches may be rewritten, even that which is merged and goes then; nothing that the merge needs is collected.
+    place.ok(&["squash", "other"]);
+    place.ok(&["squash", "side"]);
+    place.ok(&["branch", "-D", "other"]);
+    place.ok(&["optimize"]);
+    place.ok(&["gc", "--prune-now"]);
+    place.ok(&["checkout", "--theirs", "model.safetensors"]);
+    let json = place.json(&["merge", "--continue"]);
+    assert_eq!(json["status"], "merged");
+    assert_eq!(place.read("model.safetensors"), theirs);
+    assert_eq!(place.json(&["verify", "--full"])["ok"], true);
+    place.ok(&["squash"]);
+    assert_eq!(place.read("model.safetensors"), theirs);
 }

@@ -66,8 +66,10 @@ impl Repository {
                 self.store.leases().force_remove(&format!("leases/{}", info.name))?;
                 Ok(info)
             }
-            (None, _) => Err(RepoError::Argument(format!("there is no lease {name:?}"))),
-            _ => Err(RepoError::Argument(format!("several leases start with {name:?}"))),
+            (None, _) => Err(RepoError::NoLease(name.to_owned())),
+            _ => Err(RepoError::Argument(format!(
+                "several leases start with {name:?}: give more of the one that is meant"
+            ))),
         }
     }
 }

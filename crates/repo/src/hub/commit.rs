@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use shard_core::{Digest, Progress};
+use shard_history::file_tree::MAX_ENTRIES;
 use shard_history::revision::RefKind;
 use shard_history::tree_edit::EditedNode;
 use shard_history::{
@@ -160,14 +161,15 @@ fn check_path(path: &str) -> Result<()> {
 impl Repository {
     /// Makes a commit on a branch. When it returns, the commit survives a power loss; where it fails, nothing has changed.
     ///
-    /// Only folders on the way to the paths are read and written, however large the tree is. In a repository with a work tree
+    /// Only folders on the way to the paths are read and written, however large the tree is, unless folders are copied: then all
+    /// are read, since copies multiply. In a repository with a work tree
     /// where that branch is checked out, the stage follows in what the commit changed, and the work tree stays as it is.
     ///
     /// # Errors
     /// [`RepoError::NothingToDo`] without operations; [`RepoError::Argument`] without a message; [`RepoError::Path`] and
     /// [`RepoError::Clash`] for paths that cannot be; [`RepoError::NoSuchPath`] for what is to be deleted or copied and is not
-    /// there; [`RepoError::Ref`] where there is no such branch; [`RepoError::Raced`] where the branch is not at
-    /// `parent_commit`; what cannot be read or written.
+    /// there; [`RepoError::Ref`] where there is no such branch; [`RepoError::NotAt`] where the branch is not at
+    /// `parent_commit`; [`RepoError::Raced`] where others were first again and again; what cannot be read or written.
     pub fn create_commit(
         &self,
         operations: Vec<CommitOperation>,
@@ -238,8 +240,8 @@ impl Repository {
         let title = format!("commit: {title}");
         let mut edits = None;
         for _ in 0..ATTEMPTS {
-            if parent.is_some() && parent != tip {
-                return Err(RepoError::Raced(full));
+            if let Some(expected) = parent.filter(|parent| Some(*parent) != tip) {
+                return Err(RepoError::NotAt { name: full, expected, found: tip });
             }
             let edits = match &mut edits {
                 Some(edits) => edits,
@@ -384,6 +386,11 @@ impl Repository {
         let mut fetch = |id: &Digest| -> Result<Tree> { objects.tree(*id).map(|tree| Tree::clone(&tree)) };
         let mut tree = TreeEdit::new(before, &mut fetch)?;
         let missing = |path: &str| RepoError::NoSuchPath { revision: branch.to_owned(), path: path.to_owned() };
+        let too_many = |to: &str| RepoError::Path {
+            path: to.into(),
+            why: format!("with this copy there would be more than {MAX_ENTRIES} files and folders"),
+        };
+        let (mut copied, mut last_copy) = (0usize, None);
         for edit in edits {
             match edit {
                 Edit::Put(path, entry) => {
@@ -400,9 +407,17 @@ impl Repository {
                     let root = source.or(before);
                     let node = root.map(|root| sources.lookup(root, from)).transpose()?.flatten();
                     let node = node.ok_or_else(|| missing(from))?;
-                    let is_there = tree.get(to, &mut fetch).map_err(|error| refused(error, to))?;
-                    for (path, node) in expanded(&mut sources, to, node, is_there.is_some())? {
-                        tree.put(&path, node, &mut fetch).map_err(|error| refused(error, &path))?;
+                    let files = expanded(&mut sources, to, node)?;
+                    if matches!(node, TreeNode::Directory(_)) {
+                        copied = copied.saturating_add(files.len());
+                        last_copy = Some(to);
+                    }
+                    // Copies multiply: what cannot be kept is refused before it takes memory.
+                    if copied > MAX_ENTRIES {
+                        return Err(too_many(to));
+                    }
+                    for (path, entry) in files {
+                        tree.put(&path, TreeNode::File(entry), &mut fetch).map_err(|error| refused(error, &path))?;
                     }
                 }
             }
@@ -411,6 +426,13 @@ impl Repository {
             tree.finish(before).map_err(|source| RepoError::History { what: "tree", id: Digest([0; 32]), source })?;
         for (_, bytes) in &trees {
             put_object(transaction, EntryKind::Tree, bytes)?;
+        }
+        // A tree of too many entries could be stored, and never read again.
+        if let Some(to) = last_copy
+            && let Err(error) = Objects::new(transaction).file_tree(root)
+        {
+            let is_over = matches!(&error, RepoError::History { source: HistoryError::TooManyEntries(_), .. });
+            return Err(if is_over { too_many(to) } else { error });
         }
         Ok(root)
     }
@@ -549,14 +571,13 @@ fn keep(
     Ok(entry)
 }
 
-/// What a copy puts where: all at once where nothing is yet, or else file by file.
-fn expanded(objects: &mut Objects<'_>, to: &str, node: TreeNode, is_taken: bool) -> Result<Vec<(String, TreeNode)>> {
+/// What a copy puts where, file by file: each path is looked at as if the file were added.
+fn expanded(objects: &mut Objects<'_>, to: &str, node: TreeNode) -> Result<Vec<(String, FileEntry)>> {
     match node {
-        TreeNode::Directory(id) if is_taken => {
+        TreeNode::Directory(id) => {
             let files = objects.file_tree(id)?;
-            let files = files.files().iter();
-            Ok(files.map(|(path, entry)| (format!("{to}/{path}"), TreeNode::File(*entry))).collect())
+            Ok(files.files().iter().map(|(path, entry)| (format!("{to}/{path}"), *entry)).collect())
         }
-        node => Ok(vec![(to.to_owned(), node)]),
+        TreeNode::File(entry) => Ok(vec![(to.to_owned(), entry)]),
     }
 }

@@ -12,6 +12,7 @@ use shard_tests::zips::{npy, zip};
 use super::*;
 use crate::{PathFilter, ResetMode, ResetOptions};
 
+mod copies;
 mod reading;
 mod views;
 
@@ -202,7 +203,11 @@ fn a_parent_that_is_not_the_tip_loses() {
     let on = |parent: String| CommitRequest { parent_commit: Some(parent), ..CommitRequest::new("x") };
     let add = || vec![CommitOperation::add("c", b"3".as_slice())];
     let lost = bench.hub.create_commit(add(), &on(first.id.to_hex()), &NoProgress);
-    assert!(matches!(lost, Err(RepoError::Raced(_))), "{lost:?}");
+    let (expected, found) = (first.id, Some(second.id));
+    let is_told = |error: &RepoError| matches!(error, RepoError::NotAt { expected: e, found: f, .. } if *e == expected && *f == found);
+    assert!(lost.as_ref().is_err_and(is_told), "{lost:?}");
+    let text = lost.unwrap_err().to_string();
+    assert!(text.contains(&first.id.to_hex()) && text.contains(&second.id.to_hex()), "{text}");
     assert!(bench.hub.create_commit(add(), &on("f".repeat(40)), &NoProgress).is_err());
     let third = bench.hub.create_commit(add(), &on(second.twin.to_hex()), &NoProgress).unwrap();
     assert_eq!(third.parent, Some(second.id));

@@ -1,6 +1,7 @@
 //! `merge`: another commit's changes come to a branch. Files first, then tensors inside the model files that both sides changed.
 //!
-//! What is to be decided by someone is found before anything is written, from digests alone. Model files are then made as they are
+//! What is to be decided by someone is found before anything is written, from digests and from what model files say beside their
+//! tensors; values of tensors are read only to tell someone of a conflict what each side changed. Model files are then made as they are
 //! stored: block by block, from those of both sides, so that no file is ever in memory.
 
 mod arithmetic;
@@ -109,7 +110,7 @@ pub struct MergeOptions {
     pub no_commit: bool,
     /// Whether histories that share nothing are merged, from an empty tree.
     pub allow_unrelated: bool,
-    /// The commit that the branch is at; where it is not that, another writer was first.
+    /// The commit that the branch has to be at.
     pub expected: Option<Digest>,
 }
 
@@ -202,8 +203,8 @@ impl Repository {
     /// branch is checked out, the merge is then under way until [`Self::continue_merge`] or [`Self::abort_merge`].
     ///
     /// # Errors
-    /// [`RepoError::Merge`]; [`RepoError::WouldOverwrite`] where changes would be lost that no commit has; [`RepoError::Raced`] where
-    /// another writer moved the branch; an unknown revision; what the store says. Nothing has moved then.
+    /// [`RepoError::Merge`]; [`RepoError::WouldOverwrite`] where changes would be lost that no commit has; [`RepoError::NotAt`] where
+    /// the branch is not where it was expected; [`RepoError::Raced`] where another writer moved it meanwhile; an unknown revision; what the store says. Nothing has moved then.
     pub fn merge(&self, revision: &str, options: &MergeOptions, progress: &dyn Progress) -> Result<MergeReport> {
         self.again_if_condemned(|| self.merge_once(revision, options, progress))
     }
@@ -216,8 +217,8 @@ impl Repository {
         if target.is_checked_out {
             self.refuse_while_merging()?;
         }
-        if options.expected.is_some() && options.expected != target.commit {
-            return Err(RepoError::Raced(target.name));
+        if let Some(expected) = options.expected.filter(|expected| Some(*expected) != target.commit) {
+            return Err(RepoError::NotAt { name: target.name, expected, found: target.commit });
         }
         let mut report = MergeReport::new(&target, theirs);
         let relation = match target.commit {
@@ -269,7 +270,7 @@ impl Repository {
             return Err(RepoError::Argument("a commit needs a message".to_owned()));
         }
         let commits = Merge { base: report.base, ours: Some(ours), theirs: Some(theirs) };
-        let plan = self.plan_merge(commits, &options.rules, true, progress)?;
+        let mut plan = self.plan_merge(commits, &options.rules)?;
         if target.is_checked_out {
             self.refuse_changed(&plan)?;
         }
@@ -282,6 +283,7 @@ impl Repository {
                 let update = self.put_merge(&transaction, None, &state)?;
                 self.move_or_lose(&transaction, &[update], &format!("merge {revision}: conflicts"))?;
             }
+            self.tell_conflicts(&mut plan, progress)?;
             report.conflicts = plan.conflicts;
             return Ok(report);
         }
@@ -392,9 +394,11 @@ impl Repository {
         let staged = diff_files(&plan.sides.ours, &stage);
         let mut lost: BTreeSet<String> = staged.iter().map(|change| change.path().to_owned()).collect();
         let written: BTreeSet<&str> = plan.models.iter().map(|model| model.path.as_str()).collect();
+        let conflicts: HashMap<&str, &MergeConflict> =
+            plan.conflicts.iter().map(|conflict| (conflict.path.as_str(), conflict)).collect();
         for (path, state) in self.work_changes(&stage)? {
             let entry = plan.tree.get(&path);
-            let conflict = plan.conflicts.iter().find(|conflict| conflict.path == path);
+            let conflict = conflicts.get(path.as_str());
             let is_written = match conflict {
                 Some(conflict) => state != WorkState::Untracked || conflict.entries.theirs.is_some(),
                 None => written.contains(path.as_str()) || entry != plan.sides.ours.get(&path),

@@ -1,5 +1,6 @@
 //! What merging two commits comes to: which files are taken, which are merged tensor by tensor, and what someone has to decide about.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use shard_core::{Digest, Progress};
@@ -78,29 +79,49 @@ pub(super) struct Plan {
     /// Files that both sides changed and that a strategy takes whole from one.
     pub(super) taken: Vec<(String, Side)>,
     pub(super) conflicts: Vec<MergeConflict>,
+    /// What the conflicts inside model files are about, by path.
+    untold: HashMap<String, Untold>,
+}
+
+/// Tensors in conflict, and where to look up what each side changed.
+struct Untold {
+    tensors: Vec<PlannedTensor>,
+    manifests: Merge<Option<Arc<ContentManifest>>>,
 }
 
 impl Repository {
-    /// Plans a merge; conflicts say what each side changed, if `tells` asks for that.
-    pub(super) fn plan_merge(
-        &self,
-        commits: Merge<Option<Digest>>,
-        rules: &Rules,
-        tells: bool,
-        progress: &dyn Progress,
-    ) -> Result<Plan> {
+    /// Plans a merge. No value of a tensor is read: what each side changed is told by [`Self::tell_conflicts`].
+    pub(super) fn plan_merge(&self, commits: Merge<Option<Digest>>, rules: &Rules) -> Result<Plan> {
         let tree =
             |commit: Option<Digest>| commit.map_or_else(|| Ok(FileTree::default()), |commit| self.files_of(commit));
         let sides = Merge { base: tree(commits.base)?, ours: tree(commits.ours)?, theirs: tree(commits.theirs)? };
         let merged = merge_files(sides.as_ref());
         let merged = merged.map_err(|source| history(commits.ours, source))?;
         let store: Arc<dyn EntrySource + Send> = Arc::new(self.store.clone());
-        let mut planner = Planner { objects: self.objects(), store, rules, tells, progress };
-        let mut plan = Plan { sides, tree: merged.tree, models: Vec::new(), taken: Vec::new(), conflicts: Vec::new() };
+        let mut planner = Planner { objects: self.objects(), store, rules };
+        let mut plan = Plan {
+            sides,
+            tree: merged.tree,
+            models: Vec::new(),
+            taken: Vec::new(),
+            conflicts: Vec::new(),
+            untold: HashMap::new(),
+        };
         for conflict in merged.conflicts {
             planner.decide(conflict, &mut plan)?;
         }
         Ok(plan)
+    }
+
+    /// Reads the tensors of the conflicts that are left in a plan, and says in each what each side changed.
+    pub(super) fn tell_conflicts(&self, plan: &mut Plan, progress: &dyn Progress) -> Result<()> {
+        let store: Arc<dyn EntrySource + Send> = Arc::new(self.store.clone());
+        for conflict in &mut plan.conflicts {
+            if let Some(untold) = plan.untold.get(&conflict.path) {
+                conflict.tensors = untold.tell(&store, progress)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -112,8 +133,6 @@ struct Planner<'a> {
     objects: Objects<'a>,
     store: Arc<dyn EntrySource + Send>,
     rules: &'a Rules,
-    tells: bool,
-    progress: &'a dyn Progress,
 }
 
 impl Planner<'_> {
@@ -132,8 +151,8 @@ impl Planner<'_> {
                     return Ok(());
                 }
                 Outcome::Conflict { tensors, why } => {
-                    let tensors = self.tell(&tensors, &manifests)?;
-                    plan.conflicts.push(MergeConflict::new(conflict, why, tensors));
+                    plan.untold.insert(conflict.path.clone(), Untold { tensors, manifests });
+                    plan.conflicts.push(MergeConflict::new(conflict, why));
                     return Ok(());
                 }
             }
@@ -146,7 +165,7 @@ impl Planner<'_> {
         // A file and a directory, and two spellings of one name, are not decided by taking a side of one path.
         let is_of_one_path = !matches!(conflict.kind, ConflictKind::FileDirectory | ConflictKind::CaseFold);
         match side.filter(|_| is_of_one_path) {
-            None => plan.conflicts.push(MergeConflict::new(conflict, why, Vec::new())),
+            None => plan.conflicts.push(MergeConflict::new(conflict, why)),
             Some(side) => {
                 if let Some(entry) = conflict.entries.side(side) {
                     plan.tree.insert(&conflict.path, *entry).map_err(|source| history(None, source))?;
@@ -160,15 +179,14 @@ impl Planner<'_> {
     fn manifest(&mut self, entry: Option<FileEntry>) -> Result<Option<Arc<ContentManifest>>> {
         entry.map(|entry| self.objects.manifest(entry.manifest)).transpose()
     }
+}
 
-    /// Tensors in conflict, with what each side changed.
-    fn tell(
-        &self,
-        tensors: &[PlannedTensor],
-        manifests: &Merge<Option<Arc<ContentManifest>>>,
-    ) -> Result<Vec<TensorConflict>> {
+impl Untold {
+    /// The tensors in conflict, with what each side changed.
+    fn tell(&self, store: &Arc<dyn EntrySource + Send>, progress: &dyn Progress) -> Result<Vec<TensorConflict>> {
+        let Self { tensors, manifests } = self;
         let side = |manifest: &Option<Arc<ContentManifest>>| {
-            compare::Side::stored(String::new(), manifest.iter().cloned().collect(), Arc::clone(&self.store))
+            compare::Side::stored(String::new(), manifest.iter().cloned().collect(), Arc::clone(store))
         };
         let (mut by_ours, mut by_theirs) = (vec![None; tensors.len()], vec![None; tensors.len()]);
         let base = side(&manifests.base);
@@ -176,11 +194,10 @@ impl Planner<'_> {
             let places = tensors.iter().enumerate().filter_map(|(place, tensor)| {
                 let pair = tensor.at.base.zip(*tensor.at.side(which))?;
                 let change = if which == Side::Ours { tensor.ours } else { tensor.theirs };
-                let is_told = self.tells && matches!(change, TensorChange::Value | TensorChange::DType);
-                is_told.then_some((place, pair))
+                matches!(change, TensorChange::Value | TensorChange::DType).then_some((place, pair))
             });
             let (places, pairs): (Vec<usize>, Vec<(usize, usize)>) = places.unzip();
-            let told = change_stats(&base, &side(manifests.side(which)), &pairs, self.progress)?;
+            let told = change_stats(&base, &side(manifests.side(which)), &pairs, progress)?;
             for (place, stats) in places.into_iter().zip(told) {
                 if let Some(found) = found.get_mut(place) {
                     *found = stats;
@@ -204,9 +221,9 @@ impl Planner<'_> {
 }
 
 impl MergeConflict {
-    fn new(conflict: FileConflict, why: Option<String>, tensors: Vec<TensorConflict>) -> Self {
+    fn new(conflict: FileConflict, why: Option<String>) -> Self {
         let FileConflict { path, kind, entries, related_path } = conflict;
-        Self { path, kind, entries, related_path, why, tensors }
+        Self { path, kind, entries, related_path, why, tensors: Vec::new() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A merge under way: conflicts decided from one side, the commit, or back to before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use shard_core::Progress;
@@ -55,11 +55,12 @@ impl Repository {
             Stored { tree, root, models: Vec::new(), cost: Default::default() }
         } else {
             let commits = Merge { base: state.record.base, ours: Some(state.ours), theirs: Some(state.theirs) };
-            let mut plan = self.plan_merge(commits, &state.record.rules, true, progress)?;
+            let mut plan = self.plan_merge(commits, &state.record.rules)?;
             self.decide(&mut plan, &state)?;
             if !plan.conflicts.is_empty() {
                 report.status = MergeStatus::Conflict;
                 report.is_waiting = true;
+                self.tell_conflicts(&mut plan, progress)?;
                 report.conflicts = plan.conflicts;
                 return Ok(report);
             }
@@ -97,15 +98,15 @@ impl Repository {
         });
         decided.extend(state.resolved.iter().map(|path| (path.clone(), stage.get(path).copied())));
         // What else was staged is part of the result, unless the merge changes it too.
+        let open: HashSet<&str> = plan.conflicts.iter().map(|conflict| conflict.path.as_str()).collect();
+        let models: HashSet<&str> = plan.models.iter().map(|model| model.path.as_str()).collect();
         let mut clashes = Vec::new();
         for path in ours.files().keys().chain(stage.files().keys()) {
             let (before, now, merged) = (ours.get(path), stage.get(path), plan.tree.get(path));
-            let is_open = plan.conflicts.iter().any(|conflict| conflict.path == *path);
-            let is_model = plan.models.iter().any(|model| model.path == *path);
-            if before == now || is_open || decided.contains_key(path) {
+            if before == now || open.contains(path.as_str()) || decided.contains_key(path) {
                 continue;
             }
-            if is_model || (merged != before && merged != now) {
+            if models.contains(path.as_str()) || (merged != before && merged != now) {
                 clashes.push(path.clone());
             } else {
                 decided.insert(path.clone(), now.copied());
@@ -194,7 +195,7 @@ impl Repository {
             };
             let (found, staged) = (here(&tree), here(&stage));
             if found.is_empty() && staged.is_empty() && !state.conflicts.contains_key(&path) {
-                return Err(RepoError::NoSuchPath { revision: side.as_str().to_owned(), path });
+                return Err(RepoError::NoSuchPath { revision: commit.short(), path });
             }
             removed.extend(staged.into_iter().map(|(path, _)| path).filter(|path| tree.get(path).is_none()));
             wanted.extend(found);

@@ -128,6 +128,14 @@ impl Repository {
         }
     }
 
+    /// Refuses to take a branch, by its full name, from under a merge that is under way into it.
+    pub(crate) fn refuse_while_merging_into(&self, branch: &str) -> Result<()> {
+        match self.read_merge()? {
+            Some((_, state)) if state.moves() == branch => Err(MergeProblem::UnderWay.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// The move that forgets a merge under way, if one is.
     pub(crate) fn forget_merge(&self) -> Result<Option<RefUpdate>> {
         let at = self.read_ref(MERGE)?;

@@ -29,7 +29,7 @@ pub struct ResetOptions {
     pub mode: ResetMode,
     /// With [`ResetMode::Hard`]: whether changes that no commit has may be lost.
     pub force: bool,
-    /// The commit that is moved away from; where it is not that, another writer was first.
+    /// The commit that the branch has to be at before.
     pub expected: Option<Digest>,
 }
 
@@ -54,7 +54,8 @@ impl Repository {
     ///
     /// # Errors
     /// [`RepoError::WouldOverwrite`] where changes that no commit has would be lost, before anything is touched;
-    /// [`RepoError::Raced`] where another writer moved the branch meanwhile; an unknown revision; damaged data.
+    /// [`RepoError::NotAt`] where the branch is not where it was expected;
+    /// [`RepoError::Raced`] where another writer moved it meanwhile; an unknown revision; damaged data.
     pub fn reset(&self, revision: &str, options: ResetOptions, progress: &dyn Progress) -> Result<ResetReport> {
         self.again_if_condemned(|| self.reset_once(revision, options, progress))
     }
@@ -64,8 +65,10 @@ impl Repository {
         let (moved, state) = self.moved_by_commits()?;
         let head = self.head()?;
         let from = head.commit;
-        let is_elsewhere = options.expected.is_some() && options.expected != from;
-        if is_elsewhere || state.as_ref().map(|state| &state.target) != from.map(Target::Commit).as_ref() {
+        if let Some(expected) = options.expected.filter(|expected| Some(*expected) != from) {
+            return Err(RepoError::NotAt { name: moved, expected, found: from });
+        }
+        if state.as_ref().map(|state| &state.target) != from.map(Target::Commit).as_ref() {
             return Err(RepoError::Raced(moved));
         }
         let transaction = self.begin_move("reset", to)?;
@@ -89,15 +92,27 @@ impl Repository {
                 Some(tree)
             }
         };
-        // The branch first: where another writer is in the way, nothing has moved.
-        let mut updates = Vec::new();
-        if from != Some(to) {
-            updates.push(RefUpdate { name: moved, expected: state, target: Target::Commit(to) });
-        }
-        if let Some(tree) = staged.filter(|tree| stage.as_ref().is_none_or(|state| state.target != Target::Tree(*tree)))
-        {
-            updates.push(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(tree) });
-        }
+        let branch_moves = (from != Some(to)).then(|| RefUpdate {
+            name: moved.clone(),
+            expected: state.clone(),
+            target: Target::Commit(to),
+        });
+        let staged = staged.filter(|tree| stage.as_ref().is_none_or(|state| state.target != Target::Tree(*tree)));
+        let stage_moves =
+            staged.map(|tree| RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(tree) });
+        // After a crash between the two, the same reset finishes it. Until then, with the branch first a mixed one has come as far
+        // as a soft one; a hard one, whose files are in place, would show a stage that undoes it, and a soft one would have lost
+        // what was staged.
+        let mut updates: Vec<RefUpdate> = match options.mode {
+            ResetMode::Mixed => branch_moves.into_iter().chain(stage_moves).collect(),
+            ResetMode::Soft | ResetMode::Hard => {
+                // Where somebody else was first, the stage stays.
+                if self.read_ref(&moved)?.map(|now| now.nonce) != state.map(|state| state.nonce) {
+                    return Err(RepoError::Raced(moved));
+                }
+                stage_moves.into_iter().chain(branch_moves).collect()
+            }
+        };
         // What the work tree was to become is given up.
         updates.extend(self.forget_merge()?.filter(|_| options.mode == ResetMode::Hard));
         let hard = if options.mode == ResetMode::Hard { HARD } else { "" };

@@ -51,7 +51,8 @@ fn who_read_before_another_moved_is_refused() {
     let expected = Some(commits[2]);
     let options = ResetOptions { expected, ..Default::default() };
     let refused = bench.two.reset("main~2", options, &NoProgress).unwrap_err();
-    assert!(matches!(refused, RepoError::Raced(_)), "{refused:?}");
+    let is_told = |error: &RepoError| matches!(error, RepoError::NotAt { name, expected, found } if name == "heads/main" && *expected == commits[2] && *found == Some(moved));
+    assert!(is_told(&refused), "{refused:?}");
     let options = ResetOptions { expected: Some(moved), ..options };
     assert_eq!(bench.two.reset("main~2", options, &NoProgress).unwrap().to, commits[1]);
     assert_eq!(bench.one.resolve("main").unwrap(), commits[1]);

@@ -130,7 +130,8 @@ impl Repository {
     /// are as they were.
     ///
     /// # Errors
-    /// [`RepoError::Raced`] where the branch has moved since; [`RepoError::Ref`] where it is protected.
+    /// [`RepoError::Raced`] where the branch has moved since; [`RepoError::Ref`] where it is protected;
+    /// [`RepoError::Merge`] where a merge into it is under way.
     pub fn forget(&self, plan: ForgetPlan) -> Result<ForgetReport> {
         let ForgetPlan { report, state, rewritten } = plan;
         if report.new_head != report.old_head {

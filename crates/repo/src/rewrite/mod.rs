@@ -144,6 +144,8 @@ impl Repository {
         to: Digest,
         message: &str,
     ) -> Result<()> {
+        // A merge under way is of the commit that the branch is at: it could only be given up afterwards.
+        self.refuse_while_merging_into(name)?;
         // What the branch has stays until it moves, so all trees of the new commits are there.
         self.again_if_condemned(|| {
             let transaction = self.store.begin("rewrite")?;

@@ -57,8 +57,11 @@ impl Repository {
     ///
     /// # Errors
     /// [`RepoError::Ref`] for a branch that is not there, a `root` that is none of its commits, [`RepoError::NothingToDo`]
-    /// where it is as asked already, or what cannot be read.
+    /// where it is as asked already, an empty message, or what cannot be read.
     pub fn plan_squash(&self, options: &SquashOptions) -> Result<SquashPlan> {
+        if options.message.as_ref().is_some_and(|message| message.trim().is_empty()) {
+            return Err(RepoError::Argument("a commit needs a message".to_owned()));
+        }
         let branch = self.branch_with_history(options.branch.as_deref())?;
         let root = options.root.as_deref().map_or(Ok(branch.head), |root| self.resolve(root))?;
         let keep = from_on(&branch, root);
@@ -93,11 +96,13 @@ impl Repository {
     /// Does what was planned. The tree of the last commit, the stage and the work tree are as they were.
     ///
     /// # Errors
-    /// [`RepoError::Raced`] where the branch has moved since; [`RepoError::Ref`] where it is protected.
+    /// [`RepoError::Raced`] where the branch has moved since; [`RepoError::Ref`] where it is protected;
+    /// [`RepoError::Merge`] where a merge into it is under way.
     pub fn squash(&self, plan: SquashPlan) -> Result<SquashReport> {
         let SquashPlan { report, branch } = plan;
         let (dropped, root) = (report.dropped_ancestor_count, report.root_commit_before.short());
-        let message = format!("squash: {dropped} commits dropped before {root}");
+        let commits = if dropped == 1 { "commit" } else { "commits" };
+        let message = format!("squash: {dropped} {commits} dropped before {root}");
         self.move_rewritten((&report.ref_name, &branch.state), &branch.rewritten, report.new_head, &message)?;
         Ok(report)
     }
