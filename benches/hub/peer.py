@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from hubvault import CommitOperationAdd, HubVaultApi
+from hubvault import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HubVaultApi
 
 Answer = dict[str, Any]
 
@@ -149,8 +149,97 @@ def full_verify(order: Answer) -> Answer:
     return {"seconds": seconds, "ok": report.ok}
 
 
+FIELDS = {
+    "RepoInfo": ["default_branch", "head", "refs"],
+    "CommitInfo": ["commit_message", "commit_description", "oid"],
+    "GitCommitInfo": ["commit_id", "title", "message"],
+    "GitRefInfo": ["name", "ref", "target_commit"],
+    "GitRefs": ["branches", "tags"],
+    "ReflogEntry": ["ref_name", "old_head", "new_head"],
+    "RepoFile": ["path", "size", "blob_id", "lfs", "sha256", "etag"],
+    "RepoFolder": ["path", "tree_id"],
+    "BlobLfsInfo": ["size", "sha256", "pointer_size"],
+    "MergeResult": ["status", "target_revision", "base_commit", "target_head_before", "source_head", "head_after", "conflicts",
+                    "fast_forward", "created_commit"],
+    "MergeConflict": ["path", "conflict_type", "base_oid", "target_oid", "source_oid", "related_path"],
+    "VerifyReport": ["ok"],
+    "SquashReport": ["ref_name", "old_head", "new_head", "root_commit_before", "rewritten_commit_count",
+                     "dropped_ancestor_count", "blocking_refs"],
+}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON: of the library's own types what both libraries promise."""
+    kind = type(value).__name__
+    if kind in FIELDS:
+        return {name: plain(getattr(value, name)) for name in FIELDS[kind]}
+    if kind == "GcReport":
+        return {"dry_run": value.dry_run, "frees": value.reclaimed_size > 0}
+    if kind == "StorageOverview":
+        return {"sections": len(value.sections) > 0, "total": value.total_size > 0, "gc_would_free": value.reclaimable_gc_size > 0,
+                "cache_would_free": value.reclaimable_cache_size > 0}
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, (list, tuple)) or hasattr(value, "__next__"):
+        return [plain(one) for one in value]
+    return value
+
+
+def operation(wanted: Answer) -> Any:
+    """An operation of a commit."""
+    if "add" in wanted:
+        return CommitOperationAdd(wanted["add"], content(wanted))
+    if "delete" in wanted:
+        return CommitOperationDelete(wanted["delete"])
+    return CommitOperationCopy(wanted["copy"], wanted["to"], src_revision=wanted.get("src_revision"))
+
+
+def content(wanted: Answer) -> Any:
+    """Bytes, a path, or an open file."""
+    if "text" in wanted:
+        return wanted["text"].encode()
+    return Path(wanted["file"])
+
+
+def tree_of(folder: str) -> dict[str, str]:
+    """What is below a folder, but for what downloads remember."""
+    files = [place for place in Path(folder).rglob("*") if place.is_file() and ".cache" not in place.relative_to(folder).parts]
+    return {place.relative_to(folder).as_posix(): place.read_text() for place in sorted(files)}
+
+
+def made(hub: HubVaultApi, name: str, args: Answer) -> Any:
+    """What an operation gives."""
+    if name == "create_commit":
+        args["operations"] = [operation(wanted) for wanted in args["operations"]]
+    if name == "upload_file":
+        args["path_or_fileobj"] = content(args)
+        for extra in ("text", "file"):
+            args.pop(extra, None)
+    if name == "open_file":
+        seeks = args.pop("seeks")
+        with hub.open_file(**args) as file:
+            return [(file.seek(start), file.read(length).decode())[1] for start, length in seeks]
+    result = getattr(hub, name)(**args)
+    if name == "hf_hub_download":
+        kept = Path(result).as_posix().endswith("/" + args["filename"])
+        return {"path_is_kept": kept, "text": Path(result).read_text()}
+    if name == "snapshot_download":
+        return tree_of(result)
+    return result
+
+
+def call(order: Answer) -> Answer:
+    """Any operation, once: what it gives, or the class of its error."""
+    try:
+        return {"value": plain(made(HubVaultApi(order["repo"]), order["call"], order["args"]))}
+    except ValueError:  # its errors of arguments and paths are of this class, too
+        return {"error": "ValueError"}
+    except Exception as error:  # whatever a caller would see
+        return {"error": type(error).__name__}
+
+
 WORKLOADS = [
-    create, upload, upload_folder, range_reads, cold_download, warm_downloads, commits, list_commits, list_tree, small_reads,
+    call, create, upload, upload_folder, range_reads, cold_download, warm_downloads, commits, list_commits, list_tree, small_reads,
     merge, squash, quick_verify, full_verify,
 ]
 

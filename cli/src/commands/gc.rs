@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Write packs anew until at most so many percent of what is needed is dead in the others
     #[arg(long, value_name = "PERCENT", conflicts_with = "prune_now")]
     max_unused: Option<u32>,
+    /// Also what `download` and `snapshot` made inside the repository: they make it again
+    #[arg(long)]
+    prune_cache: bool,
     /// How long to wait for writers that began before
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
@@ -38,6 +41,7 @@ impl Args {
             keep_reflog: self.keep_reflog.unwrap_or(usual.keep_reflog),
             max_unused: self.max_unused.unwrap_or(usual.max_unused),
             wait: Duration::from_secs(self.wait),
+            prune_cache: self.prune_cache,
         };
         if self.prune_now { options.prune_now() } else { options }
     }
@@ -94,6 +98,9 @@ fn plan_text(plan: &GcPlan, context: &Context) -> String {
     if plan.index_files > 0 {
         line(format!("remove {} ({})", count(plan.index_files, "index file"), human(plan.index_bytes)));
     }
+    if plan.view_files > 0 {
+        line(format!("remove {} ({})", count(plan.view_files, "downloaded file"), human(plan.view_bytes)));
+    }
     if plan.leftovers.files > 0 {
         line(format!("remove {} ({})", count(plan.leftovers.files, "unfinished file"), human(plan.leftovers.bytes)));
     }
@@ -118,6 +125,9 @@ fn report_text(report: &GcReport) -> String {
     }
     if report.index_files > 0 {
         parts.push(format!("removed {}", count(report.index_files, "index file")));
+    }
+    if report.view_files > 0 {
+        parts.push(format!("removed {}", count(report.view_files, "downloaded file")));
     }
     if report.leftovers.files > 0 {
         parts.push(format!("removed {}", count(report.leftovers.files, "unfinished file")));
@@ -150,6 +160,8 @@ pub(crate) fn plan_json(plan: &GcPlan) -> Value {
         "unfinished_bytes": plan.leftovers.bytes,
         "index_files": plan.index_files,
         "index_bytes": plan.index_bytes,
+        "view_files": plan.view_files,
+        "view_bytes": plan.view_bytes,
         "unfinished_collection": plan.unfinished,
         "damaged": damaged.collect::<Vec<_>>(),
     })
@@ -169,6 +181,8 @@ fn report_json(report: &GcReport) -> Value {
         "unfinished_bytes": report.leftovers.bytes,
         "index_files": report.index_files,
         "index_bytes": report.index_bytes,
+        "view_files": report.view_files,
+        "view_bytes": report.view_bytes,
         "freed_bytes": report.freed_bytes(),
         "notes": report.notes,
     })

@@ -36,12 +36,14 @@ pub struct GcOptions {
     pub max_unused: u32,
     /// How long to wait for writers that began before.
     pub wait: Duration,
+    /// Whether the views that downloads made inside the repository go too. Whoever still reads one loses it.
+    pub prune_cache: bool,
 }
 
 impl Default for GcOptions {
     fn default() -> Self {
         // A twentieth, as restic has it: packs with a byte dead here and there would otherwise be written anew each time.
-        Self { keep_reflog: 100, max_unused: 5, wait: Duration::from_secs(60) }
+        Self { keep_reflog: 100, max_unused: 5, wait: Duration::from_secs(60), prune_cache: false }
     }
 }
 
@@ -74,6 +76,10 @@ pub struct GcReport {
     pub index_files: u64,
     /// Their bytes.
     pub index_bytes: u64,
+    /// Files of views removed.
+    pub view_files: u64,
+    /// Their bytes.
+    pub view_bytes: u64,
     /// What was out of the ordinary.
     pub notes: Vec<String>,
 }
@@ -82,7 +88,8 @@ impl GcReport {
     /// What was given back in all, in bytes; 0 where more was written than deleted.
     #[must_use]
     pub fn freed_bytes(&self) -> u64 {
-        (self.deleted_bytes + self.index_bytes + self.leftovers.bytes).saturating_sub(self.copied_bytes)
+        let removed = self.deleted_bytes + self.index_bytes + self.leftovers.bytes + self.view_bytes;
+        removed.saturating_sub(self.copied_bytes)
     }
 }
 
@@ -101,6 +108,10 @@ impl Repository {
         let (files, bytes) = self.store.stale_temporaries()?;
         plan.leftovers = Leftovers { leases: self.store.leases().stale()?.len() as u64, files, bytes };
         plan::complete(&mut plan, &self.store, &roots)?;
+        if options.prune_cache {
+            (plan.view_files, plan.view_bytes) = self.views()?;
+            plan.freed_bytes += plan.view_bytes;
+        }
         Ok(plan)
     }
 }

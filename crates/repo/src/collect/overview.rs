@@ -156,7 +156,7 @@ impl Repository {
             Some(RefUsage { kind, name: name.to_owned(), target, frees, entries })
         });
         let refs = refs.collect();
-        let sections = sections(store, &gc)?;
+        let sections = sections(store, &gc, self.views()?)?;
         let size_of = |reclaim: Reclaim| -> u64 {
             sections.iter().filter(|section| section.reclaim == reclaim).map(|section| section.reclaimable_size).sum()
         };
@@ -199,7 +199,7 @@ fn measure(backend: &dyn Backend, folder: &str) -> Result<(u64, u64)> {
     Ok(measured)
 }
 
-fn sections(store: &Store, gc: &GcPlan) -> Result<Vec<StorageSection>> {
+fn sections(store: &Store, gc: &GcPlan, views: (u64, u64)) -> Result<Vec<StorageSection>> {
     let backend = store.backend().as_ref();
     let section = |name, path, (file_count, total_size), reclaimable_size, reclaim| StorageSection {
         name,
@@ -232,8 +232,8 @@ fn sections(store: &Store, gc: &GcPlan) -> Result<Vec<StorageSection>> {
         refs.notes.push(format!("a collection removes {} earlier states", gc.states));
     }
     sections.push(refs);
-    let cache = measure(backend, "cache")?;
-    sections.push(section("cache", "cache", cache, cache.1, Reclaim::PruneCache));
+    sections.push(section("cache", "cache", measure(backend, "cache")?, 0, Reclaim::Keep));
+    sections.push(section("views of downloads", "cache/files, cache/snapshots", views, views.1, Reclaim::PruneCache));
     let mut temporary = section("unfinished files", "tmp", measure(backend, "tmp")?, gc.leftovers.bytes, Reclaim::Gc);
     if temporary.file_count > gc.leftovers.files {
         temporary.notes.push("some belong to processes that are at work, or cannot be proven to be gone".to_owned());
@@ -260,6 +260,12 @@ fn recommend(gc: &GcPlan, only_logs: u64, sections: &[StorageSection]) -> Vec<St
     }
     if gc.left_bytes > 0 || only_logs > 0 {
         all.push("`shard gc --prune-now` gives back every dead byte, and what only logs of refs hold".to_owned());
+    }
+    if sections.iter().any(|section| section.reclaim == Reclaim::PruneCache && section.reclaimable_size > 0) {
+        all.push(
+            "`shard gc --prune-cache` gives back the views that downloads made: they are made again when asked for"
+                .to_owned(),
+        );
     }
     for section in sections.iter().filter(|section| section.reclaim == Reclaim::ManualReview) {
         all.push(format!("look at the {}: `shard verify --full` says what is wrong", section.name));

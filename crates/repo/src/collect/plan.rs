@@ -67,6 +67,10 @@ pub struct GcPlan {
     pub index_files: u64,
     /// Their bytes.
     pub index_bytes: u64,
+    /// Files of views that go, where they were asked for.
+    pub view_files: u64,
+    /// Their bytes.
+    pub view_bytes: u64,
     /// Whether an earlier collection was not finished: this one does it.
     pub unfinished: bool,
     /// Packs that stay since they are damaged, and why.

@@ -32,6 +32,9 @@ impl Repository {
         let store = &self.store;
         // First what takes no room on a disk that may be full.
         let mut report = GcReport { leftovers: store.remove_leftovers()?, ..GcReport::default() };
+        if options.prune_cache {
+            (report.view_files, report.view_bytes) = self.remove_views()?;
+        }
         let claim = store.claim("gc")?;
         let freed = self.collect(&claim, options, &mut report, true, progress)?;
         if freed == Rewriting::NoRoom && report.deleted_packs > 0 {

@@ -6,8 +6,8 @@
 //! times and that inode is taken for what it was; any other is hashed, and replaced where it is not what it should be.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde_json::{Map, Value, json};
 use shard_core::{Digest, NoProgress, Progress, sha256};
@@ -267,6 +267,43 @@ impl Repository {
         fs::create_dir_all(&view.folder).map_err(RepoError::io("cannot create", &view.folder))?;
         view.fill(&files, progress)?;
         Ok(view.folder)
+    }
+
+    /// How many files the views inside the repository have, and their bytes.
+    pub(crate) fn views(&self) -> Result<(u64, u64)> {
+        let (mut files, mut bytes) = (0, 0);
+        let mut open: Vec<PathBuf> = [FILES, SNAPSHOTS].iter().map(|views| self.dir().join(views)).collect();
+        while let Some(folder) = open.pop() {
+            let cannot = RepoError::io("cannot read", &folder);
+            let entries = match fs::read_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.map_err(cannot)?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(RepoError::io("cannot read", &folder))?;
+                // What another process removes meanwhile does not count.
+                let Ok(metadata) = entry.metadata() else { continue };
+                if metadata.is_dir() {
+                    open.push(entry.path());
+                } else {
+                    (files, bytes) = (files + 1, bytes + metadata.len());
+                }
+            }
+        }
+        Ok((files, bytes))
+    }
+
+    /// Removes the views inside the repository: downloads make them again.
+    pub(crate) fn remove_views(&self) -> Result<(u64, u64)> {
+        let found = self.views()?;
+        for views in [FILES, SNAPSHOTS] {
+            let folder = self.dir().join(views);
+            match fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                outcome => outcome.map_err(RepoError::io("cannot be removed", &folder))?,
+            }
+        }
+        Ok(found)
     }
 
     /// The view inside the repository with a key.

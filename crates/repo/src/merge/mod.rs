@@ -227,7 +227,10 @@ impl Repository {
             Some(ours) => self.relation(ours, theirs)?,
         };
         match (relation, options.fast_forward) {
-            (Relation::AlreadyUpToDate, _) => return Ok(report),
+            (Relation::AlreadyUpToDate, _) => {
+                report.base = Some(theirs);
+                return Ok(report);
+            }
             (Relation::FastForward, FastForward::Allow | FastForward::Only) => {
                 return self.fast_forward(revision, target, report, &transaction, progress);
             }

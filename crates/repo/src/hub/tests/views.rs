@@ -122,3 +122,27 @@ fn fault_30_views_share_no_file_with_the_store() {
     assert!(bench.hub.read_bytes("model.bin", None).unwrap() == bytes);
     assert!(bench.hub.verify(true, &NoProgress).unwrap().problems.is_empty());
 }
+
+#[test]
+fn a_collection_removes_views_where_that_is_asked_for() {
+    let bench = Bench::new();
+    bench.add(&[("a/b.txt", b"right"), ("c.txt", b"c")]);
+    let options = crate::GcOptions::default();
+    let file = bench.hub.hf_hub_download("a/b.txt", None, None).unwrap();
+    let snapshot = bench.hub.snapshot_download(None, None, &PathFilter::default(), &NoProgress).unwrap();
+    let overview = bench.hub.storage_overview(&options).unwrap();
+    assert!(overview.reclaimable_cache_size >= 5 + 5 + 1, "{overview:?}");
+    bench.hub.gc(&options, &NoProgress).unwrap();
+    assert!(file.exists() && snapshot.exists());
+
+    let options = crate::GcOptions { prune_cache: true, ..options };
+    let plan = bench.hub.plan_gc(&options).unwrap();
+    assert_eq!(plan.view_bytes, overview.reclaimable_cache_size);
+    assert!(file.exists(), "a plan removes nothing");
+    let report = bench.hub.gc(&options, &NoProgress).unwrap();
+    assert_eq!((report.view_files, report.view_bytes), (plan.view_files, plan.view_bytes));
+    assert!(report.freed_bytes() >= report.view_bytes);
+    assert!(!file.exists() && !snapshot.exists());
+    assert_eq!(bench.hub.storage_overview(&options).unwrap().reclaimable_cache_size, 0);
+    assert_eq!(fs::read(bench.hub.hf_hub_download("a/b.txt", None, None).unwrap()).unwrap(), b"right");
+}

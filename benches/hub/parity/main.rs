@@ -1,0 +1,179 @@
+//! hubvault and shard asked the same, one operation after another, and what each answers compared: values, errors, and the bytes and
+//! files that come out. `benches/hub/parity/run` prepares the peer and calls this.
+//!
+//! Every difference that is meant is written down beside the step that shows it, with the reason. One that is not written down is a
+//! failure, and so is one that no longer shows. The page that lists them is written from the same steps.
+//!
+//! Exits with 1 where the two differ otherwise than written down, and with 2 where they could not be asked.
+#![forbid(unsafe_code)]
+
+mod compare;
+mod ours;
+mod page;
+#[path = "../peer.rs"]
+mod peer;
+mod scenarios;
+mod step;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use compare::{Ids, differences};
+use ours::Ours;
+use peer::Peer;
+use step::{PAUSE, Scenario, Step};
+
+type Failure = Box<dyn std::error::Error>;
+
+const USAGE: &str = "benches/hub/parity/run [--page FILE] [--write] [--only NAME]
+
+Asks hubvault and shard the same and compares the answers. --page FILE also checks that FILE is the page that follows from the steps;
+with --write it is written instead. --only runs the scenarios whose names have NAME in them.";
+
+#[derive(Default)]
+struct Options {
+    peer: Vec<String>,
+    dir: PathBuf,
+    page: Option<PathBuf>,
+    write: bool,
+    only: Option<String>,
+}
+
+fn options() -> Result<Options, Failure> {
+    let mut options = Options::default();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--peer" => options.peer.push(value()?),
+            "--dir" => options.dir = value()?.into(),
+            "--page" => options.page = Some(value()?.into()),
+            "--write" => options.write = true,
+            "--only" => options.only = Some(value()?),
+            _ => return Err(USAGE.into()),
+        }
+    }
+    Ok(options)
+}
+
+fn main() -> ExitCode {
+    match options().and_then(|options| run(&options)) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("parity: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Asks everything; the number of failures.
+fn run(options: &Options) -> Result<usize, Failure> {
+    let dir = tempfile::Builder::new().prefix("parity-").tempdir_in(&options.dir)?;
+    let all = scenarios::all();
+    let mut pair = Pair { peer: Peer::start(&options.peer)?, ours: Ours::default() };
+    let (mut failures, mut steps) = (0, 0);
+    for scenario in &all {
+        if options.only.as_ref().is_some_and(|only| !scenario.name.contains(only.as_str())) {
+            continue;
+        }
+        let folder = dir.path().join(scenario.name.replace(' ', "-"));
+        for problem in pair.play(scenario, &folder)? {
+            failures += 1;
+            println!("{}: {problem}", scenario.name);
+        }
+        steps += scenario.steps.len();
+    }
+    let calls = step::calls(&all);
+    for missing in step::OPERATIONS.iter().filter(|operation| !calls.contains(*operation)) {
+        failures += 1;
+        println!("no step calls {missing}");
+    }
+    if let Some(place) = &options.page {
+        let page = page::page(&all);
+        if options.write {
+            fs::write(place, page)?;
+        } else if fs::read_to_string(place).ok().as_ref() != Some(&page) {
+            failures += 1;
+            println!("{} is not the page that follows from the steps: write it with --write", place.display());
+        }
+    }
+    let meant = all.iter().flat_map(|scenario| &scenario.steps).filter(|step| step.differs.is_some()).count();
+    println!(
+        "{steps} steps, {} operations, {meant} differences that are meant, {failures} failures",
+        step::OPERATIONS.len()
+    );
+    Ok(failures)
+}
+
+/// Both sides.
+struct Pair {
+    peer: Peer,
+    ours: Ours,
+}
+
+impl Pair {
+    /// Plays a scenario on two new folders, and says what went otherwise than written down.
+    fn play(&mut self, scenario: &Scenario, folder: &Path) -> Result<Vec<String>, Failure> {
+        let mut problems = Vec::new();
+        let mut ids: HashMap<&str, Ids> = HashMap::new();
+        let mut names: [HashMap<String, String>; 2] = Default::default();
+        for (side, names) in ["hubvault", "shard"].into_iter().zip(&mut names) {
+            let dir = folder.join(side);
+            fs::create_dir_all(&dir)?;
+            names.insert("dir".to_owned(), dir.to_string_lossy().into_owned());
+        }
+        for (number, step) in scenario.steps.iter().enumerate() {
+            if step.call == PAUSE {
+                thread::sleep(Duration::from_millis(1100));
+                continue;
+            }
+            let theirs = self.peer.ask(&order(step, &names[0]))?;
+            let ours = self.ours.ask(&order(step, &names[1]))?;
+            if let Some(name) = step.save {
+                for (answer, names) in [&theirs, &ours].into_iter().zip(&mut names) {
+                    let id = step.id_of(answer).ok_or_else(|| format!("{}: {answer} has no id", step.call))?;
+                    names.insert(name.to_owned(), id);
+                }
+            }
+            let found = differences(&theirs, &ours, ids.entry(step.repo).or_default());
+            let meant = step.differs.as_ref().map_or(&[][..], |difference| &difference.at[..]);
+            let places: Vec<&str> = found.iter().map(|(place, _)| place.as_str()).collect();
+            let is_meant = places.iter().all(|place| meant.iter().any(|at| place.starts_with(at)))
+                && meant.iter().all(|at| places.iter().any(|place| place.starts_with(at)));
+            if !is_meant {
+                let told: Vec<String> = found.iter().map(|(place, values)| format!("{place}: {values}")).collect();
+                let told = if told.is_empty() { "the answers are equal".to_owned() } else { told.join("; ") };
+                let expected = if meant.is_empty() { String::new() } else { format!(" (expected: {meant:?})") };
+                problems.push(format!("step {number}, {} {}: {told}{expected}", step.call, step.arguments));
+            }
+        }
+        Ok(problems)
+    }
+}
+
+/// What a side is asked: its names stand for folders and ids.
+fn order(step: &Step, names: &HashMap<String, String>) -> Value {
+    json!({"do": "call", "call": step.call, "repo": format!("{}/{}", names["dir"], step.repo), "args": fill(&step.arguments, names)})
+}
+
+fn fill(value: &Value, names: &HashMap<String, String>) -> Value {
+    match value {
+        Value::String(text) => {
+            let mut text = text.clone();
+            for (name, value) in names {
+                text = text.replace(&format!("{{{name}}}"), value);
+            }
+            json!(text)
+        }
+        Value::Array(values) => values.iter().map(|value| fill(value, names)).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), fill(value, names))).collect(),
+        other => other.clone(),
+    }
+}
