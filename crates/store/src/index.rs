@@ -345,15 +345,6 @@ impl Index {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The packs that have a copy of an entry, whether it can be decoded or not.
-    pub(crate) fn holders(&self, key: &EntryKey) -> Result<Vec<Digest>, StoreError> {
-        let mut query = self.db.prepare_cached(
-            "SELECT p.id FROM entry e JOIN pack p ON p.number = e.pack WHERE e.kind = ?1 AND e.id = ?2",
-        )?;
-        let rows = query.query_map(params![key.kind as u8, key.id.0], |row| digest(row, 0))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
     /// Up to `most` copies of entries of a kind that come after a place, by id: each with its own place.
     pub(crate) fn copies_after(
         &self,

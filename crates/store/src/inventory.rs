@@ -1,8 +1,9 @@
 //! Everything that a store holds, at one moment: each copy of each entry, by the packs' own footers.
 //!
 //! The index is a cache, and may be behind or wrong. Who decides what can be deleted looks at the packs: this is one pass over
-//! their footers, into arrays of numbers, about 80 bytes for each copy of an entry.
+//! their footers, into arrays of numbers.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use shard_core::Digest;
@@ -12,6 +13,7 @@ use crate::depth::{Copies, NOWHERE};
 use crate::entry::{EntryKey, EntryKind, Location, PackId};
 use crate::error::StoreError;
 use crate::footer::entry_header_len;
+use crate::listing::EntryList;
 use crate::pack::{pack_name, parse_pack_name};
 use crate::store::{PackInfo, Store};
 
@@ -42,6 +44,26 @@ struct Found {
     place: Place,
     /// Its bases, among all that were met.
     bases: Range<usize>,
+}
+
+/// Whether the index has each of these copies, which are in order: it leaves out those that were found to be bad. One pass for all;
+/// none where no entry has two.
+fn in_index(store: &Store, packs: &[PackInfo], found: &[Found]) -> Result<Vec<bool>, StoreError> {
+    let mut there = vec![false; found.len()];
+    if !found.is_sorted_by(|a, b| a.key < b.key) {
+        let numbers: HashMap<Digest, u32> = packs.iter().zip(0u32..).map(|(pack, number)| (pack.id, number)).collect();
+        for kind in EntryKind::ALL {
+            store.each_copy(kind, &mut |copy| {
+                let PackId::Sealed(pack) = copy.location.pack else { return };
+                let Some(number) = numbers.get(&pack) else { return };
+                let place = (copy.location.key, *number);
+                if let Ok(at) = found.binary_search_by_key(&place, |found| (found.key, found.place.pack)) {
+                    there[at] = true;
+                }
+            })?;
+        }
+    }
+    Ok(there)
 }
 
 impl Inventory {
@@ -80,6 +102,7 @@ impl Inventory {
             }
         }
         found.sort_unstable_by_key(|found| (found.key, found.place.pack));
+        let is_good = in_index(store, &packs, &found)?;
         let mut inventory = Self {
             packs,
             ids: Vec::new(),
@@ -88,6 +111,7 @@ impl Inventory {
             places: Vec::with_capacity(found.len()),
             copies: Copies::default(),
         };
+        let mut start = 0;
         for of_one in found.chunk_by(|a, b| a.key == b.key) {
             let Some(Found { key, .. }) = of_one.first() else { continue };
             inventory.first.push(inventory.places.len() as u32);
@@ -95,11 +119,11 @@ impl Inventory {
             for end in &mut inventory.kinds[key.kind as usize..] {
                 *end += 1;
             }
-            let good = if of_one.len() > 1 { store.with_index(|index| index.holders(key))? } else { Vec::new() };
-            let is_good = |found: &&Found| good.contains(&inventory.packs[found.place.pack as usize].id);
-            let any_good = of_one.iter().any(|found| is_good(&found));
-            let places = of_one.iter().filter(|found| !any_good || is_good(found));
-            inventory.places.extend(places.map(|found| found.place));
+            let good = &is_good[start..start + of_one.len()];
+            start += of_one.len();
+            let any_good = good.contains(&true);
+            let places = of_one.iter().zip(good).filter(|(_, is_good)| !any_good || **is_good);
+            inventory.places.extend(places.map(|(found, _)| found.place));
         }
         inventory.first.push(inventory.places.len() as u32);
         // Bases can be numbered only now.

@@ -7,7 +7,8 @@ use shard_core::Digest;
 use shard_core::limits::MAX_DEPTH;
 
 use crate::backend::{BackendError, Output, Upload};
-use crate::entry::{EntryKey, EntrySink, EntrySource, Location, PackId};
+use crate::depth::Copies;
+use crate::entry::{EntryKey, EntryKind, EntrySink, EntrySource, Location, PackId};
 use crate::error::{PackError, StoreError};
 use crate::index::NewPack;
 use crate::lease::{HeldLease, Lease};
@@ -55,8 +56,8 @@ struct State {
     entries: HashMap<EntryKey, Location>,
     /// Packs of the store that the transaction counts on.
     relied: HashSet<Digest>,
-    /// Blocks that can be decoded without condemned packs, and how deep they are then.
-    sound: HashMap<Digest, u32>,
+    /// How deep blocks of the store are without condemned packs; `None` for those that cannot be decoded then.
+    sound: HashMap<Digest, Option<u32>>,
     failed: Option<String>,
 }
 
@@ -146,59 +147,86 @@ impl Transaction {
         if let Some(location) = self.lock().find(key) {
             return Ok(Some(location));
         }
+        let mut sound = Vec::new();
         for mut location in self.store.copies(key)? {
-            let Some(depth) = self.depth_of(&location, MAX_DEPTH)? else { continue };
+            if let Some(depth) = self.depth_of(&location)?.filter(|depth| *depth <= MAX_DEPTH) {
+                location.depth = depth;
+                sound.push(location);
+            }
+        }
+        // What is least deep with all packs need not be without some.
+        sound.sort_by_key(|location| location.depth);
+        for location in sound {
             if let PackId::Sealed(pack) = location.pack
                 && self.store.is_there(&location)
             {
                 self.lock().relied.insert(pack);
-                location.depth = depth;
                 return Ok(Some(location));
             }
         }
         Ok(None)
     }
 
-    /// How deep a copy is without condemned packs; `None` where it cannot be decoded without them, or is deeper than `most`.
-    fn depth_of(&self, location: &Location, most: u32) -> Result<Option<u32>, StoreError> {
-        match location.pack {
-            PackId::Sealed(pack) if !self.condemned.contains(&pack) => {}
-            _ => return Ok(None),
+    /// How deep a copy is without condemned packs; `None` where it cannot be decoded without them.
+    fn depth_of(&self, location: &Location) -> Result<Option<u32>, StoreError> {
+        if !self.stays(location) {
+            return Ok(None);
         }
         if !self.collecting || location.depth == 0 {
             return Ok(Some(location.depth));
         }
         let mut depth = 0;
         for base in self.store.bases(location)? {
-            let Some(below) = most.checked_sub(1) else { return Ok(None) };
-            match self.sound_depth(base, below)? {
-                Some(base) => depth = depth.max(base + 1),
+            match self.sound_depth(base)? {
+                Some(base) => depth = depth.max(base.saturating_add(1)),
                 None => return Ok(None),
             }
         }
         Ok(Some(depth))
     }
 
-    /// How deep a block of the store is without condemned packs.
-    fn sound_depth(&self, block: Digest, most: u32) -> Result<Option<u32>, StoreError> {
-        let known = {
-            let state = self.lock();
-            let written = state.find(&EntryKey::block(block)).map(|location| location.depth);
-            written.or_else(|| state.sound.get(&block).copied())
-        };
-        if let Some(depth) = known {
-            return Ok(Some(depth).filter(|depth| *depth <= most));
+    fn stays(&self, location: &Location) -> bool {
+        matches!(location.pack, PackId::Sealed(pack) if !self.condemned.contains(&pack))
+    }
+
+    /// How deep a block of the store is without condemned packs: the least that its copies allow. Whatever it leads to is looked at
+    /// once for all that lean on it, also where it cannot be decoded.
+    fn sound_depth(&self, block: Digest) -> Result<Option<u32>, StoreError> {
+        if let Some(known) = self.known_depth(&block) {
+            return Ok(known);
         }
-        let mut best: Option<u32> = None;
-        for location in self.store.copies(&EntryKey::block(block))? {
-            if let Some(depth) = self.depth_of(&location, most)? {
-                best = Some(best.map_or(depth, |best| best.min(depth)));
+        let (mut blocks, mut numbers) = (vec![block], HashMap::from([(block, 0u32)]));
+        let (mut depths, mut copies) = (Vec::new(), Copies::default());
+        while let Some(block) = blocks.get(depths.len()).copied() {
+            let known = self.known_depth(&block);
+            let entry = depths.len() as u32;
+            depths.push(known.flatten());
+            if known.is_some() {
+                continue;
+            }
+            let there = self.store.copies(&EntryKey::block(block))?;
+            for location in there.iter().filter(|location| self.stays(location)) {
+                let mut bases = Vec::new();
+                for base in self.store.bases(location)? {
+                    bases.push(*numbers.entry(base).or_insert_with(|| {
+                        blocks.push(base);
+                        blocks.len() as u32 - 1
+                    }));
+                }
+                copies.push(entry, bases);
             }
         }
-        if let Some(depth) = best {
-            self.lock().sound.insert(block, depth);
-        }
-        Ok(best)
+        copies.resolve(&mut depths, |_| true);
+        let mut state = self.lock();
+        let found = depths.first().copied().flatten();
+        state.sound.extend(blocks.into_iter().zip(depths));
+        Ok(found)
+    }
+
+    fn known_depth(&self, block: &Digest) -> Option<Option<u32>> {
+        let state = self.lock();
+        let written = state.find(&EntryKey::block(*block)).map(|location| Some(location.depth));
+        written.or_else(|| state.sound.get(block).copied())
     }
 
     /// Writes an entry even if the store has it: another copy, with other bases. One that this transaction wrote is left as
@@ -244,6 +272,10 @@ impl Transaction {
                 let entry = writer.append(key, stored, raw_len, bases)?;
                 let location = PackReader::<crate::pack::Object<'_>>::location(entry, PackId::Pending(number), depth);
                 state.entries.insert(*key, location);
+                // What could not be decoded without it perhaps can now.
+                if key.kind == EntryKind::Block && state.sound.get(&key.id) == Some(&None) {
+                    state.sound.retain(|_, depth| depth.is_some());
+                }
             }
             Ok(())
         })

@@ -177,6 +177,68 @@ fn fault_15_a_writer_does_not_count_on_what_leans_on_condemned_packs() {
 }
 
 #[test]
+fn fault_15_a_writer_counts_on_the_copy_that_is_least_deep_without_condemned_packs() {
+    let (_dir, store) = repository();
+    let put = |n: u64, bases: &[Digest]| {
+        let tx = store.begin_copy("test").unwrap();
+        tx.put_copy(&block(n).0, format!("{n} on {bases:?}").as_bytes(), 1, bases).unwrap();
+        let location = tx.locate(&block(n).0).unwrap().unwrap();
+        tx.seal().unwrap();
+        let crate::PackId::Sealed(pack) = tx.locate(&location.key).unwrap().unwrap().pack else { panic!() };
+        pack
+    };
+    let id = |n| block(n).0.id;
+    // Block 5 leans on 4, and in a second copy on 2 and 3 beside it. With the keyframe of 4 the first is the least deep; without
+    // it 4 is three deep.
+    put(1, &[]);
+    put(2, &[id(1)]);
+    put(3, &[id(2)]);
+    let keyframe = put(4, &[]);
+    put(4, &[id(3)]);
+    put(5, &[id(4)]);
+    let better = put(5, &[id(2)]);
+    assert_eq!(store.locate(&block(5).0).unwrap().map(|location| location.depth), Some(1));
+    store.epochs().begin(HashSet::from([keyframe])).unwrap();
+    let tx = store.begin("under the new epoch").unwrap();
+    let found = tx.locate(&block(5).0).unwrap().unwrap();
+    assert_eq!((found.depth, found.pack), (2, crate::PackId::Sealed(better)));
+    assert_eq!(tx.locate(&block(4).0).unwrap().map(|location| location.depth), Some(3));
+    tx.check_epoch().unwrap();
+}
+
+#[test]
+fn fault_15_a_chain_that_is_condemned_at_its_end_is_walked_once() {
+    let (_dir, store) = repository();
+    // Each block has six copies, each on both blocks before it: 12^n ways down to keyframes that are condemned.
+    let mut condemned = HashSet::new();
+    let depth = shard_core::limits::MAX_DEPTH as u64;
+    for n in 0..=depth {
+        for way in 0..2 {
+            for copy in 0..6 {
+                let bases: Vec<Digest> =
+                    if n == 0 { vec![] } else { vec![block(n * 2 - 2).0.id, block(n * 2 - 1).0.id] };
+                let tx = store.begin_copy("test").unwrap();
+                let key = block(n * 2 + way).0;
+                tx.put_copy(&key, format!("{n} {way} {copy}").as_bytes(), 1, &bases).unwrap();
+                tx.seal().unwrap();
+                if n == 0 {
+                    let crate::PackId::Sealed(pack) = tx.locate(&key).unwrap().unwrap().pack else { panic!() };
+                    condemned.insert(pack);
+                }
+            }
+        }
+    }
+    store.epochs().begin(condemned).unwrap();
+    let tx = store.begin("under the new epoch").unwrap();
+    let began = std::time::Instant::now();
+    for n in 0..=depth * 2 + 1 {
+        assert_eq!(tx.locate(&block(n).0).unwrap(), None);
+    }
+    // 12^8 steps take hours.
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
 fn of_many_who_claim_one_at_a_time_has_it() {
     let (_dir, store) = repository();
     let (root, holders) = (store.root().unwrap(), std::sync::atomic::AtomicUsize::new(0));
