@@ -220,6 +220,15 @@ impl From<RepoError> for Failure {
             RepoError::NotARepository(_) => {
                 with(code::NOT_FOUND, "`shard init` makes a repository here; `shard -C DIR …` works in another folder")
             }
+            RepoError::NoHead { .. } => with(
+                code::DAMAGED,
+                "nothing is collected or rewritten like this: `shard verify --repair --from COPY` takes the refs from another copy of \
+                 the repository; where there is none, leave `.shard` as it is, since its packs still hold what the refs named",
+            ),
+            RepoError::Unfinished(_) => with(
+                code::REFUSED,
+                "nothing is kept in it yet: run `shard init` again (--bare for a bare one) to finish it",
+            ),
             RepoError::Bare(_) => with(
                 code::USAGE,
                 "`shard commit --add PATH=FILE` commits without a work tree, `shard snapshot` and `shard cat` read without one",

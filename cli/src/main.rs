@@ -173,6 +173,13 @@ impl Context {
         Ok(repository)
     }
 
+    /// The repository of the current folder, also if its refs were lost: for who looks at the damage, and mends it.
+    fn damaged_repository(&self) -> Result<Repository, Failure> {
+        let repository = Repository::discover_damaged(Path::new("."), self.settings)?;
+        self.store.replace(Some(repository.store().clone()));
+        Ok(repository)
+    }
+
     /// The repository of the current folder, where there is one.
     fn repository_if_any(&self) -> Result<Option<Repository>, Failure> {
         match Repository::discover(Path::new("."), self.settings) {

@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
-    let repository = context.repository()?;
+    let repository = context.damaged_repository()?;
     if args.broken.is_empty() {
         let leases = repository.leases()?;
         if context.ui.json {

@@ -125,7 +125,7 @@ struct Names {
 impl Names {
     fn new(repository: &Repository) -> Result<Self, Failure> {
         let mut of: HashMap<Digest, Vec<NamedRef>> = HashMap::new();
-        for named in repository.named_refs()? {
+        for named in repository.readable_refs()? {
             of.entry(named.commit).or_default().push(named);
         }
         Ok(Self { head: repository.head()?, of })

@@ -11,7 +11,7 @@ use crate::report::size::{count, human};
 pub(crate) struct Args {}
 
 pub(crate) fn run(_args: &Args, context: &Context) -> Result<u8, Failure> {
-    let repository = context.repository()?;
+    let repository = context.damaged_repository()?;
     let store = repository.store();
     store.reindex().map_err(shard_repo::RepoError::from)?;
     let packs = store.packs().map_err(shard_repo::RepoError::from)?;

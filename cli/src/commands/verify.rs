@@ -37,7 +37,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let progress = context.ui.progress();
     if let Some(from) = args.from.as_ref().filter(|_| args.repair) {
-        let outcome = context.repository()?.repair(from, progress.as_ref());
+        let outcome = context.damaged_repository()?.repair(from, progress.as_ref());
         drop(progress);
         return repaired(&outcome.map_err(|error| in_copy(error, from))?, context);
     }
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         }
         None => {
             let options = VerifyOptions { full: args.full, resume: args.resume, at_most: args.at_most };
-            context.repository()?.verify_with(options, progress.as_ref())?
+            context.damaged_repository()?.verify_with(options, progress.as_ref())?
         }
     };
     drop(progress);

@@ -14,7 +14,7 @@ use tempfile::TempPath;
 use crate::collect::hold_target;
 use crate::error::{RepoError, Result};
 use crate::objects::{Objects, check_manifest};
-use crate::repository::{HEAD, HEADS, Repository, STAGE};
+use crate::repository::{HEAD, HEADS, Repository, STAGE, head_of};
 use crate::restore::{copy_file, hash_file, put_in_place, restore_bytes, restore_file};
 use crate::stage::put_tree;
 use crate::status::WorkState;
@@ -157,7 +157,7 @@ impl Repository {
         let losses = if options.force { Losses::Allow } else { Losses::Keep };
         let Placed { stage, written, removed, unchanged } = self.replace_work_tree(&target, losses, progress)?;
         let root = put_tree(&transaction, &target)?;
-        let head = self.read_ref(HEAD)?;
+        let head = head_of(&self.store)?;
         let to = match &branch {
             Some(branch) => Target::Symbolic(format!("{HEADS}{branch}")),
             None => Target::Commit(commit),
@@ -166,8 +166,8 @@ impl Repository {
         if stage.as_ref().is_none_or(|state| state.target != Target::Tree(root)) {
             updates.push(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(root) });
         }
-        if head.as_ref().is_none_or(|head| head.target != to) {
-            updates.push(RefUpdate { name: HEAD.to_owned(), expected: head, target: to });
+        if head.target != to {
+            updates.push(RefUpdate { name: HEAD.to_owned(), expected: Some(head), target: to });
         }
         updates.extend(self.forget_merge()?);
         updates.extend_from_slice(last);

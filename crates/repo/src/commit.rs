@@ -10,7 +10,7 @@ use shard_store::{EntryKind, RefState, RefUpdate, Target, timestamp};
 
 use crate::error::{RepoError, Result};
 use crate::refs::check_name;
-use crate::repository::{HEAD, HEADS, Repository, STAGE, TAGS};
+use crate::repository::{HEAD, HEADS, Repository, STAGE, TAGS, head_of};
 use crate::snapshot::put_object;
 
 /// Characters of a commit's title that the ref's log repeats.
@@ -133,11 +133,10 @@ impl Repository {
 
     /// The ref that a commit moves: the branch that is checked out, or HEAD itself.
     pub(crate) fn moved_by_commits(&self) -> Result<(String, Option<RefState>)> {
-        let head = self.read_ref(HEAD)?;
-        match head.as_ref().map(|head| &head.target) {
-            Some(Target::Symbolic(branch)) => Ok((branch.clone(), self.read_ref(branch)?)),
-            Some(_) => Ok((HEAD.to_owned(), head)),
-            None => Err(RepoError::Argument(format!("the repository has no {HEAD}"))),
+        let head = head_of(&self.store)?;
+        match &head.target {
+            Target::Symbolic(branch) => Ok((branch.clone(), self.read_ref(branch)?)),
+            _ => Ok((HEAD.to_owned(), Some(head))),
         }
     }
 

@@ -8,7 +8,7 @@ use shard_core::Digest;
 use shard_formats::compress::NotRepeated;
 use shard_history::{DagError, HistoryError, RevisionError};
 use shard_manifest::ManifestError;
-use shard_store::{EntryKey, PackId, RefError, StoreError};
+use shard_store::{BackendError, EntryKey, PackId, RefError, StoreError};
 use thiserror::Error;
 
 use crate::beside_git::GitProblem;
@@ -27,6 +27,17 @@ pub enum RepoError {
     /// There is no repository here or above.
     #[error("{0}: not a shard repository, nor is any folder above it")]
     NotARepository(PathBuf),
+    /// A repository whose refs were lost: what they named cannot be told any more.
+    #[error("{}: {missing}: the repository is damaged", dir.display())]
+    NoHead {
+        /// The repository's folder.
+        dir: PathBuf,
+        /// What is not there.
+        missing: &'static str,
+    },
+    /// A repository whose making was interrupted.
+    #[error("{}: the repository has no HEAD yet: its making was interrupted", .0.display())]
+    Unfinished(PathBuf),
     /// What was asked for needs a work tree.
     #[error("{0}: this repository is bare: it has no work tree")]
     Bare(PathBuf),
@@ -257,6 +268,15 @@ pub enum RepoError {
     Argument(String),
 }
 
+/// What was read; `None` where that is damaged or missing. That it could not be read is an error: it may be whole.
+pub(crate) fn unless_damaged<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.is_damage() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl From<DagError<Self>> for RepoError {
     fn from(error: DagError<Self>) -> Self {
         match error {
@@ -267,7 +287,8 @@ impl From<DagError<Self>> for RepoError {
 }
 
 impl RepoError {
-    /// Whether stored data is missing or damaged, so that whoever can do without it should.
+    /// Whether stored data is missing or damaged, so that whoever can do without it should. That it could not be read, since the
+    /// disk or the system failed, says nothing about it.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::Missing { .. }
@@ -276,9 +297,17 @@ impl RepoError {
             | Self::WrongLength { .. }
             | Self::TooDeep { .. }
             | Self::BadBase { .. }
-            | Self::Object { .. } => true,
+            | Self::Object { .. }
+            | Self::History { .. } => true,
+            Self::Store(StoreError::Backend(error)) => {
+                matches!(error, BackendError::NotFound { .. } | BackendError::OutOfBounds { .. })
+            }
+            Self::Store(StoreError::Ref(error)) => {
+                matches!(**error, RefError::Damaged { .. } | RefError::Broken { .. })
+            }
             Self::Store(error) => {
-                matches!(error, StoreError::Entry { .. } | StoreError::Pack { .. } | StoreError::Missing(_))
+                use StoreError::{Entry, Missing, MissingBase, Pack};
+                matches!(error, Entry { .. } | Pack { .. } | Missing(_) | MissingBase { .. })
             }
             _ => false,
         }

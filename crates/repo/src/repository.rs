@@ -25,6 +25,8 @@ pub const DEFAULT_BRANCH: &str = "main";
 
 /// The ref that says what is checked out: a symbolic ref to a branch, or a commit.
 pub(crate) const HEAD: &str = "HEAD";
+/// The folder that refs are in.
+pub(crate) const REFS: &str = "refs";
 /// The ref that names the staged tree.
 pub(crate) const STAGE: &str = "stage";
 /// The ref that names a merge under way.
@@ -139,12 +141,13 @@ impl Repository {
     fn init_in(dir: PathBuf, root: Option<PathBuf>, branch: String, cut: Cut, settings: Settings) -> Result<Self> {
         let store = match Store::init(&dir, cut) {
             Err(StoreError::AlreadyARepository(_)) => {
-                // One without a HEAD was interrupted while it was made: that is finished now.
+                // One without a HEAD and without anything else was interrupted while it was made: that is finished now.
                 let store = Store::open(&dir)?;
-                if !matches!(store.refs().read(HEAD), Ok(None)) {
-                    return Err(RepoError::AlreadyARepository(root.unwrap_or(dir)));
+                match head_of(&store) {
+                    Err(RepoError::Unfinished(_)) => store,
+                    Err(error @ RepoError::NoHead { .. }) => return Err(error),
+                    _ => return Err(RepoError::AlreadyARepository(root.unwrap_or(dir))),
                 }
-                store
             }
             other => other?,
         };
@@ -168,8 +171,22 @@ impl Repository {
     /// repository itself counts as well; one named `.shard` always belongs to the work tree around it.
     ///
     /// # Errors
-    /// [`RepoError::NotARepository`], or what the store says.
+    /// [`RepoError::NotARepository`]; [`RepoError::NoHead`] where refs are lost, and [`RepoError::Unfinished`] where they were never
+    /// made; what the store says.
     pub fn discover(start: &Path, settings: Settings) -> Result<Self> {
+        let repository = Self::discover_damaged(start, settings)?;
+        match head_of(&repository.store) {
+            Err(error @ (RepoError::NoHead { .. } | RepoError::Unfinished(_))) => Err(error),
+            // What else is wrong with HEAD concerns only those who read it.
+            _ => Ok(repository),
+        }
+    }
+
+    /// As [`Self::discover`], and also opens one whose HEAD is missing: for who looks what is damaged, and repairs it.
+    ///
+    /// # Errors
+    /// [`RepoError::NotARepository`], or what the store says.
+    pub fn discover_damaged(start: &Path, settings: Settings) -> Result<Self> {
         let start = start.canonicalize().map_err(RepoError::io("cannot be resolved", start))?;
         let found = start.ancestors().find_map(|folder| {
             let dir = folder.join(REPOSITORY_DIR);
@@ -240,11 +257,9 @@ impl Repository {
     /// What is checked out.
     ///
     /// # Errors
-    /// Refs that cannot be read.
+    /// Refs that cannot be read, or [`RepoError::NoHead`].
     pub fn head(&self) -> Result<Head> {
-        let Some(head) = self.read_ref(HEAD)? else {
-            return Ok(Head { branch: Some(DEFAULT_BRANCH.to_owned()), commit: None });
-        };
+        let head = head_of(&self.store)?;
         match head.target {
             Target::Commit(commit) => Ok(Head { branch: None, commit: Some(commit) }),
             Target::Symbolic(name) => {
@@ -261,13 +276,29 @@ impl Repository {
     /// # Errors
     /// Refs that cannot be read.
     pub fn named_refs(&self) -> Result<Vec<NamedRef>> {
+        self.named_refs_unless(|_| false)
+    }
+
+    /// As [`Self::named_refs`], without those that are damaged: for who only shows names beside something else.
+    ///
+    /// # Errors
+    /// Refs that cannot be read for another reason.
+    pub fn readable_refs(&self) -> Result<Vec<NamedRef>> {
+        self.named_refs_unless(RepoError::is_damage)
+    }
+
+    fn named_refs_unless(&self, is_left_out: impl Fn(&RepoError) -> bool) -> Result<Vec<NamedRef>> {
         let mut names = Names { repository: self, objects: self.objects() };
         let mut found = Vec::new();
         for (kind, prefix) in [(RefKind::Branch, HEADS), (RefKind::Tag, TAGS)] {
-            for (full, _) in self.store.refs().list(prefix).map_err(StoreError::from)? {
+            for (full, state) in self.store.refs().list_each(prefix).map_err(StoreError::from)? {
                 let Some(name) = full.strip_prefix(prefix) else { continue };
-                let commit = names.reference(kind, name)?;
-                found.extend(commit.map(|commit| NamedRef { kind, name: name.to_owned(), commit }));
+                let state = state.map_err(|error| RepoError::from(StoreError::from(error)));
+                match state.and_then(|_| names.reference(kind, name)) {
+                    Ok(commit) => found.extend(commit.map(|commit| NamedRef { kind, name: name.to_owned(), commit })),
+                    Err(error) if is_left_out(&error) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(found)
@@ -317,6 +348,32 @@ impl Repository {
             _ => error.into(),
         }
     }
+}
+
+/// The state of HEAD. Every repository has one from the moment on that it is made, also before there is a commit: where it is
+/// missing refs were lost, and nobody knows what those that are left leave out.
+///
+/// # Errors
+/// [`RepoError::NoHead`]; [`RepoError::Unfinished`] where nothing was ever kept; what cannot be read.
+pub(crate) fn head_of(store: &Store) -> Result<RefState> {
+    let read = || store.refs().read(HEAD).map_err(StoreError::from);
+    if let Some(head) = read()? {
+        return Ok(head);
+    }
+    let backend = store.backend();
+    let names = store.refs().list_each("").map_err(StoreError::from)?;
+    let is_unfinished =
+        names.iter().all(|(name, _)| name == DEFAULT) && backend.list("packs").map_err(StoreError::from)?.is_empty();
+    // Another process may just have finished it, and written more.
+    if let Some(head) = read()? {
+        return Ok(head);
+    }
+    let dir = store.root().unwrap_or(Path::new("")).to_owned();
+    Err(match (is_unfinished, names.is_empty()) {
+        (true, _) => RepoError::Unfinished(dir),
+        (false, true) => RepoError::NoHead { dir, missing: "all refs are missing (the folder refs)" },
+        (false, false) => RepoError::NoHead { dir, missing: "the ref HEAD is missing" },
+    })
 }
 
 /// A folder, made where it does not exist, as the system knows it.

@@ -156,8 +156,8 @@ pub enum StoreError {
         /// The packs.
         condemned: Vec<Digest>,
     },
-    /// Another collection is under way.
-    #[error("another collection is under way: {0}")]
+    /// Another process has the claim to delete packs: a collection, a repair or an optimization.
+    #[error("another process may delete packs now: {0}")]
     Claimed(Box<Holder>),
     /// The claim of this collection was broken by somebody else.
     #[error("the collection was stopped: its claim was broken")]

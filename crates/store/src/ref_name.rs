@@ -45,7 +45,7 @@ pub fn check(name: &str) -> Result<(), RefNameError> {
 /// The name as one file name: `a`-`z`, `0`-`9`, `_`, `-` and inner `.` stand for themselves, every other byte is `%` and two
 /// hexadecimal digits. No two names differ only in case, and none is a device of Windows.
 #[must_use]
-pub(crate) fn escape(name: &str) -> String {
+pub fn escape(name: &str) -> String {
     let last = name.len().saturating_sub(1);
     let device = is_device(name);
     let mut out = String::with_capacity(name.len() + 8);

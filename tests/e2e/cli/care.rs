@@ -386,3 +386,164 @@ fn optimize_makes_smaller_what_was_stored_fast() {
     place.ok(&["checkout", "HEAD~1", "model.safetensors", "-o", "out"]);
     assert_eq!(place.read("out/model.safetensors"), first);
 }
+
+/// Everything below the repository's folder of packs, by name.
+fn stored(place: &Place) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = packs(place);
+    files.sort();
+    files
+        .into_iter()
+        .map(|file| (file.strip_prefix(place.path()).unwrap().to_owned(), fs::read(&file).unwrap()))
+        .collect()
+}
+
+/// Ways to lose refs: the whole folder, HEAD's folder, the file in it.
+fn lose_refs(place: &Place, how: usize) {
+    let refs = place.path().join(".shard/refs");
+    let head = refs.join("%48%45%41%44");
+    match how {
+        0 => fs::remove_dir_all(refs).unwrap(),
+        1 => fs::remove_dir_all(head).unwrap(),
+        _ => files_ending(&head, "").iter().for_each(|file| fs::remove_file(file).unwrap()),
+    }
+}
+
+#[test]
+fn fault_09_without_head_nothing_is_collected_and_the_refs_come_back_from_a_copy() {
+    let healthy = Place::with_history();
+    let other = backup(&healthy);
+    let from = other.path().join("copy");
+    let from = from.to_str().unwrap();
+    let history = healthy.json(&["log"]);
+    for how in 0..3 {
+        let place = Place::new();
+        copy(healthy.path(), place.path());
+        // A commit that the copy does not have.
+        let third = commit(&place, "Third", &[]);
+        let before = stored(&place);
+        lose_refs(&place, how);
+        let next = ["missing", "the repository is damaged", "verify --repair --from"];
+        for command in [
+            &["gc"][..],
+            &["gc", "--prune-now"],
+            &["gc", "--dry-run"],
+            &["optimize"],
+            &["squash"],
+            &["forget", "--keep-last", "1"],
+            &["log"],
+            &["status"],
+            &["commit", "-m", "Fourth"],
+            &["branch", "other"],
+            &["checkout", "main"],
+            &["init"],
+        ] {
+            place.fails(command, 5, &next);
+        }
+        for command in [&["verify"][..], &["verify", "--full"]] {
+            let run = place.run(command);
+            assert_eq!(run.code, 1, "{command:?}: {}{}", run.out, run.err);
+            assert!(run.out.contains("missing") && run.out.contains("the repository is damaged"), "{}", run.out);
+        }
+        place.ok(&["reindex"]);
+        assert_eq!(stored(&place), before, "{how}");
+        // Another repository says nothing about the refs of this one.
+        let foreign = Place::with_history();
+        let run = place.run(&["verify", "--repair", "--from", foreign.path().to_str().unwrap()]);
+        assert_eq!(run.code, 1, "{}{}", run.out, run.err);
+
+        let run = place.run(&["verify", "--repair", "--from", from]);
+        assert_eq!(run.code, 0, "{}{}", run.out, run.err);
+        assert!(run.out.contains("%48%45%41%44/") && run.out.contains("was put right"), "{}", run.out);
+        if how == 0 {
+            // The branch is where the copy had it; what came later is told, and not lost.
+            assert_eq!(place.json(&["log"]), history);
+            assert!(run.out.contains(&format!("no ref leads to commit {third}")), "{}", run.out);
+            place.ok(&["branch", "later", &third]);
+        } else {
+            assert!(!run.out.contains("no ref leads"), "{}", run.out);
+        }
+        place.ok(&["gc", "--prune-now"]);
+        assert_eq!(id(&place, if how == 0 { "later" } else { "main" }), third);
+        assert_eq!(place.json(&["verify", "--full"])["ok"], true);
+    }
+}
+
+#[test]
+fn a_repository_without_commits_is_whole_and_one_without_anything_is_finished() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    for command in [&["verify", "--full"][..], &["gc"], &["status"], &["optimize"]] {
+        assert_eq!(place.run(command).code, 0, "{command:?}");
+    }
+    lose_refs(&place, 1);
+    place.fails(&["gc"], 4, &["was interrupted", "shard init"]);
+    assert_eq!(place.run(&["verify"]).code, 1);
+    place.ok(&["init"]);
+    assert_eq!(place.json(&["verify"])["ok"], true);
+    place.write("notes.txt", b"one");
+    place.ok(&["add", "notes.txt"]);
+    place.ok(&["commit", "-m", "First"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn fault_05_a_pack_that_cannot_be_read_now_is_not_taken_for_damaged() {
+    let place = Place::with_history();
+    let other = backup(&place);
+    let from = other.path().join("copy");
+    let from = from.to_str().unwrap();
+    let before = stored(&place);
+    for (name, bytes) in &before {
+        // A link to itself: opening it fails, whoever tries, and says nothing about what should be there.
+        let pack = place.path().join(name);
+        fs::remove_file(&pack).unwrap();
+        std::os::unix::fs::symlink(&pack, &pack).unwrap();
+        for command in [&[][..], &["reindex"]] {
+            if !command.is_empty() {
+                place.run(command);
+            }
+            let run = place.run(&["verify", "--repair", "--from", from]);
+            assert_eq!(run.code, 6, "{}{}", run.out, run.err);
+            assert!(
+                run.err.contains(&format!("error: {}", name.strip_prefix(".shard").unwrap().display())),
+                "{}",
+                run.err
+            );
+            assert!(fs::symlink_metadata(&pack).unwrap().is_symlink(), "it was removed");
+            assert_eq!(files_ending(&place.path().join(".shard/packs"), ".pack").len(), before.len());
+        }
+        fs::remove_file(&pack).unwrap();
+        fs::write(&pack, bytes).unwrap();
+    }
+    place.ok(&["reindex"]);
+    assert_eq!(place.ok(&["verify", "--repair", "--from", from]), "all is well: nothing needs to be repaired\n");
+    assert_eq!(stored(&place), before);
+}
+
+#[test]
+fn fault_09_a_damaged_ref_stops_only_who_needs_it_and_who_deletes() {
+    let place = Place::with_history();
+    place.ok(&["branch", "other", "v1"]);
+    place.ok(&["checkout", "other"]);
+    commit(&place, "Aside", &[]);
+    place.ok(&["checkout", "main"]);
+    // From the first collection on writers look what refs lead to.
+    place.ok(&["gc", "--prune-now"]);
+    assert!(!files_ending(&place.path().join(".shard/epochs"), "").is_empty());
+    let mut states = files_ending(&place.path().join(".shard/refs/heads%2fother"), "");
+    states.sort();
+    assert!(Damage::Flip { at: 30, bit: 2 }.apply(&states[0]));
+    let before = stored(&place);
+    for command in [&["gc"][..], &["gc", "--prune-now"], &["log", "other"], &["checkout", "other"]] {
+        place.fails(command, 5, &["heads%2fother"]);
+    }
+    assert_eq!(place.run(&["verify"]).code, 1);
+    assert_eq!(stored(&place), before);
+    let third = commit(&place, "Third", &[]);
+    assert_eq!(id(&place, "main"), third);
+    place.ok(&["status"]);
+    place.ok(&["log"]);
+    place.ok(&["checkout", "v1"]);
+    place.ok(&["checkout", "main"]);
+    place.ok(&["checkout", "v1", "model.safetensors", "-o", "out"]);
+}

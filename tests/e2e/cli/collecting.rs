@@ -128,7 +128,7 @@ fn fault_15_who_is_at_work_is_waited_for_and_listed() {
     assert!(packs_size(&place) >= before);
     well(&place);
     let claim = store.claim("another").unwrap();
-    place.fails(&["gc"], 4, &["another collection is under way", "shard leases"]);
+    place.fails(&["gc"], 4, &["another process may delete packs now", "shard leases"]);
     drop(claim);
     place.fails(&["leases", "--break", "nothing"], 2, &["there is no lease"]);
     let out = place.ok(&["leases", "--break", &nonce[..10]]);

@@ -20,7 +20,7 @@ use crate::checkout::{CheckoutOptions, CheckoutReport};
 use crate::collect::hold_target;
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
-use crate::repository::{HEAD, HEADS, Repository};
+use crate::repository::{HEADS, Repository, head_of};
 
 const PREFIX: &str = "bisect/";
 const START: &str = "bisect/start";
@@ -139,9 +139,7 @@ impl Repository {
         if self.read_ref(START)?.is_some() {
             return Err(BisectProblem::Started.into());
         }
-        let Some(RefState { target, .. }) = self.read_ref(HEAD)? else {
-            return Err(RepoError::Argument(format!("the repository has no {HEAD}")));
-        };
+        let RefState { target, .. } = head_of(&self.store)?;
         let mut marks: Vec<(Mark, Digest)> = Vec::new();
         if let Some(bad) = bad {
             marks.push((Mark::Bad, self.resolve(bad)?));

@@ -8,7 +8,7 @@ use shard_manifest::ContentManifest;
 use shard_store::{EntryKey, EntryKind, EntrySource, Store, StoreError, Target, Transaction};
 
 use crate::blocks::block_key;
-use crate::error::{RepoError, Result};
+use crate::error::{RepoError, Result, unless_damaged};
 use crate::objects::Objects;
 use crate::repository::Repository;
 
@@ -44,10 +44,13 @@ pub(crate) fn hold_commit(store: &Store, transaction: &Transaction, commit: Dige
     }
     let mut objects = Objects::new(transaction);
     let mut open = BTreeSet::new();
-    for (_, state) in store.refs().list("").map_err(StoreError::from)? {
+    for (_, state) in store.refs().list_each("").map_err(StoreError::from)? {
+        // What a damaged ref leads to is not counted on: the commit is looked through instead.
+        let state = state.map_err(|error| RepoError::from(StoreError::from(error)));
+        let Some(state) = unless_damaged(state)? else { continue };
         match state.target {
             Target::Commit(id) => drop(open.insert(id)),
-            Target::Tag(id) => drop(open.insert(objects.tag(id)?.target)),
+            Target::Tag(id) => open.extend(unless_damaged(objects.tag(id))?.map(|tag| tag.target)),
             _ => {}
         }
     }
@@ -60,8 +63,11 @@ pub(crate) fn hold_commit(store: &Store, transaction: &Transaction, commit: Dige
         if id == commit {
             return Ok(());
         }
-        if led_to.insert(id) {
-            open.extend(objects.commit(id)?.parents);
+        if !led_to.contains(&id)
+            && let Some(commit) = unless_damaged(objects.commit(id))?
+        {
+            led_to.insert(id);
+            open.extend(commit.parents);
         }
     }
     let mut open = vec![commit];

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use shard_store::{RefState, Store, StoreError, Target};
 
 use crate::error::Result;
+use crate::repository::head_of;
 
 /// The states of one ref, newest first.
 pub(crate) struct Root {
@@ -26,7 +27,8 @@ impl Roots {
     /// Reads them: of each ref the newest state and the `keep` before it.
     ///
     /// # Errors
-    /// A state that cannot be read: nobody knows what it holds.
+    /// A state that cannot be read: nobody knows what it holds. [`RepoError::NoHead`](crate::RepoError::NoHead): nobody knows what
+    /// else is lost.
     pub(crate) fn read(store: &Store, keep: u64) -> Result<Self> {
         Self::read_from(store, |_, newest| newest.saturating_sub(keep))
     }
@@ -41,6 +43,7 @@ impl Roots {
     }
 
     fn read_from(store: &Store, oldest: impl Fn(&str, u64) -> u64) -> Result<Self> {
+        head_of(store)?;
         let refs = store.refs();
         let mut roots = Self { refs: Vec::new(), oldest: BTreeMap::new() };
         for (name, newest) in refs.list_each("").map_err(StoreError::from)? {

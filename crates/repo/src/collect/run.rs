@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rayon::prelude::*;
 use shard_core::{Digest, Progress};
 use shard_store::epoch::Epoch;
-use shard_store::{Choice, Claim, EntrySource, Inventory, PackId, Store, StoreError};
+use shard_store::{Choice, Claim, EntrySource, Inventory, Location, PackId, Store, StoreError};
 
 use super::graph::{Owners, stay};
 use super::plan::{Before, Draft, complete, draft, reach, settle};
@@ -18,14 +18,14 @@ use crate::repository::Repository;
 /// How often it is planned again since copies turn out to be bad.
 const PLANS: usize = 64;
 /// How often what was brought back to life is copied: once, and again for copies that turn out to be damaged.
-const RESCUES: usize = 8;
+const RESCUES: usize = 64;
 
 impl Repository {
     /// Deletes what nothing leads to. Whoever reads or writes meanwhile goes on; one collection runs at a time. Should it be
     /// interrupted at any moment, nothing that is needed is lost, and the next one finishes it.
     ///
     /// # Errors
-    /// [`StoreError::Claimed`] where another collection is under way; [`StoreError::Held`] where writers that began before
+    /// [`StoreError::Claimed`] where another process may delete packs; [`StoreError::Held`] where writers that began before
     /// were still at work after the time that `options` give them, with nothing deleted; what is damaged or missing among
     /// that which refs lead to, with nothing deleted.
     pub fn gc(&self, options: &GcOptions, progress: &dyn Progress) -> Result<GcReport> {
@@ -57,7 +57,7 @@ impl Repository {
         let roots = Roots::read(store, options.keep_reflog)?;
         let (mut rewriting, mut plans) = (Rewriting::Done, 0);
         // Again whenever something turns out to be damaged that was to be counted on.
-        let (inventory, reached, condemned) = loop {
+        let (inventory, reached, proven, condemned) = loop {
             let inventory = Inventory::read(store)?;
             let avoided = in_packs(&inventory, &before.condemned);
             let reached = reach(&Choice::new(store, &inventory, &avoided, &[]), &roots)?;
@@ -66,7 +66,8 @@ impl Repository {
                 spare_needed(&mut draft);
             }
             plans += 1;
-            if let Some(error) = prove(&draft)? {
+            let loses_one = |copy: u32| draft.goes[inventory.pack_of(copy) as usize];
+            if let Some(error) = prove(&draft.choice, draft.owners.reached(), loses_one)? {
                 if plans == PLANS {
                     return Err(error);
                 }
@@ -77,9 +78,9 @@ impl Repository {
                     report.copied_entries += entries;
                     report.copied_bytes += bytes;
                 }
-                Err(CopyError::Unreadable(pack, why)) => {
+                Err(CopyError::Unreadable(bad, why)) => {
                     report.notes.push(why);
-                    before.unreadable.insert(pack);
+                    before.unreadable.extend(pack_of(&bad));
                     continue;
                 }
                 Err(CopyError::Other(error)) if is_full(&error) && rewriting == Rewriting::Done => {
@@ -96,10 +97,12 @@ impl Repository {
             }
             let goes = inventory.packs().iter().zip(&draft.goes).filter(|(_, goes)| **goes);
             let condemned: HashSet<Digest> = goes.map(|(pack, _)| pack.id).collect();
-            drop(draft);
-            break (inventory, reached, condemned);
+            let Draft { choice, owners: proven, .. } = draft;
+            drop(choice);
+            break (inventory, reached, proven, condemned);
         };
-        self.delete(claim, options, (&roots, &inventory, &reached), (condemned, &before), report, progress)?;
+        let known = Known { roots: &roots, inventory: &inventory, reached: &reached, proven: &proven };
+        self.delete(claim, options, &known, (condemned, &before), report, progress)?;
         Ok(rewriting)
     }
 
@@ -108,12 +111,12 @@ impl Repository {
         &self,
         claim: &Claim,
         options: &GcOptions,
-        (roots, inventory, reached): (&Roots, &Inventory, &Owners),
+        known: &Known<'_>,
         (condemned, before): (HashSet<Digest>, &Before),
         report: &mut GcReport,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let store = &self.store;
+        let (store, Known { roots, inventory, .. }) = (&self.store, known);
         let has_old_states = !condemned.is_empty() || report.plan.states > 0;
         if has_old_states {
             // What was once condemned stays so until it is gone, whatever is known of it now.
@@ -123,7 +126,7 @@ impl Repository {
             let epoch = store.epochs().begin(all)?;
             store.leases().wait_for_older(epoch.number, options.wait)?;
             let spared: HashSet<Digest> = epoch.condemned.difference(&condemned).copied().collect();
-            let spared = self.rescue(&epoch, spared, (roots, inventory, reached), report, progress)?;
+            let spared = self.rescue(&epoch, spared, known, report, progress)?;
             claim.check()?;
             // Before the packs: a state that is there must not name what is not.
             for (name, oldest) in &roots.oldest {
@@ -155,12 +158,13 @@ impl Repository {
         &self,
         epoch: &Epoch,
         mut spared: HashSet<Digest>,
-        (roots, earlier, reached): (&Roots, &Inventory, &Owners),
+        known: &Known<'_>,
         report: &mut GcReport,
         progress: &dyn Progress,
     ) -> Result<HashSet<Digest>> {
-        let store = &self.store;
+        let (store, Known { roots, inventory: earlier, reached, proven }) = (&self.store, known);
         let now = roots.again(store)?;
+        let mut found = None;
         for _ in 0..RESCUES {
             let inventory = Inventory::read(store)?;
             let condemned = in_packs(&inventory, &epoch.condemned);
@@ -170,6 +174,18 @@ impl Repository {
                 reach(&Choice::new(store, &inventory, &condemned, &[]), &now)?
             };
             let (choice, needed) = settle(store, &inventory, &condemned, &owners)?;
+            // What came back to life, and is to be read from another pack than one that goes. Of what was needed before that was
+            // proven, or copied.
+            let is_new =
+                |entry: &u32| earlier.find(&inventory.key(*entry)).is_none_or(|entry| !proven.is_reached(entry));
+            let loses_one = |copy: u32| {
+                let pack = inventory.pack_of(copy) as usize;
+                condemned[pack] && !spared.contains(&inventory.packs()[pack].id)
+            };
+            found = prove(&choice, needed.reached().filter(is_new), loses_one)?;
+            if found.is_some() {
+                continue;
+            }
             let needed = stay(&needed, &choice, &condemned);
             let mut strays = needed_in(&choice, &needed, &condemned);
             strays.retain(|entry| {
@@ -184,9 +200,14 @@ impl Repository {
                     report.copied_entries += entries;
                     report.copied_bytes += bytes;
                 }
-                Err(CopyError::Unreadable(pack, why)) => {
+                Err(CopyError::Unreadable(bad, why)) => {
                     report.notes.push(why);
-                    spared.insert(pack);
+                    spared.extend(pack_of(&bad));
+                    // The pack stays, and with it a copy that is of no use: another one, in a pack that goes, must not count as
+                    // needless beside it.
+                    if inventory.find(&bad.key).is_some_and(|entry| inventory.copies(entry).len() > 1) {
+                        choice.forget(&bad)?;
+                    }
                 }
                 Err(CopyError::Other(error)) if is_full(&error) => {
                     report.notes.push(format!("there is no room to copy what is needed again: {error}"));
@@ -196,7 +217,25 @@ impl Repository {
                 Err(CopyError::Other(error)) => return Err(error),
             }
         }
-        Err(RepoError::Internal("a collection copied what is needed, and it still was not elsewhere"))
+        Err(found.unwrap_or(RepoError::Internal("a collection copied what is needed, and it still was not elsewhere")))
+    }
+}
+
+/// What a collection knew when it condemned packs.
+struct Known<'a> {
+    roots: &'a Roots,
+    inventory: &'a Inventory,
+    /// What refs led to.
+    reached: &'a Owners,
+    /// What had to be there afterwards: copies of it were decoded, or copied, wherever one goes.
+    proven: &'a Owners,
+}
+
+/// The pack that a copy is in.
+fn pack_of(location: &Location) -> Option<Digest> {
+    match location.pack {
+        PackId::Sealed(pack) => Some(pack),
+        _ => None,
     }
 }
 
@@ -246,19 +285,23 @@ fn needed_in(choice: &Choice<'_>, owners: &Owners, packs: &[bool]) -> Vec<u32> {
     entries
 }
 
-/// Decodes and hashes the entries of which a copy goes and another stays. One that turns out to be bad is not counted on any
-/// more, and it has to be planned again: gives why.
-fn prove(draft: &Draft<'_>) -> Result<Option<RepoError>> {
-    let inventory = draft.choice.inventory();
+/// Decodes and hashes those of the entries of which a copy `goes` and another stays. One that turns out to be bad is not counted on
+/// any more, and it has to be planned again: gives why.
+fn prove(
+    choice: &Choice<'_>,
+    entries: impl Iterator<Item = u32>,
+    goes: impl Fn(u32) -> bool,
+) -> Result<Option<RepoError>> {
+    let inventory = choice.inventory();
     let loses_one = |entry: &u32| {
         let copies = inventory.copies(*entry);
-        copies.len() > 1 && copies.into_iter().any(|copy| draft.goes[inventory.pack_of(copy) as usize])
+        copies.len() > 1 && copies.into_iter().any(&goes)
     };
-    let entries: Vec<u32> = draft.owners.reached().filter(loses_one).collect();
+    let entries: Vec<u32> = entries.filter(loses_one).collect();
     let bad: Vec<(u32, RepoError)> = entries
         .into_par_iter()
         .map_init(
-            || (BlockReader::new(&draft.choice), Vec::new()),
+            || (BlockReader::new(choice), Vec::new()),
             |(reader, bytes), entry| match reader.read(&inventory.key(entry), bytes) {
                 Ok(()) => Ok(None),
                 Err(error) if error.is_damage() => Ok(Some((entry, error))),
@@ -268,8 +311,8 @@ fn prove(draft: &Draft<'_>) -> Result<Option<RepoError>> {
         .filter_map(Result::transpose)
         .collect::<Result<_>>()?;
     for (entry, _) in &bad {
-        if let Some(location) = draft.choice.location(*entry) {
-            draft.choice.forget(&location)?;
+        if let Some(location) = choice.location(*entry) {
+            choice.forget(&location)?;
         }
     }
     Ok(bad.into_iter().next().map(|(_, error)| error))
@@ -277,8 +320,8 @@ fn prove(draft: &Draft<'_>) -> Result<Option<RepoError>> {
 
 /// Why entries could not be copied.
 enum CopyError {
-    /// One of this pack is damaged.
-    Unreadable(Digest, String),
+    /// This one is damaged.
+    Unreadable(Location, String),
     Other(RepoError),
 }
 
@@ -306,11 +349,9 @@ fn copy_out(
     let mut stored = Vec::new();
     for (entry, copy) in chosen() {
         let Some(location) = choice.location(entry) else { continue };
-        match (choice.read_stored(&location, &mut stored), location.pack) {
-            (Err(error @ StoreError::Entry { .. }), PackId::Sealed(pack)) => {
-                return Err(CopyError::Unreadable(pack, error.to_string()));
-            }
-            (read, _) => read?,
+        match choice.read_stored(&location, &mut stored) {
+            Err(error @ StoreError::Entry { .. }) => return Err(CopyError::Unreadable(location, error.to_string())),
+            read => read?,
         }
         let bases: Vec<Digest> = inventory.bases(copy).flatten().map(|base| inventory.key(base).id).collect();
         transaction.put_copy(&location.key, &stored, location.raw_len, &bases)?;

@@ -23,7 +23,7 @@ use crate::blocks::BlockReader;
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
 use crate::parent::{EarlierFiles, MAX_CANDIDATES, by_nearness};
-use crate::repository::Repository;
+use crate::repository::{Repository, head_of};
 use crate::snapshot::{SnapshotOptions, encode_again};
 use progress::Done;
 use recoder::Recoder;
@@ -135,6 +135,7 @@ impl Repository {
     /// [`StoreError::Claimed`] where somebody else optimizes, repairs or collects; what cannot be read or written. What was made
     /// durable until then counts.
     pub fn optimize(&self, options: OptimizeOptions, progress: &dyn Progress) -> Result<OptimizeReport> {
+        head_of(&self.store)?;
         let _claim = self.store.claim("optimize")?;
         let transaction = self.store.begin_copy("optimize")?;
         let history = self.whole_history()?;

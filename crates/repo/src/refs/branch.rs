@@ -8,7 +8,7 @@ use shard_store::{RefUpdate, Target};
 
 use super::{RefProblem, check_name, full_name};
 use crate::error::{RepoError, Result};
-use crate::repository::{DEFAULT, HEAD, Repository};
+use crate::repository::{DEFAULT, HEAD, Repository, head_of};
 
 /// A branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Repository {
             return Err(RepoError::Argument("what is checked out has commits already".to_owned()));
         }
         let target = Target::Symbolic(self.new_name(RefKind::Branch, name, None)?);
-        let update = RefUpdate { name: HEAD.to_owned(), expected: self.read_ref(HEAD)?, target };
+        let update = RefUpdate { name: HEAD.to_owned(), expected: Some(head_of(&self.store)?), target };
         let transaction = self.store.begin("checkout")?;
         self.move_or_lose(&transaction, &[update], &format!("checkout: {name}"))
     }

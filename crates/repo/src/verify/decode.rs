@@ -79,6 +79,26 @@ struct FileHash {
     is_done: bool,
 }
 
+/// What became of a file's hash.
+enum Hashed {
+    /// An interrupted run had compared it.
+    Before,
+    To(Digest),
+    /// Why it has none.
+    Not(String),
+}
+
+impl Hashed {
+    /// What hashing gave. That something could not be read, and is not known to be damaged, stays an error.
+    fn of(hashed: Result<Digest>) -> Result<Self> {
+        match hashed {
+            Ok(found) => Ok(Self::To(found)),
+            Err(error @ (RepoError::Io { .. } | RepoError::Store(_))) if !error.is_damage() => Err(error),
+            Err(error) => Ok(Self::Not(with_sources(&error))),
+        }
+    }
+}
+
 /// Everything that workers share.
 pub(super) struct Decoding<'a> {
     source: &'a dyn EntryList,
@@ -295,52 +315,57 @@ impl<'a> Decoding<'a> {
             if self.budget.is_spent() {
                 break;
             }
-            let problem = match self.file(file, progress) {
-                Ok(None) => continue,
-                Ok(Some(found)) if found == reached.sha256 => {
+            let problem = match self.file(file, progress)? {
+                Hashed::Before => continue,
+                Hashed::To(found) if found == reached.sha256 => {
                     lock(&self.hashed).insert(reached.manifest);
-                    continue;
+                    None
                 }
-                Ok(Some(found)) => format!("its bytes hash to {found}, not to {}", reached.sha256),
-                Err(problem) => problem,
+                Hashed::To(found) => Some(format!("its bytes hash to {found}, not to {}", reached.sha256)),
+                Hashed::Not(problem) => Some(problem),
             };
-            lock(&self.problems).0.push(format!("{}: {problem}", reached.path));
+            if let Some(problem) = problem {
+                lock(&self.problems).0.push(format!("{}: {problem}", reached.path));
+            }
             self.memory.is_due().then(|| self.memory.note(&self.done()));
         }
         progress.finish();
         Ok(())
     }
 
-    /// The hash of a file; `None` where an interrupted run had compared it. The error says why it has none.
-    fn file(&self, file: usize, progress: &dyn Progress) -> std::result::Result<Option<Digest>, String> {
+    /// The hash of a file.
+    fn file(&self, file: usize, progress: &dyn Progress) -> Result<Hashed> {
         let reached = &self.files[file];
         let mut hash = lock(&self.hashes[file]);
         if hash.is_done {
-            return Ok(None);
+            return Ok(Hashed::Before);
         }
         hash.is_done = true;
         let bad = reached.blocks.iter().find_map(|id| lock(&self.problems).1.get(&block_key(*id)).cloned());
         if let Some(problem) = bad {
-            return Err(problem);
+            return Ok(Hashed::Not(problem));
         }
+        // Blocks that are decoded again are work as well.
+        let advance = |bytes: usize| {
+            self.budget.spend(bytes as u64);
+            progress.advance(bytes as u64);
+        };
         if reached.is_compressed {
-            let hashed = hash_file(self.source, reached.manifest, progress);
-            return hashed.map(Some).map_err(|error| with_sources(&error));
+            return Hashed::of(hash_file(self.source, reached.manifest, &advance));
         }
         if let [only] = reached.blocks[..]
             && self.blocks.find(&only).is_some_and(|block| self.state(block) == GOOD)
         {
-            return Ok(Some(only));
+            return Ok(Hashed::To(only));
         }
         let left = reached.blocks.get(hash.next as usize..).unwrap_or_default();
         let mut whole = std::mem::take(&mut hash.hash);
-        read_in_order(self.source, left, &mut |_, block| {
-            progress.advance(block.len() as u64);
+        let read = read_in_order(self.source, left, &mut |_, block| {
+            advance(block.len());
             whole.update(block);
             Ok(())
-        })
-        .map_err(|error| with_sources(&error))?;
-        Ok(Some(whole.finish()))
+        });
+        Hashed::of(read.map(|()| whole.finish()))
     }
 
     /// Decodes and hashes all entries that are no blocks.
@@ -356,19 +381,20 @@ impl<'a> Decoding<'a> {
                 }
             })?;
             let new = || (BlockReader::new(self.source), Vec::new());
-            keys.par_iter().filter(|key| !lock(&self.objects).contains(key)).for_each_init(
-                new,
-                |(reader, out), key| {
-                    if self.budget.is_spent() {
-                        return;
-                    }
-                    match reader.read(key, out) {
-                        Ok(()) => drop(lock(&self.objects).insert(*key)),
-                        Err(error) => self.bad(*key, with_sources(&error)),
-                    }
-                    self.count(out.len() as u64, progress);
-                },
-            );
+            let left = keys.par_iter().filter(|key| !lock(&self.objects).contains(key));
+            left.map_init(new, |(reader, out), key| {
+                if self.budget.is_spent() {
+                    return Ok(());
+                }
+                match reader.read(key, out) {
+                    Ok(()) => drop(lock(&self.objects).insert(*key)),
+                    Err(error) if !error.is_damage() => return Err(error),
+                    Err(error) => self.bad(*key, with_sources(&error)),
+                }
+                self.count(out.len() as u64, progress);
+                Ok(())
+            })
+            .collect::<Result<()>>()?;
         }
         progress.finish();
         Ok(())
@@ -524,13 +550,13 @@ impl<'a, 'd> Worker<'a, 'd> {
 }
 
 /// The hash of a file that is more than its blocks, these decoded on all cores, a batch at a time.
-fn hash_file(source: &dyn EntrySource, manifest: Digest, progress: &dyn Progress) -> Result<Digest> {
+fn hash_file(source: &dyn EntrySource, manifest: Digest, advance: &dyn Fn(usize)) -> Result<Digest> {
     let manifest = Objects::new(source).manifest_once(manifest)?;
     let spans: Vec<Digest> = manifest.blocks().map(|block| block.span.id).collect();
     let mut hash = Sha256::new();
     let mut bytes = file_bytes(&manifest);
     read_in_order(source, &spans, &mut |_, block| {
-        progress.advance(block.len() as u64);
+        advance(block.len());
         bytes.push::<RepoError>(block, &mut |part| {
             hash.update(part);
             Ok(())

@@ -17,11 +17,11 @@ use std::thread;
 
 use rayon::prelude::*;
 use shard_core::{Digest, Progress};
-use shard_store::{EntryKey, EntryList, PackInfo, PackSum, Store};
+use shard_store::{EntryKey, EntryList, PackInfo, PackSum, Store, StoreError};
 
 pub use repair::{AffectedPath, RepairReport};
 
-use crate::error::Result;
+use crate::error::{RepoError, Result};
 use crate::repository::Repository;
 use decode::{Budget, Decoded, Decoding};
 use memory::Memory;
@@ -68,8 +68,30 @@ pub struct VerifyReport {
 struct Damage {
     /// Entries that are missing, or of which no copy that readers take can be decoded to its id.
     entries: BTreeSet<EntryKey>,
-    /// Packs whose bytes are not those of their name, or that cannot be opened.
+    /// Packs whose bytes are not those of their name, or that are no packs.
     packs: BTreeSet<Digest>,
+    /// The first error that says nothing about what is stored, such as that of a disk: whatever was behind it may be whole.
+    failed: Option<RepoError>,
+}
+
+impl Damage {
+    /// Takes in why an entry could not be read.
+    fn note(&mut self, key: EntryKey, error: RepoError) {
+        if error.is_damage() {
+            self.entries.insert(key);
+        } else {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    /// The same of a pack.
+    fn note_pack(&mut self, id: Digest, error: RepoError) {
+        if error.is_damage() {
+            self.packs.insert(id);
+        } else {
+            self.failed.get_or_insert(error);
+        }
+    }
 }
 
 impl VerifyReport {
@@ -118,9 +140,9 @@ impl Repository {
         if options.full {
             let hashes = PackHashes { store: &self.store, packs: openable, memory: &memory, budget: &budget };
             let (decoded, bad) = decode_all(&self.store, &files, &memory, &budget, Some(&hashes), progress)?;
-            for (id, problem) in bad {
-                damage.packs.insert(id);
-                report.problems.push(problem);
+            for (id, error) in bad {
+                report.problems.push(with_sources(&error));
+                damage.note_pack(id, error.into());
             }
             (report.files, report.entries, report.bytes) = (decoded.files, decoded.entries, decoded.bytes);
             (report.resumed, report.stopped) = (decoded.resumed, budget.is_spent());
@@ -147,7 +169,7 @@ impl Repository {
         report.packs = packs.len() as u64;
         let mut openable = Vec::new();
         for (pack, checked) in packs.iter().zip(checked) {
-            if checked.is_err() || pack.problem.is_some() {
+            if pack.problem.is_some() {
                 damage.packs.insert(pack.id);
             }
             report.problems.extend(pack.problem.clone());
@@ -159,7 +181,10 @@ impl Repository {
                     report.warnings.extend(warning);
                     openable.push(pack);
                 }
-                Err(error) => report.problems.push(with_sources(&error)),
+                Err(error) => {
+                    report.problems.push(with_sources(&error));
+                    damage.note_pack(pack.id, error.into());
+                }
             }
         }
         for key in self.store.undecodable()? {
@@ -211,7 +236,7 @@ impl PackHashes<'_> {
     }
 
     /// Those whose bytes are not those of their name, or cannot be read, and what is to be said of each.
-    fn check(&self, progress: &dyn Progress) -> Vec<(Digest, String)> {
+    fn check(&self, progress: &dyn Progress) -> Vec<(Digest, StoreError)> {
         let check = |pack: &&PackInfo| {
             if self.memory.has_pack(&pack.id) || self.budget.is_spent() {
                 return None;
@@ -224,7 +249,7 @@ impl PackHashes<'_> {
                     self.memory.note_pack(pack.id);
                     None
                 }
-                Err(error) => Some((pack.id, with_sources(&error))),
+                Err(error) => Some((pack.id, error)),
             }
         };
         self.packs.par_iter().filter_map(check).collect()
@@ -239,7 +264,7 @@ fn decode_all(
     budget: &Budget,
     packs: Option<&PackHashes<'_>>,
     progress: &dyn Progress,
-) -> Result<(Decoded, Vec<(Digest, String)>)> {
+) -> Result<(Decoded, Vec<(Digest, StoreError)>)> {
     let mut decoding = Decoding::new(source, files, memory, budget)?;
     let bytes = decoding.open_bytes() + packs.map_or(0, PackHashes::bytes);
     progress.begin("verifying packs and blocks", Some(bytes));

@@ -16,17 +16,25 @@ use shard_core::{Digest, Progress, sha256};
 use shard_history::tree::TreeNode;
 use shard_history::{Commit, Tag, Tree};
 use shard_manifest::ContentManifest;
+use shard_store::pack::parse_pack_name;
 use shard_store::{
     ArchiveReader, EntryKey, EntryKind, EntryList, EntrySource, Location, PackId, RefState, Store, StoreError,
-    Transaction,
+    Transaction, ref_name,
 };
 
 use super::{Damage, VerifyOptions, VerifyReport};
 use crate::blocks::{BlockReader, block_key};
-use crate::error::{RepoError, Result};
+use crate::error::{RepoError, Result, unless_damaged};
 use crate::objects::Objects;
-use crate::repository::Repository;
+use crate::repository::{HEAD, REFS, Repository, head_of};
 use crate::worktree::REPOSITORY_DIR;
+
+/// Folders in folders that are looked into: more than a path that can be kept has.
+const MAX_FOLDERS: usize = 4096 / 2;
+/// Most paths that are told of one folder.
+const MAX_PATHS: usize = 10_000;
+/// Largest file of a ref's state, in bytes.
+const MAX_REF_FILE: u64 = 1 << 20;
 
 /// A path that could not be repaired.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +97,7 @@ impl Repository {
     /// repaired is in the report.
     pub fn repair(&self, other: &Path, progress: &dyn Progress) -> Result<RepairReport> {
         let copy = Other::open(other)?;
+        self.refuse_unreadable()?;
         // Packs are removed by one at a time.
         let claim = self.store.claim("repair")?;
         let mut report = RepairReport::default();
@@ -97,12 +106,17 @@ impl Repository {
             if place(store) == place(&self.store) {
                 return Err(RepoError::Argument("a repository cannot be repaired with itself".to_owned()));
             }
+            report.files.extend(self.restore_refs(store)?);
             report.files.extend(self.repair_refs(store)?);
         }
+        let is_ref_restored = !report.files.is_empty();
         report.files.extend(self.remove_damaged_index_files()?);
         let full = VerifyOptions { full: true, ..VerifyOptions::default() };
         let (before, damage) = self.inspect(full, progress)?;
         report.before = before;
+        if let Some(error) = damage.failed {
+            return Err(error);
+        }
         let transaction = self.store.begin_copy("repair")?;
         let mut fetcher = Fetcher {
             store: &self.store,
@@ -122,24 +136,95 @@ impl Repository {
         report.retired = packs;
         let (after, left) = self.inspect(full, progress)?;
         report.after = after;
+        if is_ref_restored {
+            report.after.warnings.extend(self.unnamed()?);
+        }
         report.affected = self.affected(&left.entries)?;
         Ok(report)
+    }
+
+    /// Where HEAD is missing, refs were lost, and nothing here tells which: those that are not here are taken from the other copy,
+    /// with their logs, if it is one of this repository. Others have nothing to say about its refs.
+    fn restore_refs(&self, other: &Store) -> Result<Vec<String>> {
+        if !matches!(head_of(&self.store), Err(RepoError::NoHead { .. })) || other.id() != self.store.id() {
+            return Ok(Vec::new());
+        }
+        let (here, there) = (self.store.backend(), other.backend());
+        let mut restored = Vec::new();
+        let mut names: Vec<String> =
+            other.refs().list_each("").map_err(StoreError::from)?.into_iter().map(|r| r.0).collect();
+        // With HEAD it is complete: should this be interrupted, it is done again.
+        names.sort_by_key(|name| name == HEAD);
+        for name in names {
+            let folder = format!("{REFS}/{}", ref_name::escape(&name));
+            if !here.list(&folder).map_err(StoreError::from)?.is_empty() {
+                continue;
+            }
+            // The oldest first: where a state is, those before it are. What is older than one that is damaged stays away.
+            let states: Vec<RefState> =
+                other.refs().log(&name).map_err(StoreError::from)?.map_while(|state| state.ok()).collect();
+            for state in states.iter().rev() {
+                let file = format!("{folder}/{:016x}", u64::MAX - state.generation);
+                let bytes = there.get(&file, MAX_REF_FILE).map_err(StoreError::from)?;
+                here.put_if_absent(&file, &bytes).map_err(StoreError::from)?;
+                restored.push(file);
+            }
+        }
+        Ok(restored)
+    }
+
+    /// The commits at the ends of what no ref leads to, once refs were taken from another copy: it may be older than this one.
+    fn unnamed(&self) -> Result<Vec<String>> {
+        let followed = self.follow_commits(&mut VerifyReport::default(), &mut Damage::default())?;
+        let mut unnamed: BTreeSet<Digest> = self.store.ids(EntryKind::Commit)?.into_iter().collect();
+        for (commit, _) in &followed.commits {
+            unnamed.remove(commit);
+        }
+        let mut objects = Objects::new(&self.store);
+        for id in unnamed.clone() {
+            if let Ok(commit) = objects.commit(id) {
+                for parent in &commit.parents {
+                    unnamed.remove(parent);
+                }
+            }
+        }
+        let tell = |id: &Digest| {
+            format!("no ref leads to commit {id}: `shard branch NAME {id}` keeps it, `shard gc` removes it")
+        };
+        Ok(unnamed.iter().map(tell).collect())
+    }
+
+    /// What cannot be read now may be whole: only what was read is known to be damaged, and what is known not to be there to be
+    /// missing. The index leaves out packs that it could not read, so each is looked at here.
+    fn refuse_unreadable(&self) -> Result<()> {
+        for id in self
+            .store
+            .backend()
+            .list("packs")
+            .map_err(StoreError::from)?
+            .iter()
+            .filter_map(|name| parse_pack_name(name))
+        {
+            if let Err(error) = self.store.open_pack(&id).map_err(RepoError::from)
+                && !error.is_damage()
+            {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Puts states of refs right of which this copy has enough to prove what the other has: their checksum, or all but that.
     fn repair_refs(&self, other: &Store) -> Result<Vec<String>> {
         let Some(root) = self.store.root() else { return Ok(Vec::new()) };
         let mut repaired = Vec::new();
-        for folder in self.store.backend().list("refs").map_err(StoreError::from)? {
-            let folder = format!("refs/{folder}");
+        for folder in self.store.backend().list(REFS).map_err(StoreError::from)? {
+            let folder = format!("{REFS}/{folder}");
             for name in self.store.backend().list(&folder).map_err(StoreError::from)? {
                 let name = format!("{folder}/{name}");
-                let read = |store: &Store| store.backend().get(&name, 1 << 20);
-                let Ok(here) = read(&self.store) else { continue };
-                if RefState::decode(&here).is_ok() {
-                    continue;
-                }
-                let Some(there) = read(other).ok().filter(|there| RefState::decode(there).is_ok()) else { continue };
+                let read = |store: &Store| get(store, &name, MAX_REF_FILE);
+                let Some(here) = read(&self.store)?.filter(|here| RefState::decode(here).is_err()) else { continue };
+                let Some(there) = read(other)?.filter(|there| RefState::decode(there).is_ok()) else { continue };
                 if proves(&here, &there) {
                     replace(&root.join(&name), &there)?;
                     repaired.push(name);
@@ -156,8 +241,8 @@ impl Repository {
         for file in backend.list("index").map_err(StoreError::from)? {
             let name = format!("index/{file}");
             let id = file.strip_suffix(".idx").and_then(|id| Digest::from_hex(id).ok());
-            let (Some(id), Ok(bytes)) = (id, backend.get(&name, 1 << 30)) else { continue };
-            if sha256(&bytes) != id {
+            let Some(id) = id else { continue };
+            if get(&self.store, &name, 1 << 30)?.is_some_and(|bytes| sha256(&bytes) != id) {
                 backend.delete(&name).map_err(StoreError::from)?;
                 removed.push(name);
             }
@@ -175,7 +260,7 @@ impl Repository {
         let mut affected: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
         let (mut report, mut damage) = (VerifyReport::default(), Damage::default());
         for (commit, tree) in self.follow_commits(&mut report, &mut damage)?.commits {
-            for path in looker.tree(tree, &mut objects) {
+            for path in looker.tree(tree, 0, &mut objects) {
                 affected.entry(path).or_default().push(commit);
             }
         }
@@ -192,6 +277,15 @@ fn proves(here: &[u8], there: &[u8]) -> bool {
     let body = there.len().saturating_sub("checksum \n".len() + 64);
     let (fields, checksum) = there.split_at(body);
     here.ends_with(checksum) || here.starts_with(fields)
+}
+
+/// The bytes of a file of a repository, at most so many; `None` where it is not there.
+fn get(store: &Store, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+    match store.backend().get(name, most) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(StoreError::from(error).into()),
+    }
 }
 
 /// Gives a file other bytes: those or the old ones are there at any time.
@@ -212,9 +306,14 @@ struct Looker<'a> {
 }
 
 impl Looker<'_> {
-    fn tree(&mut self, id: Digest, objects: &mut Objects<'_>) -> Vec<String> {
+    /// The paths below a tree, itself `depth` folders down. Where there are too many it is the tree as a whole: trees that name one
+    /// another over and over have more paths than anybody can list.
+    fn tree(&mut self, id: Digest, depth: usize, objects: &mut Objects<'_>) -> Vec<String> {
         if let Some(known) = self.trees.get(&id) {
             return known.clone();
+        }
+        if depth > MAX_FOLDERS {
+            return vec![String::new()];
         }
         // Against trees that lead to themselves.
         self.trees.insert(id, Vec::new());
@@ -226,7 +325,7 @@ impl Looker<'_> {
                 for (name, node) in tree.entries {
                     match node {
                         TreeNode::Directory(id) => {
-                            let below = self.tree(id, objects).into_iter();
+                            let below = self.tree(id, depth + 1, objects).into_iter();
                             let path = |path: String| match path.is_empty() {
                                 true => name.clone(),
                                 false => format!("{name}/{path}"),
@@ -239,6 +338,9 @@ impl Looker<'_> {
                 }
             }
         }
+        if paths.len() > MAX_PATHS {
+            paths = vec![String::new()];
+        }
         self.trees.insert(id, paths.clone());
         paths
     }
@@ -249,6 +351,12 @@ impl Looker<'_> {
             Err(_) => true,
         })
     }
+}
+
+/// The paths below a tree that lead to bad entries.
+#[cfg(test)]
+pub(super) fn affected_paths(tree: Digest, bad: &BTreeSet<EntryKey>, source: &dyn EntrySource) -> Vec<String> {
+    Looker { bad, manifests: HashMap::new(), trees: HashMap::new() }.tree(tree, 0, &mut Objects::new(source))
 }
 
 /// An entry as it is stored somewhere, over everything that is here: to see whether it decodes here.
@@ -322,12 +430,12 @@ impl Fetcher<'_> {
     fn is_whole_here(&mut self, key: EntryKey, depth_left: u32) -> Result<bool> {
         let mut out = Vec::new();
         loop {
-            if BlockReader::new(self.transaction).read(&key, &mut out).is_ok() {
+            if self.is_readable(&key, &mut out)? {
                 return Ok(true);
             }
             let Some(best) = self.store.copies(&key)?.into_iter().next() else { return Ok(false) };
             for base in self.store.bases(&best)? {
-                let is_readable = BlockReader::new(self.transaction).read(&block_key(base), &mut out).is_ok();
+                let is_readable = self.is_readable(&block_key(base), &mut out)?;
                 // The copy may be good, and come to use when its base is found elsewhere.
                 if !is_readable && (depth_left == 0 || !self.settle(block_key(base), depth_left - 1)?) {
                     return Ok(false);
@@ -343,34 +451,39 @@ impl Fetcher<'_> {
         }
     }
 
+    fn is_readable(&self, key: &EntryKey, out: &mut Vec<u8>) -> Result<bool> {
+        Ok(unless_damaged(BlockReader::new(self.transaction).read(key, out))?.is_some())
+    }
+
     /// The stored bytes of a copy, if they decode to the entry here; those of the other's copy where they are given.
     fn prove(&self, location: &Location, stored: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
         let stored = match stored {
             Some(stored) => stored.to_vec(),
             None => {
                 let mut stored = Vec::new();
-                match self.store.read_stored(location, &mut stored) {
-                    Ok(()) => stored,
-                    Err(_) => return Ok(None),
+                let read = self.store.read_stored(location, &mut stored).map_err(RepoError::from);
+                match unless_damaged(read)? {
+                    Some(()) => stored,
+                    None => return Ok(None),
                 }
             }
         };
         let grafted = Grafted { location: *location, stored: &stored, below: self.transaction };
-        let is_whole = BlockReader::new(&grafted).read(&location.key, &mut Vec::new()).is_ok();
-        Ok(is_whole.then_some(stored))
+        let read = BlockReader::new(&grafted).read(&location.key, &mut Vec::new());
+        Ok(unless_damaged(read)?.map(|()| stored))
     }
 
     /// Takes an entry from the other copy.
     fn fetch(&mut self, key: EntryKey, depth_left: u32) -> Result<bool> {
         let mut bytes = Vec::new();
         // Decoded and hashed: whatever the other copy is, these are the bytes.
-        if self.other.locate(&key).ok().flatten().is_none()
-            || BlockReader::new(self.other).read(&key, &mut bytes).is_err()
+        if self.other.locate(&key)?.is_none()
+            || unless_damaged(BlockReader::new(self.other).read(&key, &mut bytes))?.is_none()
         {
             return Ok(false);
         }
         let mut stored = Vec::new();
-        let location = self.other.read(&key, &mut stored).ok();
+        let location = unless_damaged(self.other.read(&key, &mut stored).map_err(RepoError::from))?;
         let header = BlockHeader::read(&stored).ok();
         if let (Some(location), Some((header, _))) = (location, header) {
             let bases = header.base.map(|base| base.blocks()).unwrap_or_default();
@@ -403,7 +516,7 @@ impl Fetcher<'_> {
     /// What an object names that is not here.
     fn children(&mut self, key: &EntryKey) -> Result<Vec<EntryKey>> {
         let mut bytes = Vec::new();
-        if key.kind == EntryKind::Block || BlockReader::new(self.transaction).read(key, &mut bytes).is_err() {
+        if key.kind == EntryKind::Block || !self.is_readable(key, &mut bytes)? {
             return Ok(Vec::new());
         }
         let mut named = Vec::new();

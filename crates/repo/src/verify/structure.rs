@@ -14,7 +14,7 @@ use super::{Damage, VerifyReport, with_sources};
 use crate::blocks::block_key;
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
-use crate::repository::Repository;
+use crate::repository::{Repository, head_of};
 
 /// Manifests that are read side by side before what they list is taken in.
 const BATCH: usize = 256;
@@ -63,6 +63,13 @@ impl Repository {
     pub(super) fn follow_commits(&self, report: &mut VerifyReport, damage: &mut Damage) -> Result<Followed> {
         let mut objects = Objects::new(&self.store);
         let (mut known, mut followed) = (HashSet::new(), Followed::default());
+        match head_of(&self.store) {
+            Err(error @ (RepoError::NoHead { .. } | RepoError::Unfinished(_))) => {
+                report.problems.push(error.to_string())
+            }
+            // Another error is told below, with its ref.
+            _ => {}
+        }
         for (name, state) in self.store.refs().list_each("").map_err(StoreError::from)? {
             report.refs += 1;
             // Older states are the ref's log: a damaged one loses no data, but does not go unseen.
@@ -78,9 +85,9 @@ impl Repository {
                     continue;
                 }
             };
-            let mut lost = |kind, id, error: &RepoError| {
-                report.problems.push(format!("ref {name}: {}", with_sources(error)));
-                damage.entries.insert(EntryKey::new(kind, id));
+            let mut lost = |kind, id, error: RepoError| {
+                report.problems.push(format!("ref {name}: {}", with_sources(&error)));
+                damage.note(EntryKey::new(kind, id), error);
             };
             let mut open = Vec::new();
             match state.target {
@@ -88,7 +95,7 @@ impl Repository {
                 Target::Tree(id) => followed.trees.push(id),
                 Target::Tag(id) => match objects.tag(id) {
                     Ok(tag) => open.push(tag.target),
-                    Err(error) => lost(EntryKind::Tag, id, &error),
+                    Err(error) => lost(EntryKind::Tag, id, error),
                 },
                 Target::Symbolic(_) | Target::Deleted => {}
             }
@@ -101,7 +108,7 @@ impl Repository {
                         followed.commits.push((id, commit.tree));
                         open.extend(commit.parents);
                     }
-                    Err(error) => lost(EntryKind::Commit, id, &error),
+                    Err(error) => lost(EntryKind::Commit, id, error),
                 }
             }
         }
@@ -134,7 +141,7 @@ fn walk_trees(
                     Err(error) => {
                         let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
                         report.problems.push(format!("{place}{}", with_sources(&error)));
-                        damage.entries.insert(EntryKey::new(EntryKind::Tree, id));
+                        damage.note(EntryKey::new(EntryKind::Tree, id), error);
                         continue;
                     }
                 };
@@ -211,7 +218,7 @@ fn look_for_blocks(
                 Ok(manifest) => manifest,
                 Err(error) => {
                     report.problems.push(format!("{path}: {}", with_sources(&error)));
-                    damage.entries.insert(EntryKey::new(EntryKind::Manifest, *id));
+                    damage.note(EntryKey::new(EntryKind::Manifest, *id), error);
                     continue;
                 }
             };

@@ -98,3 +98,68 @@ fn pieces_add_up_to_the_whole() {
     assert!(runs > 3, "{runs}");
     assert_eq!(entries, whole.entries);
 }
+
+#[test]
+fn whole_files_are_not_hashed_again_by_a_run_that_goes_on() {
+    let (_folder, repository) = series(5);
+    let files = repository.follow_refs(&mut VerifyReport::default(), &mut Damage::default()).unwrap();
+    let packs = repository.store().packs().unwrap();
+    // An earlier run decoded every block, and came to no file.
+    let mut done = memory::Done::default();
+    repository
+        .store()
+        .each_best(EntryKind::Block, &mut |copy| {
+            done.entries.insert(copy.location.key);
+        })
+        .unwrap();
+    Memory::open(repository.store(), &packs, false).0.note(&done);
+    let mut so_far = 0;
+    loop {
+        let (memory, note) = Memory::open(repository.store(), &packs, true);
+        assert_eq!(note, None);
+        let source = Counted::new(repository.store());
+        let (decoded, _) = decode_all(&source, &files, &memory, &Budget::new(Some(1)), None, &NoProgress).unwrap();
+        assert_eq!(decoded.problems, Vec::<String>::new());
+        // One file more each time, and its blocks alone are read.
+        so_far += 1;
+        assert_eq!(decoded.files, so_far);
+        let blocks: u32 = source.reads().iter().filter(|(key, _)| key.kind == EntryKind::Block).map(|(_, n)| n).sum();
+        assert!(blocks > 0);
+        let noted = Memory::open(repository.store(), &packs, true).0.take();
+        assert_eq!(noted.files.len() as u64, so_far);
+        if so_far == files.len() as u64 {
+            break;
+        }
+    }
+    // Nothing of the files is left to do.
+    let (memory, _) = Memory::open(repository.store(), &packs, true);
+    let source = Counted::new(repository.store());
+    let (decoded, _) = decode_all(&source, &files, &memory, &Budget::new(None), None, &NoProgress).unwrap();
+    assert_eq!(decoded.files, files.len() as u64);
+    assert!(source.reads().keys().all(|key| key.kind != EntryKind::Block));
+}
+
+#[test]
+fn trees_that_name_one_another_over_and_over_end() {
+    let (_folder, repository) = series(1);
+    let transaction = repository.store().begin("test").unwrap();
+    let put = |tree: &shard_history::Tree| {
+        let (id, bytes) = tree.encode().unwrap();
+        crate::snapshot::put_object(&transaction, EntryKind::Tree, &bytes).unwrap();
+        id
+    };
+    let missing = shard_core::sha256(b"a tree that is nowhere");
+    let mut id = missing;
+    for _ in 0..40 {
+        let node = shard_history::TreeNode::Directory(id);
+        let mut tree = shard_history::Tree::default();
+        tree.entries.insert("a".to_owned(), node.clone());
+        tree.entries.insert("b".to_owned(), node);
+        id = put(&tree);
+    }
+    transaction.seal().unwrap();
+    let bad = BTreeSet::new();
+    // 2^40 paths.
+    let paths = repair::affected_paths(id, &bad, repository.store());
+    assert!(!paths.is_empty() && paths.len() <= 20_000, "{}", paths.len());
+}

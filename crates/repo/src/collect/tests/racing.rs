@@ -9,10 +9,14 @@ use std::time::Duration;
 use shard_core::{Digest, Layout, NoProgress};
 use shard_history::{Commit, FileEntry, FileMode, FileTree};
 use shard_store::memory::MemoryBackend;
-use shard_store::{Backend, BackendError, EntryKind, Output, RefUpdate, Store, StoreError, Target, Upload};
+use shard_store::{
+    Backend, BackendError, EntryKey, EntryKind, EntrySource, Output, PackId, RefUpdate, Store, StoreError, Target,
+    Upload,
+};
 
 use super::{Bench, NOW, noise, sound};
 use crate::collect::GcOptions;
+use crate::objects::Objects;
 use crate::parent::EarlierFiles;
 use crate::snapshot::{FileBatch, Input, keep_file, put_object};
 use crate::stage::put_tree;
@@ -199,6 +203,101 @@ fn fault_15_what_a_writer_from_before_names_again_is_kept() {
     }
     bench.sound();
     sound(&other);
+}
+
+/// Collects while a writer from before names a dead commit again.
+fn collect_while_named_again(bench: &Bench, dead: Digest, options: GcOptions) {
+    let (_folder, other) = bench.other();
+    let options = GcOptions { wait: Duration::from_secs(20), ..options };
+    thread::scope(|scope| {
+        let writer = other.begin_move("late", dead).unwrap();
+        let collection = scope.spawn(|| bench.repository.gc(&options, &NoProgress));
+        while other.store.epochs().current().unwrap().number == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let target = Target::Commit(dead);
+        let refs = other.store.refs();
+        refs.compare_and_swap("heads/late", None, target, "late", shard_store::Nonce([3; 16])).unwrap();
+        drop(writer);
+        collection.join().unwrap().unwrap();
+    });
+}
+
+/// The blocks of a file.
+fn blocks_of(bench: &Bench, commit: Digest, path: &str) -> Vec<Digest> {
+    let mut objects = Objects::new(&bench.repository.store);
+    let tree = objects.commit(commit).unwrap().tree;
+    let manifest = objects.file_tree(tree).unwrap().files()[path].manifest;
+    objects.manifest_once(manifest).unwrap().blocks().map(|block| block.span.id).collect()
+}
+
+/// Writes copies of blocks to a pack of their own, and gives its id.
+fn copy_blocks(store: &Store, blocks: &[Digest]) -> Digest {
+    let transaction = store.begin_copy("test").unwrap();
+    for block in blocks {
+        let (key, mut stored) = (EntryKey::block(*block), Vec::new());
+        let location = store.read(&key, &mut stored).unwrap();
+        transaction.put_copy(&key, &stored, location.raw_len, &[]).unwrap();
+    }
+    transaction.seal().unwrap();
+    let location = transaction.locate(&EntryKey::block(blocks[0])).unwrap().unwrap();
+    let PackId::Sealed(pack) = location.pack else { panic!("it was sealed") };
+    pack
+}
+
+/// Damages the copy of a block in one pack.
+fn damage(bench: &Bench, block: Digest, pack: Digest) {
+    let copies = bench.repository.store.copies(&EntryKey::block(block)).unwrap();
+    let copy = copies.into_iter().find(|copy| copy.pack == PackId::Sealed(pack)).unwrap();
+    let name = shard_store::pack::pack_name(&pack);
+    let mut bytes = bench.backend.get(&name, 1 << 30).unwrap();
+    bytes[copy.offset as usize + 100] ^= 1;
+    bench.backend.delete(&name).unwrap();
+    bench.backend.put_if_absent(&name, &bytes).unwrap();
+}
+
+#[test]
+fn fault_15_what_came_back_to_life_is_proven_before_its_other_copy_goes() {
+    let bench = Bench::new();
+    bench.keep("base", &noise(1, 1000));
+    // A pack with a block that stays needed, and one that is dead for now.
+    bench.write("file", &noise(2, 60_000));
+    bench.write("extra", &noise(3, 50_000));
+    bench.repository.add(&[bench.folder.path().to_owned()], &NoProgress).unwrap();
+    let dead = bench.commit("both");
+    bench.reset("HEAD~1");
+    bench.keep("file", &noise(2, 60_000));
+    let blocks = blocks_of(&bench, dead, "extra");
+    let block = blocks[0];
+    let PackId::Sealed(stays) = bench.repository.store.locate(&EntryKey::block(block)).unwrap().unwrap().pack else {
+        panic!("it was sealed")
+    };
+    // A good copy in a pack that goes, a bad one in the pack that stays.
+    let goes = copy_blocks(&bench.repository.store, &blocks);
+    damage(&bench, block, stays);
+    collect_while_named_again(&bench, dead, GcOptions { max_unused: 100, ..NOW });
+    assert!(bench.packs().contains(&stays) && !bench.packs().contains(&goes));
+    assert!(bench.content(dead, "extra") == noise(3, 50_000));
+    assert!(bench.content(dead, "file") == noise(2, 60_000));
+}
+
+#[test]
+fn fault_15_a_bad_copy_that_is_spared_is_not_counted_on() {
+    let bench = Bench::new();
+    bench.keep("base", &noise(1, 1000));
+    for (path, seed) in [("one", 2), ("two", 3)] {
+        bench.write(path, &noise(seed, 50_000));
+        bench.add(path);
+    }
+    let dead = bench.commit("both");
+    bench.reset("HEAD~1");
+    // All packs with these blocks are going to be condemned. The copy that is preferred is bad.
+    let blocks = ["one", "two"].map(|path| blocks_of(&bench, dead, path)).concat();
+    let preferred = copy_blocks(&bench.repository.store, &blocks);
+    damage(&bench, blocks[0], preferred);
+    collect_while_named_again(&bench, dead, NOW);
+    assert!(bench.content(dead, "one") == noise(2, 50_000));
+    assert!(bench.content(dead, "two") == noise(3, 50_000));
 }
 
 #[test]
