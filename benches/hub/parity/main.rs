@@ -25,7 +25,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use compare::{Ids, differences};
-use ours::Ours;
 use peer::Peer;
 use step::{PAUSE, Scenario, Step};
 
@@ -77,14 +76,14 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<usize, Failure> {
     let dir = tempfile::Builder::new().prefix("parity-").tempdir_in(&options.dir)?;
     let all = scenarios::all();
-    let mut pair = Pair { peer: Peer::start(&options.peer)?, ours: Ours::default() };
+    let mut peer = Peer::start(&options.peer)?;
     let (mut failures, mut steps) = (0, 0);
     for scenario in &all {
         if options.only.as_ref().is_some_and(|only| !scenario.name.contains(only.as_str())) {
             continue;
         }
         let folder = dir.path().join(scenario.name.replace(' ', "-"));
-        for problem in pair.play(scenario, &folder)? {
+        for problem in play(&mut peer, scenario, &folder)? {
             failures += 1;
             println!("{}: {problem}", scenario.name);
         }
@@ -112,50 +111,42 @@ fn run(options: &Options) -> Result<usize, Failure> {
     Ok(failures)
 }
 
-/// Both sides.
-struct Pair {
-    peer: Peer,
-    ours: Ours,
-}
-
-impl Pair {
-    /// Plays a scenario on two new folders, and says what went otherwise than written down.
-    fn play(&mut self, scenario: &Scenario, folder: &Path) -> Result<Vec<String>, Failure> {
-        let mut problems = Vec::new();
-        let mut ids: HashMap<&str, Ids> = HashMap::new();
-        let mut names: [HashMap<String, String>; 2] = Default::default();
-        for (side, names) in ["hubvault", "shard"].into_iter().zip(&mut names) {
-            let dir = folder.join(side);
-            fs::create_dir_all(&dir)?;
-            names.insert("dir".to_owned(), dir.to_string_lossy().into_owned());
-        }
-        for (number, step) in scenario.steps.iter().enumerate() {
-            if step.call == PAUSE {
-                thread::sleep(Duration::from_millis(1100));
-                continue;
-            }
-            let theirs = self.peer.ask(&order(step, &names[0]))?;
-            let ours = self.ours.ask(&order(step, &names[1]))?;
-            if let Some(name) = step.save {
-                for (answer, names) in [&theirs, &ours].into_iter().zip(&mut names) {
-                    let id = step.id_of(answer).ok_or_else(|| format!("{}: {answer} has no id", step.call))?;
-                    names.insert(name.to_owned(), id);
-                }
-            }
-            let found = differences(&theirs, &ours, ids.entry(step.repo).or_default());
-            let meant = step.differs.as_ref().map_or(&[][..], |difference| &difference.at[..]);
-            let places: Vec<&str> = found.iter().map(|(place, _)| place.as_str()).collect();
-            let is_meant = places.iter().all(|place| meant.iter().any(|at| place.starts_with(at)))
-                && meant.iter().all(|at| places.iter().any(|place| place.starts_with(at)));
-            if !is_meant {
-                let told: Vec<String> = found.iter().map(|(place, values)| format!("{place}: {values}")).collect();
-                let told = if told.is_empty() { "the answers are equal".to_owned() } else { told.join("; ") };
-                let expected = if meant.is_empty() { String::new() } else { format!(" (expected: {meant:?})") };
-                problems.push(format!("step {number}, {} {}: {told}{expected}", step.call, step.arguments));
-            }
-        }
-        Ok(problems)
+/// Plays a scenario on two new folders, and says what went otherwise than written down.
+fn play(peer: &mut Peer, scenario: &Scenario, folder: &Path) -> Result<Vec<String>, Failure> {
+    let mut problems = Vec::new();
+    let mut ids: HashMap<&str, Ids> = HashMap::new();
+    let mut names: [HashMap<String, String>; 2] = Default::default();
+    for (side, names) in ["hubvault", "shard"].into_iter().zip(&mut names) {
+        let dir = folder.join(side);
+        fs::create_dir_all(&dir)?;
+        names.insert("dir".to_owned(), dir.to_string_lossy().into_owned());
     }
+    for (number, step) in scenario.steps.iter().enumerate() {
+        if step.call == PAUSE {
+            thread::sleep(Duration::from_millis(1100));
+            continue;
+        }
+        let theirs = peer.ask(&order(step, &names[0]))?;
+        let ours = ours::ask(&order(step, &names[1]))?;
+        if let Some(name) = step.save {
+            for (answer, names) in [&theirs, &ours].into_iter().zip(&mut names) {
+                let id = step.id_of(answer).ok_or_else(|| format!("{}: {answer} has no id", step.call))?;
+                names.insert(name.to_owned(), id);
+            }
+        }
+        let found = differences(&theirs, &ours, ids.entry(step.repo).or_default());
+        let meant = step.differs.as_ref().map_or(&[][..], |difference| &difference.at[..]);
+        let places: Vec<&str> = found.iter().map(|(place, _)| place.as_str()).collect();
+        let is_meant = places.iter().all(|place| meant.iter().any(|at| place.starts_with(at)))
+            && meant.iter().all(|at| places.iter().any(|place| place.starts_with(at)));
+        if !is_meant {
+            let told: Vec<String> = found.iter().map(|(place, values)| format!("{place}: {values}")).collect();
+            let told = if told.is_empty() { "the answers are equal".to_owned() } else { told.join("; ") };
+            let expected = if meant.is_empty() { String::new() } else { format!(" (expected: {meant:?})") };
+            problems.push(format!("step {number}, {} {}: {told}{expected}", step.call, step.arguments));
+        }
+    }
+    Ok(problems)
 }
 
 /// What a side is asked: its names stand for folders and ids.

@@ -19,24 +19,16 @@ use crate::Failure;
 use answers::Answers;
 use errors::class;
 
-/// Asks shard's library.
-#[derive(Default)]
-pub(crate) struct Ours;
-
-impl Ours {
-    /// What an operation gives, or the class of its error: that which hubvault has for the same.
-    pub(crate) fn ask(&mut self, order: &Value) -> Result<Value, Failure> {
-        let folder = Path::new(order["repo"].as_str().ok_or("an order without a repository")?);
-        let call = order["call"].as_str().ok_or("an order without an operation")?;
-        let outcome = match call {
-            "create_repo" => create(folder, Args(&order["args"])),
-            _ if !folder.exists() => Err(RepoError::NotARepository(folder.to_owned())),
-            _ => {
-                Repository::discover(folder, Settings::default()).and_then(|hub| made(&hub, call, Args(&order["args"])))
-            }
-        };
-        Ok(outcome.map_or_else(|error| json!({"error": class(&error)}), |value| json!({"value": value})))
-    }
+/// What an operation gives, or the class of its error: that which hubvault has for the same.
+pub(crate) fn ask(order: &Value) -> Result<Value, Failure> {
+    let folder = Path::new(order["repo"].as_str().ok_or("an order without a repository")?);
+    let call = order["call"].as_str().ok_or("an order without an operation")?;
+    let outcome = match call {
+        "create_repo" => create(folder, Args(&order["args"])),
+        _ if !folder.exists() => Err(RepoError::NotARepository(folder.to_owned())),
+        _ => Repository::discover(folder, Settings::default()).and_then(|hub| made(&hub, call, Args(&order["args"]))),
+    };
+    Ok(outcome.map_or_else(|error| json!({"error": class(&error)}), |value| json!({"value": value})))
 }
 
 /// Arguments by name.

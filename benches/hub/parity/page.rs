@@ -70,7 +70,7 @@ pub(crate) fn page(scenarios: &[Scenario]) -> String {
 
 const HEAD: &str = "# Beside hubvault
 
-[hubvault](https://pypi.org/project/hubvault/) 0.0.2 keeps versions of models and data in a folder, with the operations of the Hugging
+hubvault 0.0.2 (from PyPI) keeps versions of models and data in a folder, with the operations of the Hugging
 Face hub's client. shard has all of them; `benches/hub/parity/run` asks both the same, step by step on repositories of their own, and
 compares what they answer: values, errors, bytes and files. Commits are compared by their place in history, since their ids are made
 from times and authors; ids of files and folders have to be equal, as they are Git's. This page is written by that run, which fails
@@ -86,6 +86,6 @@ const DIFFERENCES: &str = "
 Both promise the same but where the table says otherwise. Not compared, since they are words and not outcomes: messages of errors, of
 moves of refs in logs, and of verifications.
 
-| operation | shard | 
+| operation | shard |
 |---|---|
 ";

@@ -14,7 +14,6 @@ pub struct PathFilter {
 
 impl PathFilter {
     /// What tells whether a path is meant.
-    #[must_use]
     pub fn admits(&self) -> impl Fn(&str) -> bool + use<> {
         let (allow, ignore) = (self.allow.as_deref().map(Patterns::new), Patterns::new(&self.ignore));
         move |path| allow.as_ref().is_none_or(|allow| allow.match_any(path)) && !ignore.match_any(path)

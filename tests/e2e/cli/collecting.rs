@@ -97,6 +97,7 @@ fn storage_is_told_by_part_kind_and_ref() {
         (packs["total_size"].as_u64(), packs["reclaim_strategy"].as_str()),
         (Some(packs_size(&place)), Some("gc"))
     );
+    place.ok(&["snapshot"]);
     let text = place.ok(&["du"]);
     for part in ["deleting it frees", "side", "packs", "prune-cache", "commit", "block"] {
         assert!(text.contains(part), "{part}: {text}");
@@ -107,7 +108,15 @@ fn storage_is_told_by_part_kind_and_ref() {
     let json = place.json(&["du"]);
     assert_eq!(before - json["reachable_size"].as_u64().unwrap(), frees);
     assert!(json["historical_retained_size"].as_u64().unwrap() >= 300_000, "{json}");
-    assert!(json["recommendations"].to_string().contains("--prune-now"), "{json}");
+    let recommendations = json["recommendations"].to_string();
+    assert!(recommendations.contains("--prune-now") && recommendations.contains("--prune-cache"), "{json}");
+    // The files that a snapshot made go where that is asked for.
+    let views = json["reclaimable_cache_size"].as_u64().unwrap();
+    assert!(views > 0, "{json}");
+    assert_eq!(place.json(&["gc", "--dry-run"])["plan"]["view_bytes"], 0);
+    assert_eq!(place.json(&["gc", "--dry-run", "--prune-cache"])["plan"]["view_bytes"], views);
+    assert_eq!(place.json(&["gc", "--prune-cache"])["view_bytes"], views);
+    assert_eq!(place.json(&["du"])["reclaimable_cache_size"], 0);
 }
 
 #[test]
@@ -130,7 +139,7 @@ fn fault_15_who_is_at_work_is_waited_for_and_listed() {
     let claim = store.claim("another").unwrap();
     place.fails(&["gc"], 4, &["another process may delete packs now", "shard leases"]);
     drop(claim);
-    place.fails(&["leases", "--break", "nothing"], 2, &["there is no lease"]);
+    place.fails(&["leases", "--break", "nothing"], 3, &["there is no lease"]);
     let out = place.ok(&["leases", "--break", &nonce[..10]]);
     assert!(out.contains(&nonce), "{out}");
     let moved = shard_store::RefUpdate {

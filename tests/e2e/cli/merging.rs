@@ -551,7 +551,8 @@ fn a_merge_that_waits_outlives_what_tidies() {
     conflicts(&place, &["merge", "side"]);
     let before = head(&place, "main");
     // The branch that is merged into stays where it is.
-    for args in [&["squash"][..], &["squash", "main"], &["forget", "--keep-last", "1"]] {
+    let commit = ["commit", "-m", "more", "--revision", "main", "--add", "more.safetensors=model.safetensors"];
+    for args in [&["squash"][..], &["squash", "main"], &["forget", "--keep-last", "1"], &commit] {
         place.fails(args, 4, &["a merge is under way", "merge --abort"]);
     }
     assert_eq!(head(&place, "main"), before);

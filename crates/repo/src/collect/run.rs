@@ -321,7 +321,7 @@ fn prove(
 /// Why entries could not be copied.
 enum CopyError {
     /// This one is damaged.
-    Unreadable(Location, String),
+    Unreadable(Box<Location>, String),
     Other(RepoError),
 }
 
@@ -350,7 +350,9 @@ fn copy_out(
     for (entry, copy) in chosen() {
         let Some(location) = choice.location(entry) else { continue };
         match choice.read_stored(&location, &mut stored) {
-            Err(error @ StoreError::Entry { .. }) => return Err(CopyError::Unreadable(location, error.to_string())),
+            Err(error @ StoreError::Entry { .. }) => {
+                return Err(CopyError::Unreadable(Box::new(location), error.to_string()));
+            }
             read => read?,
         }
         let bases: Vec<Digest> = inventory.bases(copy).flatten().map(|base| inventory.key(base).id).collect();

@@ -168,7 +168,7 @@ impl Repository {
     /// # Errors
     /// [`RepoError::NothingToDo`] without operations; [`RepoError::Argument`] without a message; [`RepoError::Path`] and
     /// [`RepoError::Clash`] for paths that cannot be; [`RepoError::NoSuchPath`] for what is to be deleted or copied and is not
-    /// there; [`RepoError::Ref`] where there is no such branch; [`RepoError::NotAt`] where the branch is not at
+    /// there; [`RepoError::Ref`] where there is no such branch; [`RepoError::Merge`] where a merge into it waits; [`RepoError::NotAt`] where the branch is not at
     /// `parent_commit`; [`RepoError::Raced`] where others were first again and again; what cannot be read or written.
     pub fn create_commit(
         &self,
@@ -231,6 +231,7 @@ impl Repository {
         progress: &dyn Progress,
     ) -> Result<CommitInfo> {
         let (branch, full) = self.target_branch(request.revision.as_deref())?;
+        self.refuse_while_merging_into(&full)?;
         // Before the branch is read: what it leads to stays from here on.
         let transaction = self.store.begin("commit")?;
         let parent = request.parent_commit.as_deref().map(|parent| self.resolve(parent)).transpose()?;

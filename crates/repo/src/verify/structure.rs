@@ -63,12 +63,9 @@ impl Repository {
     pub(super) fn follow_commits(&self, report: &mut VerifyReport, damage: &mut Damage) -> Result<Followed> {
         let mut objects = Objects::new(&self.store);
         let (mut known, mut followed) = (HashSet::new(), Followed::default());
-        match head_of(&self.store) {
-            Err(error @ (RepoError::NoHead { .. } | RepoError::Unfinished(_))) => {
-                report.problems.push(error.to_string())
-            }
-            // Another error is told below, with its ref.
-            _ => {}
+        // Another error is told below, with its ref.
+        if let Err(error @ (RepoError::NoHead { .. } | RepoError::Unfinished(_))) = head_of(&self.store) {
+            report.problems.push(error.to_string());
         }
         for (name, state) in self.store.refs().list_each("").map_err(StoreError::from)? {
             report.refs += 1;
