@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn digests_of_every_length_are_those_of_the_library() {
-        let bytes: Vec<u8> = (0..400u32).map(|n| (n * n >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..400u32).map(|n| ((n * n) >> 3) as u8).collect();
         for len in 0..bytes.len() {
             let expected: [u8; 32] = sha2::Sha256::digest(&bytes[..len]).into();
             assert_eq!(sha256(&bytes[..len]), Digest(expected), "{len} bytes");

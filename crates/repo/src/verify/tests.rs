@@ -153,7 +153,7 @@ fn trees_that_name_one_another_over_and_over_end() {
     for _ in 0..40 {
         let node = shard_history::TreeNode::Directory(id);
         let mut tree = shard_history::Tree::default();
-        tree.entries.insert("a".to_owned(), node.clone());
+        tree.entries.insert("a".to_owned(), node);
         tree.entries.insert("b".to_owned(), node);
         id = put(&tree);
     }

@@ -131,7 +131,7 @@ fn a_collection_removes_views_where_that_is_asked_for() {
     let file = bench.hub.hf_hub_download("a/b.txt", None, None).unwrap();
     let snapshot = bench.hub.snapshot_download(None, None, &PathFilter::default(), &NoProgress).unwrap();
     let overview = bench.hub.storage_overview(&options).unwrap();
-    assert!(overview.reclaimable_cache_size >= 5 + 5 + 1, "{overview:?}");
+    assert!(overview.reclaimable_cache_size > 5 + 5, "{overview:?}");
     bench.hub.gc(&options, &NoProgress).unwrap();
     assert!(file.exists() && snapshot.exists());
 
