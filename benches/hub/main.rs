@@ -6,6 +6,7 @@
 
 mod data;
 mod ours;
+mod outcome;
 mod peer;
 mod rows;
 
@@ -17,10 +18,9 @@ use serde_json::{Value, json};
 
 use data::{SMALL_FILES, large_file, small_files, small_paths};
 use ours::Ours;
+use outcome::{Failure, exit_code};
 use peer::Peer;
 use rows::{Bar, Rows};
-
-type Failure = Box<dyn std::error::Error>;
 
 /// The path of the large file in repositories.
 const LARGE: &str = "models/large.safetensors";
@@ -62,14 +62,7 @@ fn options() -> Result<Options, Failure> {
 }
 
 fn main() -> ExitCode {
-    match options().and_then(|options| measure(&options)) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("hub: {error}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code("hub", options().and_then(|options| measure(&options)))
 }
 
 /// Both libraries, and what was measured of them.

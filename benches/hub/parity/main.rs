@@ -9,6 +9,8 @@
 
 mod compare;
 mod ours;
+#[path = "../outcome.rs"]
+mod outcome;
 mod page;
 #[path = "../peer.rs"]
 mod peer;
@@ -25,10 +27,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use compare::{Ids, differences};
+use outcome::{Failure, exit_code};
 use peer::Peer;
-use step::{PAUSE, Scenario, Step};
-
-type Failure = Box<dyn std::error::Error>;
+use step::{PAUSE, Scenario, Step, id_of};
 
 const USAGE: &str = "benches/hub/parity/run [--page FILE] [--write] [--only NAME]
 
@@ -62,14 +63,7 @@ fn options() -> Result<Options, Failure> {
 }
 
 fn main() -> ExitCode {
-    match options().and_then(|options| run(&options)) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("parity: {error}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code("parity", options().and_then(|options| run(&options)))
 }
 
 /// Asks everything; the number of failures.
@@ -90,7 +84,7 @@ fn run(options: &Options) -> Result<usize, Failure> {
         steps += scenario.steps.len();
     }
     let calls = step::calls(&all);
-    for missing in step::OPERATIONS.iter().filter(|operation| !calls.contains(*operation)) {
+    for missing in step::OPERATIONS.iter().map(|operation| operation.name).filter(|name| !calls.contains(name)) {
         failures += 1;
         println!("no step calls {missing}");
     }
@@ -130,7 +124,7 @@ fn play(peer: &mut Peer, scenario: &Scenario, folder: &Path) -> Result<Vec<Strin
         let ours = ours::ask(&order(step, &names[1]))?;
         if let Some(name) = step.save {
             for (answer, names) in [&theirs, &ours].into_iter().zip(&mut names) {
-                let id = step.id_of(answer).ok_or_else(|| format!("{}: {answer} has no id", step.call))?;
+                let id = id_of(answer).ok_or_else(|| format!("{}: {answer} has no id", step.call))?;
                 names.insert(name.to_owned(), id);
             }
         }

@@ -3,41 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::step::{OPERATIONS, Scenario};
-
-/// What shard calls an operation, in the library and on the command line.
-const NAMES: [(&str, &str, &str); 30] = [
-    ("create_repo", "Repository::create_repo", "init --bare"),
-    ("repo_info", "repo_info", "branch -v"),
-    ("create_commit", "create_commit", "commit --add --delete --copy"),
-    ("merge", "merge", "merge"),
-    ("get_paths_info", "get_paths_info", "ls-tree"),
-    ("list_repo_tree", "list_repo_tree", "ls-tree -r"),
-    ("list_repo_files", "list_repo_files", "ls-tree -r"),
-    ("list_repo_commits", "list_repo_commits", "log"),
-    ("list_repo_refs", "branches, tags, named_refs", "branch, tag"),
-    ("create_branch", "create_branch", "branch"),
-    ("delete_branch", "delete_branch", "branch -d"),
-    ("create_tag", "create_tag", "tag"),
-    ("delete_tag", "delete_tag", "tag -d"),
-    ("list_repo_reflog", "reflog", "reflog"),
-    ("open_file", "open_file", "cat"),
-    ("read_bytes", "read_bytes", "cat"),
-    ("read_range", "read_range", "cat --range"),
-    ("hf_hub_download", "hf_hub_download", "download"),
-    ("snapshot_download", "snapshot_download", "snapshot"),
-    ("upload_file", "upload_file", "commit --add"),
-    ("upload_folder", "upload_folder", "add, commit"),
-    ("upload_large_folder", "upload_large_folder", "add, commit"),
-    ("delete_file", "delete_file", "commit --delete"),
-    ("delete_folder", "delete_folder", "commit --delete"),
-    ("reset_ref", "reset_ref", "reset"),
-    ("quick_verify", "verify(false)", "verify"),
-    ("full_verify", "verify(true)", "verify --full"),
-    ("get_storage_overview", "storage_overview", "du"),
-    ("gc", "plan_gc, gc", "gc"),
-    ("squash_history", "plan_squash, squash", "squash"),
-];
+use crate::step::{OPERATIONS, Operation, Scenario};
 
 /// The whole page.
 pub(crate) fn page(scenarios: &[Scenario]) -> String {
@@ -46,9 +12,9 @@ pub(crate) fn page(scenarios: &[Scenario]) -> String {
     for step in scenarios.iter().flat_map(|scenario| &scenario.steps) {
         *steps.entry(step.call).or_default() += 1;
     }
-    for (operation, library, command) in NAMES {
-        let count = steps.get(operation).copied().unwrap_or_default();
-        let _ = writeln!(page, "| `{operation}` | `{library}` | `shard {command}` | {count} |");
+    for Operation { name, library, command } in OPERATIONS {
+        let count = steps.get(name).copied().unwrap_or_default();
+        let _ = writeln!(page, "| `{name}` | `{library}` | `shard {command}` | {count} |");
     }
     page.push_str(DIFFERENCES);
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
@@ -60,7 +26,7 @@ pub(crate) fn page(scenarios: &[Scenario]) -> String {
             None => reasons.push((difference.why, vec![step.call])),
         }
     }
-    reasons.sort_by_key(|(_, calls)| OPERATIONS.iter().position(|operation| *operation == calls[0]));
+    reasons.sort_by_key(|(_, calls)| OPERATIONS.iter().position(|operation| operation.name == calls[0]));
     for (why, calls) in reasons {
         let calls: Vec<String> = calls.iter().map(|call| format!("`{call}`")).collect();
         let _ = writeln!(page, "| {} | {why} |", calls.join(", "));

@@ -22,11 +22,12 @@ const RESCUES: usize = 64;
 
 impl Repository {
     /// Deletes what nothing leads to. Whoever reads or writes meanwhile goes on; one collection runs at a time. Should it be
-    /// interrupted at any moment, nothing that is needed is lost, and the next one finishes it.
+    /// interrupted at any moment, nothing that is needed is lost, and the next one finishes it. What processes that are gone left
+    /// behind, and views where `options` ask for that, go first, also where the rest is refused then.
     ///
     /// # Errors
     /// [`StoreError::Claimed`] where another process may delete packs; [`StoreError::Held`] where writers that began before
-    /// were still at work after the time that `options` give them, with nothing deleted; what is damaged or missing among
+    /// were still at work after the time that `options` give them, with no pack deleted; what is damaged or missing among
     /// that which refs lead to, with nothing deleted.
     pub fn gc(&self, options: &GcOptions, progress: &dyn Progress) -> Result<GcReport> {
         let store = &self.store;

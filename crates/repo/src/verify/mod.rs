@@ -13,6 +13,7 @@ mod structure;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rayon::prelude::*;
@@ -235,10 +236,11 @@ impl PackHashes<'_> {
         self.packs.iter().filter(|pack| !self.memory.has_pack(&pack.id)).map(|pack| pack.size).sum()
     }
 
-    /// Those whose bytes are not those of their name, or cannot be read, and what is to be said of each.
-    fn check(&self, progress: &dyn Progress) -> Vec<(Digest, StoreError)> {
+    /// Those whose bytes are not those of their name, or cannot be read, and what is to be said of each. Once it is over no other is
+    /// begun.
+    fn check(&self, is_over: &AtomicBool, progress: &dyn Progress) -> Vec<(Digest, StoreError)> {
         let check = |pack: &&PackInfo| {
-            if self.memory.has_pack(&pack.id) || self.budget.is_spent() {
+            if self.memory.has_pack(&pack.id) || self.budget.is_spent() || is_over.load(Ordering::Relaxed) {
                 return None;
             }
             self.budget.spend(pack.size);
@@ -269,9 +271,11 @@ fn decode_all(
     let bytes = decoding.open_bytes() + packs.map_or(0, PackHashes::bytes);
     progress.begin("verifying packs and blocks", Some(bytes));
     // A pack is hashed from its start to its end, and so is a file: of one large file in one pack, each takes a core.
+    let is_over = AtomicBool::new(false);
     let (outcome, bad) = thread::scope(|scope| {
-        let bad = packs.map(|packs| scope.spawn(|| packs.check(progress)));
+        let bad = packs.map(|packs| scope.spawn(|| packs.check(&is_over, progress)));
         let outcome = decoding.blocks(progress);
+        is_over.store(outcome.is_err(), Ordering::Relaxed);
         let bad = bad.map(|bad| bad.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         (outcome, bad.unwrap_or_default())
     });
