@@ -111,9 +111,9 @@ pub(crate) fn read_entry(
 ) -> Result<(), StoreError> {
     let Location { key, offset, stored_len, .. } = *location;
     let error = |problem| StoreError::Entry { file: file.to_owned(), offset, key, problem };
-    out.clear();
     // Before anything is allocated: a wrong location costs nothing.
-    let crc = read_entry_header(&read, file, location)?;
+    let crc = read_entry_header(&read, file, location).inspect_err(|_| out.clear())?;
+    // What an earlier entry left there is not cleared first: zeros would be written for nothing.
     out.resize(stored_len as usize, 0);
     read(offset, out).map_err(|problem| match problem {
         BackendError::OutOfBounds { .. } => error("the pack ends before the entry does"),

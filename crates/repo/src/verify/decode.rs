@@ -22,7 +22,7 @@ use shard_store::{EntryKey, EntryKind, EntryList, EntrySource};
 use super::memory::{Done, Memory};
 use super::order::{Blocks, NONE, Path, UnderWay, lock};
 use super::structure::ReachedFile;
-use super::with_sources;
+use super::{PackHashes, with_sources};
 use crate::blocks::{BlockReader, base_error, block_key, read_in_order, under};
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
@@ -178,8 +178,8 @@ impl<'a> Decoding<'a> {
         open.map(|block| u64::from(self.blocks.lens[block])).sum()
     }
 
-    /// Decodes and hashes all blocks, tree by tree on all threads, and hands them to the hashes of their files.
-    pub(super) fn blocks(&mut self, progress: &dyn Progress) -> Result<()> {
+    /// Decodes and hashes all blocks, tree by tree on all threads, and hands them to the hashes of their files; and hashes packs.
+    pub(super) fn blocks(&mut self, packs: Option<&PackHashes<'_>>, progress: &dyn Progress) -> Result<()> {
         let this = &*self;
         let roots = this.blocks.roots(this.files);
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -206,13 +206,19 @@ impl<'a> Decoding<'a> {
                 }
             }
         };
+        let hash_packs = || packs.inspect(|packs| packs.work(&failed, progress));
+        // A pack is hashed from its start to its end, and so is a file: of one large file in one pack, each takes a core.
+        let run = |packs_first: bool| {
+            packs_first.then(hash_packs);
+            let outcome = work();
+            failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+            hash_packs();
+            outcome
+        };
+        let count = rayon::current_num_threads().clamp(1, 8);
         let outcome: Result<Vec<()>> = thread::scope(|scope| {
-            let run = || {
-                let outcome = work();
-                failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
-                outcome
-            };
-            let threads: Vec<_> = (0..rayon::current_num_threads().clamp(1, 8)).map(|_| scope.spawn(run)).collect();
+            let start = |number| scope.spawn(move || run(number >= count / 2));
+            let threads: Vec<_> = (0..count).map(start).collect();
             let join = |thread: thread::ScopedJoinHandle<'_, Result<()>>| {
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };

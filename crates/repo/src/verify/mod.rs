@@ -13,8 +13,8 @@ mod structure;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 use shard_core::{Digest, Progress};
@@ -26,6 +26,7 @@ use crate::error::{RepoError, Result};
 use crate::repository::Repository;
 use decode::{Budget, Decoded, Decoding};
 use memory::Memory;
+use order::lock;
 use structure::ReachedFile;
 
 /// How to verify.
@@ -139,9 +140,9 @@ impl Repository {
         self.find_leftovers(&mut report)?;
         let budget = Budget::new(options.at_most);
         if options.full {
-            let hashes = PackHashes { store: &self.store, packs: openable, memory: &memory, budget: &budget };
-            let (decoded, bad) = decode_all(&self.store, &files, &memory, &budget, Some(&hashes), progress)?;
-            for (id, error) in bad {
+            let packs = PackHashes::new(&self.store, openable, &memory, &budget);
+            let decoded = decode_all(&self.store, &files, &memory, &budget, Some(&packs), progress)?;
+            for (id, error) in packs.bad.into_inner().unwrap_or_else(PoisonError::into_inner) {
                 report.problems.push(with_sources(&error));
                 damage.note_pack(id, error.into());
             }
@@ -223,38 +224,38 @@ fn disagreement(pack: &Digest, footer: PackSum, index: PackSum) -> (Option<Strin
     }
 }
 
-/// Packs whose own hash is to be checked.
+/// Packs whose own hash is to be checked: each taken by one worker.
 struct PackHashes<'a> {
     store: &'a Store,
     packs: Vec<&'a PackInfo>,
     memory: &'a Memory,
     budget: &'a Budget,
+    next: AtomicUsize,
+    bad: Mutex<Vec<(Digest, StoreError)>>,
 }
 
-impl PackHashes<'_> {
-    fn bytes(&self) -> u64 {
-        self.packs.iter().filter(|pack| !self.memory.has_pack(&pack.id)).map(|pack| pack.size).sum()
+impl<'a> PackHashes<'a> {
+    /// Those that no earlier run has checked.
+    fn new(store: &'a Store, mut packs: Vec<&'a PackInfo>, memory: &'a Memory, budget: &'a Budget) -> Self {
+        packs.retain(|pack| !memory.has_pack(&pack.id));
+        Self { store, packs, memory, budget, next: AtomicUsize::new(0), bad: Mutex::default() }
     }
 
-    /// Those whose bytes are not those of their name, or cannot be read, and what is to be said of each. Once it is over no other is
-    /// begun.
-    fn check(&self, is_over: &AtomicBool, progress: &dyn Progress) -> Vec<(Digest, StoreError)> {
-        let check = |pack: &&PackInfo| {
-            if self.memory.has_pack(&pack.id) || self.budget.is_spent() || is_over.load(Ordering::Relaxed) {
-                return None;
-            }
+    fn bytes(&self) -> u64 {
+        self.packs.iter().map(|pack| pack.size).sum()
+    }
+
+    /// Checks packs until none is left, or it is over.
+    fn work(&self, is_over: &AtomicBool, progress: &dyn Progress) {
+        while !self.budget.is_spent() && !is_over.load(Ordering::Relaxed) {
+            let Some(pack) = self.packs.get(self.next.fetch_add(1, Ordering::Relaxed)) else { return };
             self.budget.spend(pack.size);
-            let outcome = self.store.verify_pack(&pack.id);
-            progress.advance(pack.size);
-            match outcome {
-                Ok(()) => {
-                    self.memory.note_pack(pack.id);
-                    None
-                }
-                Err(error) => Some((pack.id, error)),
+            match self.store.verify_pack(&pack.id) {
+                Ok(()) => self.memory.note_pack(pack.id),
+                Err(error) => lock(&self.bad).push((pack.id, error)),
             }
-        };
-        self.packs.par_iter().filter_map(check).collect()
+            progress.advance(pack.size);
+        }
     }
 }
 
@@ -266,24 +267,16 @@ fn decode_all(
     budget: &Budget,
     packs: Option<&PackHashes<'_>>,
     progress: &dyn Progress,
-) -> Result<(Decoded, Vec<(Digest, StoreError)>)> {
+) -> Result<Decoded> {
     let mut decoding = Decoding::new(source, files, memory, budget)?;
     let bytes = decoding.open_bytes() + packs.map_or(0, PackHashes::bytes);
     progress.begin("verifying packs and blocks", Some(bytes));
-    // A pack is hashed from its start to its end, and so is a file: of one large file in one pack, each takes a core.
-    let is_over = AtomicBool::new(false);
-    let (outcome, bad) = thread::scope(|scope| {
-        let bad = packs.map(|packs| scope.spawn(|| packs.check(&is_over, progress)));
-        let outcome = decoding.blocks(progress);
-        is_over.store(outcome.is_err(), Ordering::Relaxed);
-        let bad = bad.map(|bad| bad.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        (outcome, bad.unwrap_or_default())
-    });
+    let outcome = decoding.blocks(packs, progress);
     progress.finish();
     outcome?;
     decoding.files(progress)?;
     decoding.objects(progress)?;
-    Ok((decoding.finish(), bad))
+    Ok(decoding.finish())
 }
 
 /// Decodes and hashes every file of `manifests` (path, manifest id, the file's hash), then every entry that no file led to.
@@ -294,7 +287,7 @@ pub(crate) fn verify_source(
 ) -> Result<VerifyReport> {
     let (mut report, mut damage) = (VerifyReport::default(), Damage::default());
     let files = structure::read_files(source, manifests, &mut report, &mut damage)?;
-    let (decoded, _) = decode_all(source, &files, &Memory::none(), &Budget::new(None), None, progress)?;
+    let decoded = decode_all(source, &files, &Memory::none(), &Budget::new(None), None, progress)?;
     report.problems.extend(decoded.problems);
     (report.files, report.entries, report.bytes) = (decoded.files, decoded.entries, decoded.bytes);
     report.sort();

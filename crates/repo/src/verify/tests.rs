@@ -32,7 +32,7 @@ fn every_block_of_a_series_is_decoded_once() {
     let files = repository.follow_refs(&mut report, &mut Damage::default()).unwrap();
     assert_eq!((files.len(), report.problems.len()), (6, 0));
     let source = Counted::new(repository.store());
-    let decoded = decode_all(&source, &files, &Memory::none(), &Budget::new(None), None, &NoProgress).unwrap().0;
+    let decoded = decode_all(&source, &files, &Memory::none(), &Budget::new(None), None, &NoProgress).unwrap();
     assert_eq!((decoded.files, decoded.problems.as_slice()), (6, &[][..]));
     let reads = source.reads();
     let mut deepest = 0;
@@ -52,10 +52,7 @@ fn a_file_s_hash_is_compared_however_its_blocks_come() {
     let (_folder, repository) = series(3);
     let files = repository.follow_refs(&mut VerifyReport::default(), &mut Damage::default()).unwrap();
     let decode = |files: &[ReachedFile]| {
-        decode_all(repository.store(), files, &Memory::none(), &Budget::new(None), None, &NoProgress)
-            .unwrap()
-            .0
-            .problems
+        decode_all(repository.store(), files, &Memory::none(), &Budget::new(None), None, &NoProgress).unwrap().problems
     };
     // The same block at several places, and all in another order: a file that shard did not make.
     let mut odd = files[0].clone();
@@ -118,7 +115,7 @@ fn whole_files_are_not_hashed_again_by_a_run_that_goes_on() {
         let (memory, note) = Memory::open(repository.store(), &packs, true);
         assert_eq!(note, None);
         let source = Counted::new(repository.store());
-        let (decoded, _) = decode_all(&source, &files, &memory, &Budget::new(Some(1)), None, &NoProgress).unwrap();
+        let decoded = decode_all(&source, &files, &memory, &Budget::new(Some(1)), None, &NoProgress).unwrap();
         assert_eq!(decoded.problems, Vec::<String>::new());
         // One file more each time, and its blocks alone are read.
         so_far += 1;
@@ -134,7 +131,7 @@ fn whole_files_are_not_hashed_again_by_a_run_that_goes_on() {
     // Nothing of the files is left to do.
     let (memory, _) = Memory::open(repository.store(), &packs, true);
     let source = Counted::new(repository.store());
-    let (decoded, _) = decode_all(&source, &files, &memory, &Budget::new(None), None, &NoProgress).unwrap();
+    let decoded = decode_all(&source, &files, &memory, &Budget::new(None), None, &NoProgress).unwrap();
     assert_eq!(decoded.files, files.len() as u64);
     assert!(source.reads().keys().all(|key| key.kind != EntryKind::Block));
 }
