@@ -11,14 +11,15 @@ use shard_store::process::Process;
 use shard_store::{EntrySource, RefState, RefUpdate, Target};
 use tempfile::TempPath;
 
+use crate::beneath::Place;
 use crate::collect::hold_target;
 use crate::error::{RepoError, Result};
 use crate::objects::{Objects, check_manifest};
 use crate::repository::{HEAD, HEADS, Repository, STAGE, head_of};
-use crate::restore::{copy_file, hash_file, put_in_place, restore_bytes, restore_file};
+use crate::restore::{copy_file, hash_file, restore_bytes, restore_file};
 use crate::stage::put_tree;
 use crate::status::WorkState;
-use crate::worktree::{Found, UNFINISHED, make_parents};
+use crate::worktree::{Found, UNFINISHED};
 
 /// How to check out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -447,29 +448,14 @@ pub(crate) fn prepare_all(
 pub(crate) fn place_all(ready: Vec<Ready>, folder: &Path) -> Result<Vec<(String, u64)>> {
     let mut written = Vec::with_capacity(ready.len());
     for Ready { path, size, content } in ready {
-        make_parents(folder, &path)?;
-        let target = folder.join(&path);
+        let place = Place::make(folder, &path)?;
         match content {
-            Content::Link(bytes) => write_link(&bytes, &target)?,
-            Content::File(file) => put_in_place(file, &target)?,
+            Content::Link(bytes) => place.link(&bytes)?,
+            Content::File(file) => place.put(file)?,
         }
         written.push((path, size));
     }
     Ok(written)
-}
-
-#[cfg(unix)]
-fn write_link(bytes: &[u8], target: &Path) -> Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    let _ = fs::remove_file(target);
-    std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(bytes), target)
-        .map_err(RepoError::io("cannot create the link", target))
-}
-
-#[cfg(not(unix))]
-fn write_link(bytes: &[u8], target: &Path) -> Result<()> {
-    // As Git does where links need special rights: a file that holds the target.
-    fs::write(target, bytes).map_err(RepoError::io("cannot write", target))
 }
 
 #[cfg(test)]

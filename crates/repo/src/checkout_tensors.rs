@@ -14,10 +14,11 @@ use shard_manifest::ContentManifest;
 use tempfile::TempPath;
 
 use crate::approx::has_checksums;
+use crate::beneath::Place;
 use crate::blocks::{BlockReader, block_key};
 use crate::error::{RepoError, Result};
 use crate::repository::Repository;
-use crate::restore::{put_in_place, temporary_file};
+use crate::restore::temporary_file;
 use crate::worktree::UNFINISHED;
 
 /// What `checkout --tensor` did.
@@ -66,7 +67,7 @@ impl Repository {
         }
         let mut files = Vec::with_capacity(ready.len());
         for (path, names, file) in ready {
-            put_in_place(file, &self.work()?.place(&path))?;
+            Place::make(self.work()?.root(), &path)?.put(file)?;
             files.push((path, names));
         }
         drop(transaction);
@@ -83,6 +84,8 @@ impl Repository {
     ) -> Result<TempPath> {
         let place = self.work()?.place(path);
         let refuse = |why: String| RepoError::Path { path: place.clone(), why };
+        // Through a link it would be another file.
+        Place::make(self.work()?.root(), path)?;
         match fs::symlink_metadata(&place) {
             Ok(metadata) if metadata.is_file() => {}
             Ok(_) => return Err(refuse("is no file".to_owned())),

@@ -4,6 +4,7 @@
 mod approx;
 mod archive;
 mod base_chain;
+mod beneath;
 mod beside_git;
 mod bisect;
 mod blame;

@@ -104,23 +104,6 @@ pub(crate) fn hash_file(path: &Path) -> io::Result<Digest> {
     }
 }
 
-/// Renames a temporary file, so that a reader of `target` sees the old file or the whole new one.
-pub(crate) fn put_in_place(temporary: TempPath, target: &Path) -> Result<()> {
-    match temporary.persist(target) {
-        Ok(()) => Ok(()),
-        // The repository may be on another file system than its work tree: then the file is copied beside its target
-        // first, since only a rename within one is atomic.
-        Err(error) if error.error.kind() == io::ErrorKind::CrossesDevices => {
-            let folder = target.parent().unwrap_or(Path::new("."));
-            let beside = temporary_file(folder, UNFINISHED.0).map_err(RepoError::io("cannot create", target))?;
-            fs::copy(&error.path, beside.path()).map_err(RepoError::io("cannot write", target))?;
-            beside.persist(target).map_err(|error| RepoError::io("cannot be put in place", target)(error.error))?;
-            Ok(())
-        }
-        Err(error) => Err(RepoError::io("cannot be put in place", target)(error.error)),
-    }
-}
-
 /// The target of the symbolic link at `path` that a manifest describes.
 pub(crate) fn restore_bytes(manifest: &ContentManifest, source: &dyn EntrySource, path: &str) -> Result<Vec<u8>> {
     if manifest.size > MAX_LINK {

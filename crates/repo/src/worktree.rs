@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use shard_history::{FileMode, validate_path};
 
+use crate::beneath::Place;
 use crate::error::{RepoError, Result};
 
 /// The repository's folder inside a work tree.
@@ -107,32 +108,17 @@ impl WorkTree {
         Ok((found, unnameable))
     }
 
-    /// Removes a tracked file and the folders that this leaves empty.
+    /// Removes a tracked file and the folders that this leaves empty. Through a link, or where a folder became something else, the
+    /// file of that name is another one.
     pub(crate) fn remove(&self, path: &str) -> Result<()> {
-        let place = self.place(path);
-        // Through a link, or where a folder became something else, the file of that name is another one.
-        let mut folder = self.root.clone();
-        for part in path.rsplit_once('/').map_or("", |(folders, _)| folders).split('/').filter(|part| !part.is_empty())
-        {
-            folder.push(part);
-            if !fs::symlink_metadata(&folder).is_ok_and(|metadata| metadata.is_dir()) {
-                return Ok(());
-            }
-        }
-        match fs::symlink_metadata(&place) {
-            Ok(metadata) if metadata.is_dir() => return Ok(()),
-            _ => {}
-        }
-        match fs::remove_file(&place) {
-            Err(error) if !is_gone(&error) => return Err(RepoError::io("cannot remove", &place)(error)),
-            _ => {}
-        }
-        let mut folder = place.parent();
-        while let Some(parent) = folder.filter(|parent| *parent != self.root && parent.starts_with(&self.root)) {
-            if fs::remove_dir(parent).is_err() {
+        let Some(place) = Place::find(&self.root, path)? else { return Ok(()) };
+        place.remove()?;
+        let mut folder = path;
+        while let Some((parent, _)) = folder.rsplit_once('/') {
+            if !Place::find(&self.root, parent)?.is_some_and(|place| place.remove_folder()) {
                 break;
             }
-            folder = parent.parent();
+            folder = parent;
         }
         Ok(())
     }
@@ -149,27 +135,6 @@ pub(crate) const UNFINISHED: (&str, &str) = (".shard-", ".tmp");
 /// Whether a name is that of a file that a process was writing.
 pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)
-}
-
-/// Makes the folders between `root` and the file at `path` below it, refusing to pass through a symbolic link.
-pub(crate) fn make_parents(root: &Path, path: &str) -> Result<()> {
-    let mut place = root.to_owned();
-    let Some((folders, _)) = path.rsplit_once('/') else { return Ok(()) };
-    for part in folders.split('/') {
-        place.push(part);
-        match fs::symlink_metadata(&place) {
-            Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => {
-                let why = "is in the way: a folder is needed here".to_owned();
-                return Err(RepoError::Path { path: place, why });
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir(&place).map_err(RepoError::io("cannot create", &place))?;
-            }
-            Err(error) => return Err(RepoError::io("cannot read", &place)(error)),
-        }
-    }
-    Ok(())
 }
 
 /// The mode that a tree records for a file.

@@ -261,6 +261,9 @@ fn fault_28_to_30_pointers_that_lead_elsewhere() {
         symlink(outside.path().join("target"), place.path().join("m")).unwrap();
         place.ok(&["checkout"]);
         assert!(!outside.path().join("target/model.safetensors").exists());
+        fs::remove_file(outside.path().join("target").join(POINTER.trim_start_matches("m/"))).unwrap();
+        place.ok(&["track", "m/*.safetensors"]);
+        assert_eq!(fs::read_dir(outside.path().join("target")).unwrap().count(), 0, "no pointer is written there");
         // Nor is a block of patterns read or written through a link.
         fs::remove_file(place.path().join(".gitignore")).unwrap();
         symlink(outside.write("ignore", b"mine\n"), place.path().join(".gitignore")).unwrap();

@@ -48,6 +48,24 @@ fn checkout_of_single_tensors() {
     assert_eq!(place.run(&["checkout", "--tensor", "*"]).code, 2);
 }
 
+#[cfg(unix)]
+#[test]
+fn fault_29_tensors_are_not_written_through_a_linked_folder() {
+    let (place, outside) = (Place::new(), Place::new());
+    place.ok(&["init"]);
+    let (one, two) = (model(&[("a", &[1.0; 50])]), model(&[("a", &[2.0; 50])]));
+    place.write("m/a.safetensors", &one);
+    place.ok(&["add", "."]);
+    place.ok(&["commit", "-m", "First"]);
+    outside.write("a.safetensors", &two);
+    fs::remove_dir_all(place.path().join("m")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), place.path().join("m")).unwrap();
+    place.fails(&["checkout", "HEAD", "--tensor", "*"], 2, &["m: is in the way"]);
+    assert_eq!(outside.read("a.safetensors"), two);
+    place.fails(&["checkout", "HEAD", "m"], 2, &["m: is in the way"]);
+    assert_eq!(outside.read("a.safetensors"), two);
+}
+
 /// What a run read, in bytes, whether from the disk or from memory.
 #[cfg(target_os = "linux")]
 fn bytes_read(place: &Place, args: &[&str]) -> u64 {

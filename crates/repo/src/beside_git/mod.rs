@@ -19,6 +19,7 @@ use shard_manifest::{Pointer, RunRecord, pointer};
 use shard_store::{EntryKey, EntryKind, EntrySource, StatEntry, Store, Transaction};
 use thiserror::Error;
 
+use crate::beneath::Place;
 use crate::checkout::{CheckoutOptions, place_all, prepare_all};
 use crate::collect::hold_manifest;
 use crate::error::{RepoError, Result};
@@ -184,19 +185,18 @@ impl Repository {
             if entry.mode == FileMode::Symlink || !tracked.has(path) {
                 continue;
             }
-            let place = self.work()?.place(&pointer_path(path));
-            let is_there = fs::symlink_metadata(&place).is_ok();
-            let names_another = || !read_pointer(&place).is_ok_and(|pointer| pointer.sha256 == entry.sha256);
+            let there = self.work()?.place(&pointer_path(path));
+            let is_there = fs::symlink_metadata(&there).is_ok();
+            let names_another = || !read_pointer(&there).is_ok_and(|pointer| pointer.sha256 == entry.sha256);
             let is_due = changed.contains(path.as_str()) || !is_there || (all && names_another());
             // Of a file that is not there the pointer is none of this work tree's business.
-            if !is_due || !place.parent().is_some_and(Path::is_dir) {
-                continue;
-            }
+            let place = if is_due { Place::find(self.root(), &pointer_path(path))? } else { None };
+            let Some(place) = place else { continue };
             let mut record = commit.record(path).cloned().unwrap_or_else(|| RunRecord::new(path.as_str()));
             record.code_git_sha = record.code_git_sha.or_else(|| git_head.clone());
             let manifest = objects.manifest_once(entry.manifest)?;
-            let bytes = pointer::write(&manifest, &record).map_err(RepoError::manifest(&place))?;
-            patterns::write_file(&place, &bytes)?;
+            let bytes = pointer::write(&manifest, &record).map_err(RepoError::manifest(&there))?;
+            place.put_bytes(&bytes)?;
             report.written.push(pointer_path(path));
         }
         for change in &changes {

@@ -4,15 +4,13 @@
 //! from the folder of `.gitignore` on. `*`, `?` and `[…]` match within a name, `**` any folders.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 use shard_core::text::visible;
 use shard_history::glob::Glob;
 
+use crate::beneath::Place;
 use crate::error::{RepoError, Result};
-use crate::restore::{put_in_place, temporary_file};
-use crate::worktree::UNFINISHED;
 
 /// What the names of pointers end in.
 pub(super) const POINTER: &str = ".shard.json";
@@ -139,11 +137,12 @@ pub(super) fn write(folder: &Path, patterns: &[Pattern]) -> Result<()> {
         attributes.push_str(&format!("*{POINTER} binary\n"));
     }
     // While only one of the two is written, nothing that belongs to shard goes to Git.
-    replace(&folder.join(IGNORE), &ignore)?;
-    replace(&folder.join(ATTRIBUTES), &attributes)
+    replace(folder, IGNORE, &ignore)?;
+    replace(folder, ATTRIBUTES, &attributes)
 }
 
-fn replace(place: &Path, block: &str) -> Result<()> {
+fn replace(folder: &Path, name: &str, block: &str) -> Result<()> {
+    let place = &folder.join(name);
     let old = read_file(place)?;
     let block = if block.is_empty() { String::new() } else { format!("{BEGIN}\n{block}{END}\n") };
     let new = match split(&old, place)? {
@@ -157,18 +156,7 @@ fn replace(place: &Path, block: &str) -> Result<()> {
     if new.is_empty() {
         return fs::remove_file(place).map_err(RepoError::io("cannot remove", place));
     }
-    write_file(place, new.as_bytes())
-}
-
-/// Replaces a file as a whole.
-pub(super) fn write_file(place: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = place.parent().unwrap_or(Path::new("."));
-    let write = || {
-        let mut file = temporary_file(folder, UNFINISHED.0)?;
-        file.write_all(bytes)?;
-        Ok(file.into_temp_path())
-    };
-    put_in_place(write().map_err(RepoError::io("cannot write", place))?, place)
+    Place::make(folder, name)?.put_bytes(new.as_bytes())
 }
 
 /// A file that Git would read, too; empty where there is none.

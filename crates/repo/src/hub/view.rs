@@ -15,13 +15,14 @@ use shard_history::{FileEntry, TreeNode};
 use shard_store::{FileStat, StatEntry};
 
 use super::folder::VIEW_FOLDER;
+use crate::beneath::Place;
 use crate::checkout::{place_all, prepare_all};
 use crate::error::{RepoError, Result};
 use crate::pattern::PathFilter;
 use crate::repository::Repository;
-use crate::restore::{hash_file, put_in_place, temporary_file};
+use crate::restore::hash_file;
 use crate::stage::link_target;
-use crate::worktree::{make_parents, tree_mode};
+use crate::worktree::tree_mode;
 
 /// The folders of views inside the repository.
 const FILES: &str = "cache/files";
@@ -78,15 +79,17 @@ impl Seen {
 struct View<'a> {
     repository: &'a Repository,
     folder: PathBuf,
-    record: PathBuf,
+    /// Where the record is: below which folder, and its path there.
+    record: (PathBuf, String),
     seen: BTreeMap<String, Seen>,
     is_changed: bool,
 }
 
 impl<'a> View<'a> {
     /// A view in a folder that may not be there yet. A record that makes no sense is none.
-    fn open(repository: &'a Repository, folder: PathBuf, record: PathBuf) -> Self {
+    fn open(repository: &'a Repository, folder: PathBuf, record: (PathBuf, String)) -> Self {
         let read = || -> Option<BTreeMap<String, Seen>> {
+            let record = record.0.join(&record.1);
             if fs::symlink_metadata(&record).ok().filter(fs::Metadata::is_file)?.len() > MAX_RECORD {
                 return None;
             }
@@ -106,7 +109,7 @@ impl<'a> View<'a> {
         let place = self.folder.join(path);
         let Ok(metadata) = fs::symlink_metadata(&place) else { return false };
         // A link to the right bytes is no copy of them.
-        if tree_mode(&metadata) != entry.mode || !self.is_direct(path) {
+        if tree_mode(&metadata) != entry.mode || !Place::find(&self.folder, path).is_ok_and(|place| place.is_some()) {
             return false;
         }
         if metadata.is_symlink() {
@@ -128,15 +131,9 @@ impl<'a> View<'a> {
         is_right
     }
 
-    /// Whether the folders on the way to a path are folders, and no links.
-    fn is_direct(&self, path: &str) -> bool {
-        let ends = path.match_indices('/').filter_map(|(end, _)| path.get(..end));
-        ends.into_iter().all(|above| fs::symlink_metadata(self.folder.join(above)).is_ok_and(|at| at.is_dir()))
-    }
-
     /// Makes files of the view what they should be.
     fn fill(&mut self, files: &BTreeMap<String, FileEntry>, progress: &dyn Progress) -> Result<()> {
-        if let Some(path) = files.keys().find(|path| self.folder.join(path) == self.record) {
+        if let Some(path) = files.keys().find(|path| self.folder.join(path) == self.record.0.join(&self.record.1)) {
             let why = "is where downloads keep what they know of this folder".to_owned();
             return Err(RepoError::Path { path: path.into(), why });
         }
@@ -172,12 +169,8 @@ impl<'a> View<'a> {
         }
         let files: Map<String, Value> = self.seen.iter().map(|(path, seen)| (path.clone(), seen.to_json())).collect();
         let bytes = json!({"version": VERSION, "files": files}).to_string();
-        let folder = self.record.parent().unwrap_or(&self.folder);
-        fs::create_dir_all(folder).map_err(RepoError::io("cannot create", folder))?;
-        let cannot = |error| RepoError::io("cannot be written", &self.record)(error);
-        let temporary = temporary_file(folder, crate::worktree::UNFINISHED.0).map_err(cannot)?;
-        fs::write(temporary.path(), bytes).map_err(cannot)?;
-        put_in_place(temporary.into_temp_path(), &self.record)
+        let (root, path) = &self.record;
+        Place::make(root, path)?.put_bytes(bytes.as_bytes())
     }
 }
 
@@ -308,9 +301,9 @@ impl Repository {
 
     /// The view inside the repository with a key.
     fn view_of(&self, key: &str) -> Result<View<'_>> {
-        make_parents(&self.dir(), key)?;
-        let folder = self.dir().join(key);
-        Ok(View::open(self, folder.clone(), folder.with_extension("json")))
+        let record = format!("{key}.json");
+        Place::make(&self.dir(), &record)?;
+        Ok(View::open(self, self.dir().join(key), (self.dir(), record)))
     }
 
     /// The view in a folder of the caller's.
@@ -330,7 +323,8 @@ impl Repository {
         // Again, since `..` after a folder that was not there leads elsewhere.
         check(&absolute)?;
         let record = format!("{VIEW_FOLDER}/{RECORD}");
-        make_parents(&absolute, &record)?;
-        Ok(View::open(self, absolute.clone(), absolute.join(record)))
+        // Before anything is downloaded.
+        Place::make(&absolute, &record)?;
+        Ok(View::open(self, absolute.clone(), (absolute, record)))
     }
 }
