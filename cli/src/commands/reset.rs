@@ -1,14 +1,14 @@
 //! `shard reset`
 
 use serde_json::{Value, json};
-use shard_repo::{RepoError, ResetMode, ResetOptions, ResetReport};
+use shard_repo::{RefProblem, RepoError, Repository, ResetMode, ResetOptions, ResetReport};
 
 use crate::Context;
 use crate::error::{Failure, code};
 use crate::report::size::count;
 use crate::report::style::Style;
 
-/// Move the branch that is checked out to another commit
+/// Move a branch, by default the one that is checked out, to another commit
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where to; HEAD by default, which resets the stage alone
@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// With --hard: lose changes that no commit has
     #[arg(short, long, requires = "hard")]
     force: bool,
+    /// Move this branch, which is not checked out in a work tree: no file and no stage is touched
+    #[arg(short = 'r', long, value_name = "BRANCH", conflicts_with_all = ["soft", "mixed", "hard", "expect"])]
+    branch: Option<String>,
     /// Do nothing unless the branch is at this revision
     #[arg(long, value_name = "REV")]
     expect: Option<String>,
@@ -33,6 +36,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let repository = context.repository()?;
+    if let Some(branch) = &args.branch {
+        return other_branch(branch, &args.revision, &repository, context);
+    }
     let mode = match (args.soft, args.hard) {
         (true, _) => ResetMode::Soft,
         (_, true) => ResetMode::Hard,
@@ -52,6 +58,29 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         context.ui.print_json(&to_json(&report, mode))?;
     } else {
         let title = repository.read_commit(report.to)?.title().to_owned();
+        context.ui.inform(&to_text(&report, &title, context))?;
+    }
+    Ok(code::DONE)
+}
+
+/// Moves a branch that is not checked out.
+fn other_branch(branch: &str, to: &str, repository: &Repository, context: &Context) -> Result<u8, Failure> {
+    let from = repository.branches()?.into_iter().find(|known| known.name == branch).map(|known| known.commit);
+    let to = repository.reset_ref(branch, to).map_err(|error| match error {
+        RepoError::Ref(RefProblem::CheckedOut(_)) => {
+            Failure::from(error).next("`shard reset REV` without -r moves it, and with it the stage")
+        }
+        other => other.into(),
+    })?;
+    if context.ui.json {
+        let from = from.map(|from| from.to_hex());
+        context.ui.print_json(&json!({
+            "branch": branch, "mode": null, "from": from, "to": to.to_hex(), "written": [], "removed": [],
+        }))?;
+    } else {
+        let title = repository.read_commit(to)?.title().to_owned();
+        let (written, removed) = (Vec::new(), Vec::new());
+        let report = ResetReport { branch: Some(branch.to_owned()), from, to, written, removed };
         context.ui.inform(&to_text(&report, &title, context))?;
     }
     Ok(code::DONE)

@@ -230,6 +230,23 @@ fn reset_soft_mixed_and_hard() {
     assert_eq!(place.run(&["reset", "--force"]).code, 2);
     assert_eq!(place.json(&["verify", "--full"])["ok"], true);
 
+    // A branch that is not checked out moves alone.
+    place.ok(&["branch", "side", &second]);
+    let status = place.ok(&["status", "-s"]);
+    let json = place.json(&["reset", &first, "-r", "side"]);
+    assert_eq!((json["branch"].as_str(), json["mode"].is_null()), (Some("side"), true), "{json}");
+    assert_eq!((json["from"].as_str(), json["to"].as_str()), (Some(second.as_str()), Some(first.as_str())));
+    assert_eq!(
+        (id(&place, "side"), id(&place, "main"), place.ok(&["status", "-s"])),
+        (first.clone(), second.clone(), status)
+    );
+    let out = place.ok(&["reset", "-r", "side", "side@{1}"]);
+    assert!(out.starts_with(&format!("side is at {}", &second[..12])), "{out}");
+    place.fails(&["reset", "v1", "-r", "main"], 4, &["checked out", "without -r"]);
+    place.fails(&["reset", "v1", "-r", "nowhere"], 3, &["nowhere"]);
+    assert_eq!(place.run(&["reset", "--hard", "v1", "-r", "side"]).code, 2);
+    assert_eq!(id(&place, "side"), second);
+
     // On no branch, HEAD itself moves.
     place.ok(&["reset", "--hard", "-f"]);
     place.ok(&["checkout", "v1"]);
