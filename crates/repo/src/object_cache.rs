@@ -13,7 +13,7 @@ use shard_store::{EntryKey, EntryKind};
 
 /// Bytes of memory that objects may take in each of the two generations, about.
 pub(crate) const OBJECTS: usize = 12 << 20;
-/// The same of blocks: a generation has 16 of the largest ones.
+/// The same of blocks: a generation has 16 of the largest ones, and the memory of as many is used again.
 pub(crate) const BLOCKS: usize = 64 << 20;
 
 #[derive(Clone)]
@@ -34,12 +34,14 @@ struct Generations {
     old: HashMap<EntryKey, (Object, usize)>,
     /// Bytes of the young ones.
     bytes: usize,
+    /// Memory of blocks that went: to write into memory that the system has just given takes several times as long.
+    spare: Vec<Vec<u8>>,
 }
 
 impl ObjectCache {
     /// A cache of two generations of so many bytes.
     pub(crate) fn new(limit: usize) -> Self {
-        Self(Mutex::new(Generations { limit, young: HashMap::new(), old: HashMap::new(), bytes: 0 }))
+        Self(Mutex::new(Generations { limit, young: HashMap::new(), old: HashMap::new(), bytes: 0, spare: Vec::new() }))
     }
 
     pub(crate) fn commit(&self, id: Digest) -> Option<Arc<Commit>> {
@@ -86,6 +88,14 @@ impl ObjectCache {
         }
     }
 
+    /// A buffer for a block of so many bytes, with whatever in it.
+    pub(crate) fn buffer(&self, len: u64) -> Vec<u8> {
+        let spare = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).spare;
+        // A small block must not keep the memory of a large one.
+        let fits = |buffer: &Vec<u8>| (len..=2 * len).contains(&(buffer.capacity() as u64));
+        spare.iter().position(fits).map(|at| spare.swap_remove(at)).unwrap_or_default()
+    }
+
     pub(crate) fn put_block(&self, id: Digest, block: &Arc<Vec<u8>>) {
         self.put(EntryKey::block(id), Object::Block(Arc::clone(block)), 200 + block.len());
     }
@@ -112,8 +122,14 @@ impl ObjectCache {
 impl Generations {
     fn keep(&mut self, key: EntryKey, object: Object, bytes: usize) {
         if self.bytes + bytes > self.limit {
-            self.old = std::mem::take(&mut self.young);
+            let gone = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
             self.bytes = 0;
+            let block = |object| match object {
+                Object::Block(block) => Arc::into_inner(block),
+                _ => None,
+            };
+            // As many as one generation had.
+            self.spare = gone.into_values().filter_map(|(object, _)| block(object)).collect();
         }
         if self.young.insert(key, (object, bytes)).is_none() {
             self.bytes += bytes;
@@ -126,6 +142,21 @@ mod tests {
     use shard_core::sha256;
 
     use super::*;
+
+    #[test]
+    fn the_memory_of_blocks_that_went_is_used_for_others_of_their_size() {
+        let cache = ObjectCache::new(2000);
+        assert_eq!(cache.buffer(100).capacity(), 0);
+        for number in 0..20u8 {
+            cache.put_block(sha256(&[number]), &Arc::new(vec![number; 100]));
+        }
+        let held = cache.block(sha256(&[19])).unwrap();
+        assert_eq!(cache.buffer(10).capacity(), 0, "a small one would hold more than it has");
+        assert_eq!(cache.buffer(101).capacity(), 0);
+        let buffer = cache.buffer(60);
+        assert_eq!(buffer.capacity(), 100);
+        assert!(*held == [19; 100] && !buffer.contains(&19), "nobody else has it");
+    }
 
     #[test]
     fn memory_is_bounded_and_what_is_used_stays() {

@@ -97,7 +97,7 @@ impl<'a> FileReader<'a> {
                     *block = match self.source.blocks.block(piece.id) {
                         Some(block) => block,
                         None => {
-                            let mut bytes = Vec::new();
+                            let mut bytes = self.source.blocks.buffer(piece.len);
                             reader.read(&block_key(piece.id), &mut bytes)?;
                             let block = Arc::new(bytes);
                             self.source.blocks.put_block(piece.id, &block);
