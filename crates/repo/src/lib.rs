@@ -1,4 +1,72 @@
 //! shard's engine: repositories, archives and comparisons, made of formats, codecs, store, manifests and history.
+//!
+//! [`Repository`] is where to begin. Everything that writes is one transaction, durable when it returns, and moves refs by
+//! compare-and-swap; everything that takes long tells a [`shard_core::Progress`] how far it is.
+//!
+//! | what | where |
+//! |---|---|
+//! | make and open | [`Repository::init`], [`Repository::init_bare`], [`Repository::discover`] |
+//! | keep files of the work tree | [`Repository::add`], [`Repository::commit`], [`Repository::status`] |
+//! | restore | [`Repository::checkout`], [`Repository::checkout_paths`], [`Repository::checkout_tensors`], [`Repository::export`] |
+//! | history | [`Repository::log_of`], [`Repository::blame`], [`Repository::operations`], [`Repository::plan_undo`] |
+//! | branches, tags, what is checked out | [`Repository::create_branch`], [`Repository::create_tag`], [`Repository::reset`], [`Repository::reflog`] |
+//! | merge, file by file and tensor by tensor | [`Repository::merge`], [`Repository::continue_merge`], [`Repository::abort_merge`] |
+//! | compare | [`compare_sides`], [`look_inside`] |
+//! | care | [`Repository::verify_with`], [`Repository::gc`], [`Repository::optimize`], [`Repository::plan_squash`], [`Repository::plan_forget`], [`Repository::storage_overview`] |
+//! | where models come from | [`Repository::lineage`], [`Finder`] |
+//! | beside Git | [`Repository::track`], [`Repository::write_pointers`], [`Repository::checkout_pointers`] |
+//! | one portable file, without a repository | [`pack`], [`Archive`] |
+//!
+//! # As a hub of files
+//!
+//! Commits, downloads and listings by the names of branches and paths, without a work tree: the operations of the Hugging Face
+//! hub's Python client, on a local repository. They work on bare repositories and on those with a work tree alike, and never look
+//! at the work tree.
+//!
+//! | there | here |
+//! |---|---|
+//! | `create_repo` | [`Repository::create_repo`] |
+//! | `repo_info`, `list_repo_refs` | [`Repository::repo_info`], [`Repository::named_refs`], [`Repository::branches`], [`Repository::tags`] |
+//! | `create_commit`, `CommitOperationAdd` … | [`Repository::create_commit`], [`CommitOperation`] |
+//! | `upload_file`, `upload_folder`, `upload_large_folder` | [`Repository::upload_file`], [`Repository::upload_folder`], [`Repository::upload_large_folder`] |
+//! | `delete_file`, `delete_folder` | [`Repository::delete_file`], [`Repository::delete_folder`] |
+//! | `get_paths_info`, `list_repo_tree`, `list_repo_files`, `list_repo_commits` | the same |
+//! | `create_branch`, `delete_branch`, `create_tag`, `delete_tag`, `list_repo_reflog` | [`Repository::create_branch`] …, [`Repository::reflog`] |
+//! | `open_file`, `read_bytes`, `read_range` | the same |
+//! | `hf_hub_download`, `snapshot_download` | the same |
+//! | `reset_ref` | the same |
+//!
+//! A revision is what it is elsewhere in shard: a branch, a tag, a commit or the beginning of its id, with `~N` and `^N` after it;
+//! also the 40 digits of a commit's Git twin. `None` means the default branch. Only a branch can be committed to.
+//!
+//! Promises: a commit is one transaction, durable when it returns. Concurrent commits to a branch follow one another, unless
+//! [`CommitRequest::parent_commit`] says that nothing may come between. Paths that some system could not have are refused:
+//! `..`, drives, devices, reserved characters, `.git`, names that differ only in case or in how accents are composed, files where
+//! folders are.
+//!
+//! ```
+//! use shard_core::{NoProgress, limits::Cut};
+//! use shard_repo::{CommitOperation, CommitRequest, NewRepo, Repository, Settings};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! let hub = Repository::create_repo(&folder.join("models"), &NewRepo::default(), Settings::default())?;
+//! let operations = vec![
+//!     CommitOperation::add("config.json", b"{}".to_vec()),
+//!     CommitOperation::add("weights/readme.txt", b"how they were made".to_vec()),
+//! ];
+//! let first = hub.create_commit(operations, &CommitRequest::new("First files"), &NoProgress)?;
+//! assert_eq!(hub.list_repo_files(None)?, ["config.json", "weights/readme.txt"]);
+//!
+//! let operations = vec![CommitOperation::delete("weights/"), CommitOperation::copy("config.json", "old/config.json")];
+//! hub.create_commit(operations, &CommitRequest::new("Tidy up"), &NoProgress)?;
+//! assert_eq!(hub.list_repo_files(None)?, ["config.json", "old/config.json"]);
+//! assert_eq!(hub.read_range("weights/readme.txt", 4, 4, Some(&first.id.to_hex()))?, b"they");
+//!
+//! let place = hub.hf_hub_download("old/config.json", None, None)?;
+//! assert_eq!(std::fs::read(place)?, b"{}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod approx;

@@ -1,52 +1,6 @@
-//! A repository as a hub of files: commits, downloads and listings by the names of branches and paths, without a work tree.
+//! The operations of the Hugging Face hub's client on a local repository: see the crate's documentation for the list.
 //!
-//! These are the operations of the Hugging Face hub's Python client, on a local repository. They work on bare repositories and
-//! on those with a work tree alike, and never look at the work tree.
-//!
-//! | there | here |
-//! |---|---|
-//! | `create_repo` | [`Repository::create_repo`] |
-//! | `repo_info`, `list_repo_refs` | [`Repository::repo_info`], [`Repository::named_refs`], [`Repository::branches`], [`Repository::tags`] |
-//! | `create_commit`, `CommitOperationAdd` … | [`Repository::create_commit`], [`CommitOperation`] |
-//! | `upload_file`, `upload_folder`, `upload_large_folder` | [`Repository::upload_file`], [`Repository::upload_folder`], [`Repository::upload_large_folder`] |
-//! | `delete_file`, `delete_folder` | [`Repository::delete_file`], [`Repository::delete_folder`] |
-//! | `get_paths_info`, `list_repo_tree`, `list_repo_files`, `list_repo_commits` | the same |
-//! | `create_branch`, `delete_branch`, `create_tag`, `delete_tag`, `list_repo_reflog` | [`Repository::create_branch`] …, [`Repository::reflog`] |
-//! | `open_file`, `read_bytes`, `read_range` | the same |
-//! | `hf_hub_download`, `snapshot_download` | the same |
-//! | `reset_ref` | the same |
-//!
-//! A revision is what it is elsewhere in shard: a branch, a tag, a commit or the beginning of its id, with `~N` and `^N` after it;
-//! also the 40 digits of a commit's Git twin. `None` means the default branch. Only a branch can be committed to.
-//!
-//! Promises: a commit is one transaction, durable when it returns. Concurrent commits to a branch follow one another, unless
-//! [`CommitRequest::parent_commit`] says that nothing may come between. Paths that some system could not have are refused:
-//! `..`, drives, devices, reserved characters, `.git`, names that differ only in case or in how accents are composed, files where
-//! folders are.
-//!
-//! ```
-//! use shard_core::{NoProgress, limits::Cut};
-//! use shard_repo::{CommitOperation, CommitRequest, NewRepo, Repository, Settings};
-//!
-//! # let folder = tempfile::tempdir()?;
-//! # let folder = folder.path();
-//! let hub = Repository::create_repo(&folder.join("models"), &NewRepo::default(), Settings::default())?;
-//! let operations = vec![
-//!     CommitOperation::add("config.json", b"{}".to_vec()),
-//!     CommitOperation::add("weights/readme.txt", b"how they were made".to_vec()),
-//! ];
-//! let first = hub.create_commit(operations, &CommitRequest::new("First files"), &NoProgress)?;
-//! assert_eq!(hub.list_repo_files(None)?, ["config.json", "weights/readme.txt"]);
-//!
-//! let operations = vec![CommitOperation::delete("weights/"), CommitOperation::copy("config.json", "old/config.json")];
-//! hub.create_commit(operations, &CommitRequest::new("Tidy up"), &NoProgress)?;
-//! assert_eq!(hub.list_repo_files(None)?, ["config.json", "old/config.json"]);
-//! assert_eq!(hub.read_range("weights/readme.txt", 4, 4, Some(&first.id.to_hex()))?, b"they");
-//!
-//! let place = hub.hf_hub_download("old/config.json", None, None)?;
-//! assert_eq!(std::fs::read(place)?, b"{}");
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! They work on bare repositories and on those with a work tree alike, and never look at the work tree.
 
 mod commit;
 mod folder;
