@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use compare::{Ids, differences};
 use outcome::{Failure, exit_code};
 use peer::Peer;
-use step::{PAUSE, Scenario, Step, id_of};
+use step::{DAMAGE, PAUSE, Scenario, Step, id_of};
 
 const USAGE: &str = "benches/hub/parity/run [--page FILE] [--write] [--only NAME]
 
@@ -120,6 +120,10 @@ fn play(peer: &mut Peer, scenario: &Scenario, folder: &Path) -> Result<Vec<Strin
             thread::sleep(Duration::from_millis(1100));
             continue;
         }
+        if step.call == DAMAGE {
+            names.iter().try_for_each(|names| damage(&Path::new(&names["dir"]).join(step.repo)))?;
+            continue;
+        }
         let theirs = peer.ask(&order(step, &names[0]))?;
         let ours = ours::ask(&order(step, &names[1]))?;
         if let Some(name) = step.save {
@@ -141,6 +145,29 @@ fn play(peer: &mut Peer, scenario: &Scenario, folder: &Path) -> Result<Vec<Strin
         }
     }
     Ok(problems)
+}
+
+/// Changes a byte in the middle of the largest file of a repository, databases and what can be made again left out.
+fn damage(repository: &Path) -> Result<(), Failure> {
+    let (mut open, mut largest) = (vec![repository.to_owned()], (0, PathBuf::new()));
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder)? {
+            let (path, metadata) = entry.map(|entry| (entry.path(), entry.metadata()))?;
+            let metadata = metadata?;
+            let is_content = !path.ends_with("cache") && !path.to_string_lossy().contains(".sqlite");
+            if metadata.is_dir() && is_content {
+                open.push(path);
+            } else if is_content && metadata.len() > largest.0 {
+                largest = (metadata.len(), path);
+            }
+        }
+    }
+    let (len, path) = largest;
+    let mut bytes = fs::read(&path)?;
+    bytes[len as usize / 2] ^= 1;
+    // Files of the store may be read-only: another one takes its place.
+    fs::remove_file(&path)?;
+    Ok(fs::write(&path, bytes)?)
 }
 
 /// What a side is asked: its names stand for folders and ids.

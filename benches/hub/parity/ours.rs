@@ -19,6 +19,24 @@ use crate::Failure;
 use answers::Answers;
 use errors::class;
 
+/// What shard is asked in another way than by default, so that it does what hubvault does: the operation, how, and what it does by
+/// default.
+pub(crate) const ASKED_WITH: [(&str, &str, &str); 5] = [
+    ("create_repo", "`NewRepo::initial_commit`", "a new repository has no commit"),
+    ("merge", "`MergeOptions::into` is the default branch where no target is given", "the branch that is checked out"),
+    ("delete_branch", "`force` (`branch -D`)", "a branch stays whose commits nothing else leads to"),
+    (
+        "gc",
+        "`GcOptions::prune_now` (`gc --prune-now`), also for `get_storage_overview` and the collection after `squash_history`",
+        "what refs named before stays, by their logs: so a branch that was deleted by mistake comes back, and a collection after it frees nothing yet",
+    ),
+    (
+        "squash_history",
+        "logs of refs are left out of `blocking_refs`",
+        "they are told too, since they keep the old commits until they are pruned",
+    ),
+];
+
 /// What an operation gives, or the class of its error: that which hubvault has for the same.
 pub(crate) fn ask(order: &Value) -> Result<Value, Failure> {
     let folder = Path::new(order["repo"].as_str().ok_or("an order without a repository")?);

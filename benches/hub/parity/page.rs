@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::ours::ASKED_WITH;
 use crate::step::{OPERATIONS, Operation, Scenario};
 
 /// The whole page.
@@ -15,6 +16,10 @@ pub(crate) fn page(scenarios: &[Scenario]) -> String {
     for Operation { name, library, command } in OPERATIONS {
         let count = steps.get(name).copied().unwrap_or_default();
         let _ = writeln!(page, "| `{name}` | `{library}` | `shard {command}` | {count} |");
+    }
+    page.push_str(ASKED);
+    for (name, with, default) in ASKED_WITH {
+        let _ = writeln!(page, "| `{name}` | {with} | {default} |");
     }
     page.push_str(DIFFERENCES);
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
@@ -46,10 +51,19 @@ where the two differ otherwise than it says.
 |---|---|---|---|
 ";
 
+const ASKED: &str = "
+## Asked with
+
+Where shard does something else by default, it is asked so that it does what hubvault does:
+
+| operation | asked with | by default |
+|---|---|---|
+";
+
 const DIFFERENCES: &str = "
 ## Differences
 
-Both promise the same but where the table says otherwise. Not compared, since they are words and not outcomes: messages of errors, of
+Both promise the same but where this table, or the one above, says otherwise. Not compared, since they are words and not outcomes: messages of errors, of
 moves of refs in logs, and of verifications.
 
 | operation | shard |

@@ -55,6 +55,9 @@ pub(crate) const OPERATIONS: [Operation; 30] = [
 /// No operation: time passes, more than the second that times of commits are told in.
 pub(crate) const PAUSE: &str = "pause";
 
+/// No operation: a byte in the middle of the largest file that holds content becomes another one.
+pub(crate) const DAMAGE: &str = "damage";
+
 /// Steps on one repository, in their order.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use shard_history::revision::RevisionError;
 use shard_repo::{RefProblem, RepoError};
+use shard_store::StoreError;
 
 /// The name of the class.
 pub(super) fn class(error: &RepoError) -> String {
@@ -27,6 +28,10 @@ pub(super) fn class(error: &RepoError) -> String {
         | RepoError::Raced(_)
         | RepoError::NotAt { .. }
         | RepoError::Merge(_) => "ConflictError",
+        RepoError::Store(StoreError::Entry { .. } | StoreError::Pack { .. } | StoreError::Missing(_))
+        | RepoError::Missing { .. }
+        | RepoError::Decode { .. }
+        | RepoError::WrongBytes { .. } => "IntegrityError",
         other => return format!("other: {other:?}"),
     };
     class.to_owned()

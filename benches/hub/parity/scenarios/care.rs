@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::{add, branch, commit, files, scenario};
-use crate::step::{Scenario, Step, step};
+use crate::step::{DAMAGE, Scenario, Step, step};
 
 pub(super) fn all() -> Vec<Scenario> {
-    vec![squashes(), collections()]
+    vec![squashes(), collections(), damaged()]
 }
 
 fn squash(arguments: serde_json::Value) -> Step {
@@ -73,6 +73,26 @@ fn collections() -> Scenario {
             step("gc", json!({"prune_cache": true})),
             step("get_storage_overview", json!({})),
             step("hf_hub_download", json!({"filename": "a.txt"})),
+        ],
+    )
+}
+
+fn damaged() -> Scenario {
+    // Nothing that compresses, so that the byte that changes is one of the file.
+    let mut state = 1u32;
+    let mut letter = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'0' + (state >> 24) as u8 % 64)
+    };
+    let text: String = (0..1 << 20).map(|_| letter()).collect();
+    scenario(
+        "damaged",
+        vec![
+            commit(vec![add("a.txt", "small"), add("b.txt", &text)]),
+            step("full_verify", json!({})),
+            step(DAMAGE, json!({})),
+            step("full_verify", json!({})),
+            step("read_bytes", json!({"path_in_repo": "b.txt"})),
         ],
     )
 }
