@@ -51,6 +51,11 @@ pub(super) fn from_merge(problem: &MergeProblem) -> (u8, &'static str) {
         MergeProblem::Elsewhere { .. } => {
             (code::REFUSED, "`shard checkout` what it began from, or `shard merge --abort` to forget it")
         }
+        MergeProblem::NotInConflict(_) => (
+            code::REFUSED,
+            "nothing was changed: `shard status` lists what is to be decided, and what is decided is decided again by its own path; \
+             `shard checkout REV PATH` takes a file of a revision",
+        ),
         MergeProblem::State(_) => (code::DAMAGED, "`shard reset --hard` forgets it"),
     }
 }

@@ -69,7 +69,7 @@ pub(crate) struct Placed {
 }
 
 /// Most paths that an error names.
-const NAMED: usize = 10;
+pub(crate) const NAMED: usize = 10;
 
 impl Repository {
     /// Makes the work tree, the stage and HEAD those of a revision. A branch's name leaves that branch checked out,

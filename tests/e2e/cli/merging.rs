@@ -303,6 +303,76 @@ fn giving_up_brings_back_what_was() {
 }
 
 #[test]
+fn a_side_of_a_folder_is_that_of_its_conflicts_alone() {
+    let place = fork(
+        &[("models/a", Some(b"1")), ("models/b", Some(b"1")), ("models/d", Some(b"1"))],
+        &[
+            ("models/a", Some(b"2")),
+            ("models/b", Some(b"2")),
+            ("models/c", Some(b"2")),
+            ("models/d", Some(b"2")),
+            ("models/e", Some(b"2")),
+        ],
+        &[("models/a", Some(b"3")), ("models/d", Some(b"3"))],
+    );
+    conflicts(&place, &["merge", "side"]);
+    place.write("models/b", b"edited");
+    place.write("models/e", b"staged");
+    place.ok(&["add", "models/e"]);
+    // What was decided by its own name stays so.
+    place.write("models/d", b"2 and 3");
+    place.ok(&["add", "models/d"]);
+    let files = || ["a", "b", "c", "d", "e"].map(|name| place.read(&format!("models/{name}")));
+    let expected = |a: &[u8]| [a, b"edited", b"2", b"2 and 3", b"staged"].map(<[u8]>::to_vec);
+    let report = place.json(&["checkout", "--theirs", "models"]);
+    assert_eq!((&report["written"], &report["removed"]), (&json!([{"path": "models/a", "size": 1}]), &json!([])));
+    assert_eq!(files(), expected(b"3"));
+    assert_eq!(place.ok(&["status", "-s"]), "M  models/a\n M models/b\nM  models/d\nM  models/e\n");
+    assert_eq!(place.json(&["status"])["merge"]["resolved"], json!(["models/a", "models/d"]));
+    // Another side of what is decided is taken by its own name.
+    let hints = ["`shard status`", "`shard checkout REV PATH`"];
+    place.fails(&["checkout", "--ours", "."], 4, &[&[". is not in conflict"], &hints[..]].concat());
+    place.ok(&["checkout", "--ours", "models/a"]);
+    assert_eq!(files(), expected(b"2"));
+    place.ok(&["checkout", "--theirs", "models/a"]);
+    for path in ["models/b", "models/c", "nowhere"] {
+        place.fails(&["checkout", "--theirs", path], 4, &[&format!("{path} is not in conflict")]);
+    }
+    assert_eq!(files(), expected(b"3"));
+    place.ok(&["merge", "--continue"]);
+    assert_eq!((files(), place.ok(&["status", "-s"])), (expected(b"3"), " M models/b\n".to_owned()));
+    place.ok(&["checkout", "HEAD", "models/b"]);
+    assert_eq!(place.read("models/b"), b"2");
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_file_is_decided_as_one() {
+    let folder: Files<'_> = &[("d/e", Some(b"1")), ("d/f", Some(b"1"))];
+    let place = fork(&[("x", Some(b"1"))], folder, &[("d", Some(b"file"))]);
+    assert_eq!(lines(&conflicts(&place, &["merge", "side"])), ["file/directory d d/e"]);
+    place.write("d/e", b"edited");
+    place.fails(&["checkout", "--theirs", "d"], 4, &["not staged would be lost: d/e", "move them elsewhere"]);
+    // Ours is there already.
+    place.ok(&["checkout", "--ours", "d/f"]);
+    assert_eq!(
+        (place.read("d/e"), place.json(&["status"])["merge"]["resolved"].clone()),
+        (b"edited".to_vec(), json!(["d"]))
+    );
+    fs::rename(place.path().join("d/e"), place.path().join("mine")).unwrap();
+    place.ok(&["checkout", "--theirs", "d"]);
+    place.ok(&["merge", "--continue"]);
+    assert_eq!((place.read("d"), place.ok(&["status", "-s"])), (b"file".to_vec(), "?? mine\n".to_owned()));
+    // By a path below it, which theirs alone has.
+    let place = fork(&[("x", Some(b"1"))], &[("d", Some(b"file"))], folder);
+    conflicts(&place, &["merge", "side"]);
+    place.fails(&["checkout", "--theirs", "d/nowhere"], 4, &["d/nowhere is not in conflict"]);
+    place.ok(&["checkout", "--theirs", "d/f"]);
+    assert_eq!((place.read("d/e"), place.read("d/f")), (b"1".to_vec(), b"1".to_vec()));
+    place.ok(&["merge", "--continue"]);
+    assert_eq!(place.ok(&["status", "-s"]), "");
+}
+
+#[test]
 fn a_result_may_be_looked_at_before_it_is_committed() {
     let place =
         fork(&[("a", Some(b"1")), ("b", Some(b"1"))], &[("a", Some(b"2"))], &[("b", Some(b"2")), ("c", Some(b"1"))]);

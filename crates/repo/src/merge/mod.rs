@@ -75,6 +75,9 @@ pub enum MergeProblem {
         /// The commit that it began from.
         ours: Digest,
     },
+    /// A path that names no conflict of the merge under way, or a folder whose conflicts are all decided; empty for the root.
+    #[error("{} is not in conflict", if .0.is_empty() { "." } else { .0.as_str() })]
+    NotInConflict(String),
     /// The record of the merge under way cannot be understood.
     #[error("the record of the merge under way is damaged: {0}")]
     State(Digest),

@@ -1,6 +1,6 @@
 //! A merge under way: conflicts decided from one side, the commit, or back to before.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use shard_core::Progress;
@@ -8,7 +8,7 @@ use shard_history::{ConflictKind, FileEntry, FileTree, Merge, MergeStatus, Rules
 use shard_store::{RefUpdate, Target};
 
 use super::{Destination, MergeProblem, MergeReport, MergeState, Plan, Stored};
-use crate::checkout::{CheckoutReport, place_all};
+use crate::checkout::{CheckoutReport, NAMED, place_all};
 use crate::error::{RepoError, Result};
 use crate::repository::{Repository, STAGE};
 use crate::status::WorkState;
@@ -167,12 +167,14 @@ impl Repository {
         Ok(state)
     }
 
-    /// Decides about conflicts of the merge under way: takes what one side has at or below paths into the work tree and the stage,
-    /// over what is there, and removes what it has not.
+    /// Decides about conflicts of the merge under way: takes what one side has at them into the work tree and the stage, over what
+    /// is there, and removes what it has not. A path names the conflict at it, and those below it that are not decided yet; where one
+    /// side has a file and the other a folder, also a path below it does, and what lies below follows. All else stays.
     ///
     /// # Errors
-    /// [`RepoError::Merge`] where none is under way, or something else is checked out now; [`RepoError::NoSuchPath`] where neither
-    /// side has such a path; what cannot be read or written.
+    /// [`RepoError::Merge`] where none is under way, something else is checked out now, or a path names no conflict;
+    /// [`RepoError::WouldOverwrite`] where files that are not in conflict themselves have to make room, and have changes that were
+    /// not staged; what cannot be read or written.
     pub fn checkout_side(&self, side: Side, paths: &[PathBuf], progress: &dyn Progress) -> Result<CheckoutReport> {
         self.again_if_condemned(|| self.checkout_side_once(side, paths, progress))
     }
@@ -181,40 +183,67 @@ impl Repository {
         let transaction = self.store.begin("checkout")?;
         let (_, state) = self.read_merge()?.ok_or(MergeProblem::NotUnderWay)?;
         let Destination { branch, .. } = self.resumed(&state)?;
-        let commit = if side == Side::Ours { state.ours } else { state.theirs };
-        let tree = self.files_of(commit)?;
+        let (ours, theirs) = (self.files_of(state.ours)?, self.files_of(state.theirs)?);
         let (expected, mut stage) = self.stage()?;
-        let mut wanted: BTreeMap<String, FileEntry> = BTreeMap::new();
-        let mut removed: Vec<String> = Vec::new();
-        let mut chosen = Vec::new();
+        let mut named: BTreeSet<&str> = BTreeSet::new();
         for given in paths {
             let path = self.work()?.tracked_path(given)?;
-            let here = |tree: &FileTree| -> Vec<(String, FileEntry)> {
-                let own = tree.get(&path).map(|entry| (path.clone(), *entry));
-                own.into_iter().chain(tree.below(&path).map(|(path, entry)| (path.clone(), *entry))).collect()
-            };
-            let (found, staged) = (here(&tree), here(&stage));
-            if found.is_empty() && staged.is_empty() && !state.conflicts.contains_key(&path) {
-                return Err(RepoError::NoSuchPath { revision: commit.short(), path });
+            let is_file = [&ours, &theirs, &stage].iter().any(|tree| tree.get(&path).is_some());
+            let found = named_by(&path, is_file, &state);
+            if found.is_empty() {
+                return Err(MergeProblem::NotInConflict(path).into());
             }
-            removed.extend(staged.into_iter().map(|(path, _)| path).filter(|path| tree.get(path).is_none()));
-            wanted.extend(found);
-            chosen.push(path);
+            named.extend(found);
+        }
+        let (commit, tree) = if side == Side::Ours { (state.ours, ours) } else { (state.theirs, theirs) };
+        // Where a file is in the place of a folder, one of them goes with all that is below.
+        let below =
+            named.iter().flat_map(|path| tree.below(path).chain(stage.below(path))).map(|(path, _)| path.as_str());
+        let below: BTreeSet<&str> =
+            below.filter(|path| !named.contains(path) && tree.get(path) != stage.get(path)).collect();
+        if !below.is_empty() {
+            let changes = self.work_changes(&stage)?.into_iter().collect();
+            self.refuse_unstaged(below.iter().copied(), &changes, &tree)?;
+        }
+        let (mut wanted, mut removed) = (BTreeMap::new(), Vec::new());
+        for path in named.iter().chain(&below).copied() {
+            match tree.get(path) {
+                Some(entry) => drop(wanted.insert(path.to_owned(), *entry)),
+                None if stage.get(path).is_some() => removed.push(path.to_owned()),
+                None => {}
+            }
         }
         self.replace(&wanted.iter().collect(), &removed, progress)?;
         let gone = removed.iter().map(|path| (path.clone(), None));
         let changes = wanted.iter().map(|(path, entry)| (path.clone(), Some(*entry))).chain(gone).collect();
         let message = format!("checkout: {} of the merge", side.as_str());
+        let decided: BTreeSet<String> = named.iter().chain(&below).map(|path| (*path).to_owned()).collect();
         self.move_stage(&transaction, expected, &mut stage, &changes, &message)?;
-        self.note_decided(&transaction, |path| {
-            chosen.iter().any(|chosen| {
-                chosen.is_empty()
-                    || path == chosen
-                    || path.strip_prefix(chosen.as_str()).is_some_and(|rest| rest.starts_with('/'))
-            })
-        })?;
+        self.note_decided(&transaction, |path| decided.contains(path))?;
         let written = wanted.into_iter().map(|(path, entry)| (path, entry.size)).collect();
         Ok(CheckoutReport { commit, branch, written, removed, unchanged: 0 })
+    }
+
+    /// Refuses where files that are to be those of a tree have changes that were not staged.
+    fn refuse_unstaged<'a>(
+        &self,
+        paths: impl Iterator<Item = &'a str>,
+        changes: &BTreeMap<String, WorkState>,
+        target: &FileTree,
+    ) -> Result<()> {
+        let mut lost = Vec::new();
+        for path in paths {
+            let is_changed = matches!(changes.get(path), Some(WorkState::Modified | WorkState::Untracked));
+            if is_changed && !self.has_content(path, target.get(path))? {
+                lost.push(path.to_owned());
+            }
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        lost.sort();
+        lost.truncate(NAMED);
+        Err(RepoError::WouldOverwrite { what: "changes that were not staged would be lost", paths: lost })
     }
 
     /// Writes and removes files of the work tree; everything is decoded before anything is touched.
@@ -232,6 +261,21 @@ impl Repository {
         place_all(ready, self.work()?.root())?;
         Ok(())
     }
+}
+
+/// The conflicts that a path names; `is_file` says whether a file is or was at that path.
+fn named_by<'a>(path: &str, is_file: bool, state: &'a MergeState) -> Vec<&'a str> {
+    let is_below = |path: &str, folder: &str| {
+        folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let is_named = |conflict: &str, kind: ConflictKind| {
+        conflict == path
+            // What someone decided about by its own name is not decided again with its folder.
+            || (is_below(conflict, path) && !state.resolved.contains(conflict))
+            || (kind == ConflictKind::FileDirectory && is_file && is_below(path, conflict))
+    };
+    let conflicts = state.conflicts.iter().map(|(conflict, kind)| (conflict.as_str(), *kind));
+    conflicts.filter(|(conflict, kind)| is_named(conflict, *kind)).map(|(conflict, _)| conflict).collect()
 }
 
 /// Puts entries into a tree, first what goes: a folder may become a file.
