@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use shard_core::Digest;
 use shard_history::{MergeRecord, MergeStatus, RuleError, Rules, Scope};
 use shard_repo::{
-    ContinueOptions, FastForward, MergeConflict, MergeOptions, MergeReport, Repository, SideChange, TensorConflict,
-    TensorsMerged,
+    CheckoutOptions, ContinueOptions, FastForward, MergeConflict, MergeOptions, MergeReport, RepoError, Repository,
+    SideChange, TensorConflict, TensorsMerged,
 };
 
 use super::commit::default_author;
@@ -66,13 +66,22 @@ pub(crate) struct Args {
     /// Give up the merge that is under way
     #[arg(long)]
     abort: bool,
+    /// With --abort: lose changes that were not staged, in files that the merge changed
+    #[arg(short, long, requires = "abort", conflicts_with_all = ["source", "go_on"])]
+    force: bool,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let repository = context.repository()?;
     let progress = context.ui.progress();
     if args.abort {
-        let state = repository.abort_merge(progress.as_ref())?;
+        let options = CheckoutOptions { force: args.force };
+        let state = repository.abort_merge(options, progress.as_ref()).map_err(|error| match error {
+            RepoError::WouldOverwrite { .. } => {
+                Failure::from(error).next("move them elsewhere, and give it up then; --force loses the changes")
+            }
+            other => other.into(),
+        })?;
         if context.ui.json {
             context.ui.print_json(&json!({"aborted": state.theirs.to_hex(), "head": state.ours.to_hex()}))?;
         } else {

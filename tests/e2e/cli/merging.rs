@@ -373,6 +373,43 @@ fn a_folder_in_the_place_of_a_file_is_decided_as_one() {
 }
 
 #[test]
+fn giving_up_loses_no_edit_that_was_never_staged() {
+    let place = fork(
+        &[("a", Some(b"1")), ("b", Some(b"1")), ("gone", Some(b"1"))],
+        &[("a", Some(b"2"))],
+        &[("b", Some(b"2")), ("c", Some(b"2")), ("gone", None)],
+    );
+    let file = |path: &str| fs::read(place.path().join(path)).ok();
+    place.ok(&["merge", "side", "--no-commit"]);
+    // Changed by the merge, brought by it, removed by it; and what it has nothing to do with.
+    for path in ["a", "b", "c", "gone"] {
+        place.write(path, b"mine");
+    }
+    let mine = Some(b"mine".to_vec());
+    place.fails(&["merge", "--abort"], 4, &["not staged would be lost: b, c, gone", "move them elsewhere", "--force"]);
+    assert!(["a", "b", "c", "gone"].iter().all(|path| file(path) == mine));
+    assert_eq!(place.json(&["status"])["merge"]["staged"], true);
+    assert_eq!(place.run(&["merge", "side", "--force"]).code, 2);
+    place.ok(&["merge", "--abort", "--force"]);
+    let one = Some(b"1".to_vec());
+    assert_eq!((file("a"), file("b"), file("c"), file("gone")), (mine.clone(), one.clone(), None, one));
+    assert_eq!((place.ok(&["status", "-s"]), &place.json(&["status"])["merge"]), (" M a\n".to_owned(), &Value::Null));
+    // Moved away as the hint says, they are nothing to lose.
+    place.ok(&["merge", "side", "--no-commit"]);
+    place.write("c", b"mine");
+    fs::rename(place.path().join("c"), place.path().join("kept")).unwrap();
+    place.ok(&["merge", "--abort"]);
+    assert_eq!((file("b"), file("c"), file("kept")), (Some(b"1".to_vec()), None, mine));
+
+    // What is written into a file in conflict decides about it, and is given up with the merge.
+    let place = fork(&[("a", Some(b"1"))], &[("a", Some(b"2"))], &[("a", Some(b"3"))]);
+    conflicts(&place, &["merge", "side"]);
+    place.write("a", b"2 and 3");
+    place.ok(&["merge", "--abort"]);
+    assert_eq!((place.read("a"), place.ok(&["status", "-s"])), (b"2".to_vec(), String::new()));
+}
+
+#[test]
 fn a_result_may_be_looked_at_before_it_is_committed() {
     let place =
         fork(&[("a", Some(b"1")), ("b", Some(b"1"))], &[("a", Some(b"2"))], &[("b", Some(b"2")), ("c", Some(b"1"))]);

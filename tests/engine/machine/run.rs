@@ -170,7 +170,7 @@ impl Machine {
         match self.repository.merge(&self.id(theirs), &MergeOptions::default(), &NoProgress) {
             Ok(report) if report.status == MergeStatus::Conflict => {
                 assert_eq!(expected, Outcome::Conflict, "{:?}", report.conflicts);
-                self.repository.abort_merge(&NoProgress).unwrap();
+                self.repository.abort_merge(CheckoutOptions::default(), &NoProgress).unwrap();
             }
             Ok(report) => {
                 assert_eq!(expected, Outcome::Done, "{:?}", report.status);

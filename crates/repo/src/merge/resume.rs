@@ -8,7 +8,7 @@ use shard_history::{ConflictKind, FileEntry, FileTree, Merge, MergeStatus, Rules
 use shard_store::{RefUpdate, Target};
 
 use super::{Destination, MergeProblem, MergeReport, MergeState, Plan, Stored};
-use crate::checkout::{CheckoutReport, NAMED, place_all};
+use crate::checkout::{CheckoutOptions, CheckoutReport, NAMED, place_all};
 use crate::error::{RepoError, Result};
 use crate::repository::{Repository, STAGE};
 use crate::status::WorkState;
@@ -127,12 +127,13 @@ impl Repository {
     /// merge is only forgotten.
     ///
     /// # Errors
-    /// [`RepoError::Merge`] where none is under way; what cannot be read or written.
-    pub fn abort_merge(&self, progress: &dyn Progress) -> Result<MergeState> {
-        self.again_if_condemned(|| self.abort_once(progress))
+    /// [`RepoError::Merge`] where none is under way; [`RepoError::WouldOverwrite`] where a file that was staged since, and is not in
+    /// conflict, has changes that were not staged, unless they may be lost; what cannot be read or written.
+    pub fn abort_merge(&self, options: CheckoutOptions, progress: &dyn Progress) -> Result<MergeState> {
+        self.again_if_condemned(|| self.abort_once(options, progress))
     }
 
-    fn abort_once(&self, progress: &dyn Progress) -> Result<MergeState> {
+    fn abort_once(&self, options: CheckoutOptions, progress: &dyn Progress) -> Result<MergeState> {
         let transaction = self.store.begin("merge")?;
         let (at, state) = self.read_merge()?.ok_or(MergeProblem::NotUnderWay)?;
         let mut updates = Vec::new();
@@ -156,6 +157,11 @@ impl Repository {
                 .filter(|path| ours.get(path).is_none() && theirs.get(path).is_some())
                 .cloned()
                 .collect();
+            if !options.force {
+                let touched = wanted.keys().copied().chain(&removed).map(String::as_str);
+                let others = touched.filter(|path| !state.conflicts.contains_key(*path));
+                self.refuse_unstaged(others, &changes, &ours)?;
+            }
             self.replace(&wanted, &removed, progress)?;
             let root = crate::stage::put_tree(&transaction, &ours)?;
             if expected.as_ref().is_some_and(|state| state.target != Target::Tree(root)) {
