@@ -102,11 +102,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let progress = context.ui.progress();
     let progress = progress.as_ref();
     let plain = CheckoutOptions::default();
-    let mark = |mark: Mark, revisions: &[String]| repository.bisect_mark(mark, revisions, plain, progress);
+    let mark = |mark: Mark, revisions: &[String]| {
+        repository.bisect_mark(mark, revisions, plain, progress).map_err(without_force)
+    };
     let report = match &args.step {
         None => return by_tensors(args, &repository, context),
         Some(Step::Start { bad, good, force }) => {
-            repository.bisect_start(bad.as_deref(), good, CheckoutOptions { force: *force }, progress)
+            Ok(repository.bisect_start(bad.as_deref(), good, CheckoutOptions { force: *force }, progress)?)
         }
         Some(Step::Bad { revision }) => mark(Mark::Bad, std::slice::from_ref(revision)),
         Some(Step::Good { revisions }) => mark(Mark::Good, revisions),
@@ -120,6 +122,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     }?;
     tell(&report, &repository, context)?;
     Ok(code::DONE)
+}
+
+/// An error of a step that has no --force.
+fn without_force(error: RepoError) -> Failure {
+    match error {
+        RepoError::WouldOverwrite { .. } => Failure::from(error).next(
+            "move them elsewhere, and run the command again; `shard reset --hard --force` loses those in tracked files",
+        ),
+        other => other.into(),
+    }
 }
 
 fn reset(report: &CheckoutReport, context: &Context) -> Result<u8, Failure> {
@@ -248,7 +260,8 @@ fn by_command(command: &[OsString], repository: &Repository, context: &Context) 
             Some(Next::Test { commit, .. } | Next::Base(commit)) => {
                 if repository.head()?.commit != Some(commit) {
                     let to = commit.to_hex();
-                    repository.checkout(&to, CheckoutOptions::default(), progress.as_ref())?;
+                    let options = CheckoutOptions::default();
+                    repository.checkout(&to, options, progress.as_ref()).map_err(without_force)?;
                 }
                 let mark = ask(command, repository.root(), context)?;
                 if !context.ui.json {
@@ -256,7 +269,8 @@ fn by_command(command: &[OsString], repository: &Repository, context: &Context) 
                     context.ui.inform(&format!("{line}: {}\n", mark.as_str()))?;
                 }
                 let plain = CheckoutOptions::default();
-                status = repository.bisect_mark(mark, &[commit.to_hex()], plain, progress.as_ref())?.status;
+                let marked = repository.bisect_mark(mark, &[commit.to_hex()], plain, progress.as_ref());
+                status = marked.map_err(without_force)?.status;
             }
         }
     }

@@ -76,12 +76,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let progress = context.ui.progress();
     if args.abort {
         let options = CheckoutOptions { force: args.force };
-        let state = repository.abort_merge(options, progress.as_ref()).map_err(|error| match error {
-            RepoError::WouldOverwrite { .. } => {
-                Failure::from(error).next("move them elsewhere, and give it up then; --force loses the changes")
-            }
-            other => other.into(),
-        })?;
+        let state = repository
+            .abort_merge(options, progress.as_ref())
+            .map_err(|error| explain(error, "move them elsewhere, and give it up then; --force loses the changes"))?;
         if context.ui.json {
             context.ui.print_json(&json!({"aborted": state.theirs.to_hex(), "head": state.ours.to_hex()}))?;
         } else {
@@ -95,7 +92,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let author = args.author.clone().or_else(default_author);
     let report = if args.go_on {
         let rules = (!rules.as_slice().is_empty()).then_some(rules);
-        repository.continue_merge(&ContinueOptions { message, author, rules }, progress.as_ref())?
+        let options = ContinueOptions { message, author, rules };
+        repository
+            .continue_merge(&options, progress.as_ref())
+            .map_err(|error| explain(error, "move them elsewhere, and go on then; `shard merge --abort` gives up"))?
     } else {
         let fast_forward = match (args.no_ff, args.ff_only) {
             (true, _) => FastForward::Never,
@@ -112,7 +112,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
             allow_unrelated: args.allow_unrelated,
             expected: args.expect.as_deref().map(|expected| repository.resolve(expected)).transpose()?,
         };
-        repository.merge(args.source.as_deref().unwrap_or("HEAD"), &options, progress.as_ref())?
+        let source = args.source.as_deref().unwrap_or("HEAD");
+        repository.merge(source, &options, progress.as_ref()).map_err(|error| {
+            explain(error, "commit them (`shard add`, `shard commit`) or move them away, and merge then")
+        })?
     };
     if let (Some(commit), None) = (report.commit, &args.into) {
         // As after any commit; the merge is made, whatever becomes of what Git is given.
@@ -130,6 +133,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         context.ui.inform(&to_text(&report, &repository, context)?)?;
     }
     Ok(if report.status == MergeStatus::Conflict { code::DIFFERENT } else { code::DONE })
+}
+
+/// An error, with what to do about changes that would be lost.
+fn explain(error: RepoError, next: &str) -> Failure {
+    match error {
+        RepoError::WouldOverwrite { .. } => Failure::from(error).next(next),
+        other => other.into(),
+    }
 }
 
 /// The rules of the command line, the strategy for everything last.

@@ -56,6 +56,11 @@ pub(super) fn from_merge(problem: &MergeProblem) -> (u8, &'static str) {
             "nothing was changed: `shard status` lists what is to be decided, and what is decided is decided again by its own path; \
              `shard checkout REV PATH` takes a file of a revision",
         ),
+        MergeProblem::StagedMeanwhile(_) => (
+            code::REFUSED,
+            "`shard checkout HEAD PATH` takes it back, or where HEAD has no such file, `shard add PATH` after the file is moved away; \
+             `shard merge --abort` gives up",
+        ),
         MergeProblem::State(_) => (code::DAMAGED, "`shard reset --hard` forgets it"),
     }
 }

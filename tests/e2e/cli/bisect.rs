@@ -193,3 +193,26 @@ fn a_bare_repository_has_nothing_to_check_out() {
     let json = place.json(&bare(&["bisect", "--tensor", "w", "--where", "has nan"]));
     assert_eq!(json["found"][0]["title"], "Step 1");
 }
+
+#[test]
+fn a_step_that_would_lose_changes_says_what_works() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    for number in 0..6 {
+        place.write("file", format!("{number}").as_bytes());
+        place.ok(&["add", "file"]);
+        place.ok(&["commit", "-m", &format!("Commit {number}")]);
+    }
+    place.ok(&["bisect", "start", "HEAD", "HEAD~5"]);
+    place.write("file", b"mine");
+    let steps: [&[&str]; 4] = [&["bad"], &["good"], &["skip"], &["run", "true"]];
+    for step in steps {
+        let run = place.run(&[&["bisect"], step].concat());
+        let next =
+            "move them elsewhere, and run the command again; `shard reset --hard --force` loses those in tracked files";
+        assert!(run.code == 4 && run.err.contains("would be lost: file"), "{step:?}: {}", run.err);
+        assert!(run.err.contains(next) && !run.err.contains("overwrites"), "{step:?}: {}", run.err);
+    }
+    place.ok(&["reset", "--hard", "--force"]);
+    place.ok(&["bisect", "good"]);
+}

@@ -555,6 +555,47 @@ fn what_a_merge_refuses() {
     assert_eq!(place.read("c"), b"1");
 }
 
+#[test]
+fn what_is_told_to_do_about_changes_in_the_way_works() {
+    let hint = |place: &Place, args: &[&str], code: i32, expected: &[&str]| {
+        place.fails(args, code, expected);
+        let said = place.run(args).err;
+        assert!(!said.contains("--force"), "there is no such option: {said}");
+    };
+    let base: Files<'_> = &[("a", Some(b"1")), ("plain", Some(b"1"))];
+    let place = fork(base, &[("a", Some(b"2"))], &[("a", Some(b"3")), ("plain", Some(b"3")), ("new", Some(b"3"))]);
+    place.write("plain", b"mine");
+    hint(&place, &["merge", "side"], 4, &["plain", "commit them", "move them away"]);
+    place.write("plain", b"1");
+    for is_given_up in [true, false] {
+        conflicts(&place, &["merge", "side"]);
+        place.ok(&["checkout", "--theirs", "a"]);
+        place.write("plain", b"mine");
+        place.write("new", b"mine");
+        let lost =
+            ["changes that no commit has would be lost: new, plain", "move them elsewhere", "`shard merge --abort`"];
+        hint(&place, &["merge", "--continue"], 4, &lost);
+        place.ok(&["add", "plain", "new"]);
+        let lost = [
+            "staged since the merge began would be lost, since the merge changes it too: new, plain",
+            "`shard checkout HEAD PATH` takes it back",
+            "`shard add PATH` after the file is moved away",
+            "`shard merge --abort` gives up",
+        ];
+        hint(&place, &["merge", "--continue"], 4, &lost);
+        if is_given_up {
+            place.ok(&["merge", "--abort"]);
+            assert_eq!((place.read("plain"), place.ok(&["status", "-s"])), (b"1".to_vec(), String::new()));
+        }
+    }
+    place.ok(&["checkout", "HEAD", "plain"]);
+    fs::remove_file(place.path().join("new")).unwrap();
+    place.ok(&["add", "new"]);
+    place.ok(&["merge", "--continue"]);
+    let files = ["a", "plain", "new"].map(|path| place.read(path));
+    assert_eq!((files, place.ok(&["status", "-s"])), ([b"3"; 3].map(|bytes| bytes.to_vec()), String::new()));
+}
+
 /// A safetensors file whose header is this, with `data` after it.
 fn raw(header: &Value, data: &[u8]) -> Vec<u8> {
     let mut header = header.to_string().into_bytes();

@@ -78,6 +78,9 @@ pub enum MergeProblem {
     /// A path that names no conflict of the merge under way, or a folder whose conflicts are all decided; empty for the root.
     #[error("{} is not in conflict", if .0.is_empty() { "." } else { .0.as_str() })]
     NotInConflict(String),
+    /// Files that were staged since the merge began, though it changes them too.
+    #[error("what was staged since the merge began would be lost, since the merge changes it too: {}", .0.join(", "))]
+    StagedMeanwhile(Vec<String>),
     /// The record of the merge under way cannot be understood.
     #[error("the record of the merge under way is damaged: {0}")]
     State(Digest),

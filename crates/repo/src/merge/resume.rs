@@ -29,7 +29,8 @@ impl Repository {
     /// the report has the conflicts that are left, and nothing has moved.
     ///
     /// # Errors
-    /// [`RepoError::Merge`] where none is under way, or something else is checked out now; otherwise as [`Self::merge`].
+    /// [`RepoError::Merge`] where none is under way, something else is checked out now, or what was staged meanwhile is changed by the
+    /// merge too; otherwise as [`Self::merge`].
     pub fn continue_merge(&self, options: &ContinueOptions, progress: &dyn Progress) -> Result<MergeReport> {
         self.again_if_condemned(|| self.continue_once(options, progress))
     }
@@ -115,9 +116,8 @@ impl Repository {
         if !clashes.is_empty() {
             clashes.sort();
             clashes.dedup();
-            clashes.truncate(10);
-            let what = "what was staged since the merge began would be lost, since the merge changes it too";
-            return Err(RepoError::WouldOverwrite { what, paths: clashes });
+            clashes.truncate(NAMED);
+            return Err(MergeProblem::StagedMeanwhile(clashes).into());
         }
         put_all(&mut plan.tree, &decided)
     }
