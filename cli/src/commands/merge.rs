@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// The message of the commit; given again, a further paragraph
     #[arg(short, long, value_name = "TEXT", conflicts_with = "abort")]
     message: Vec<String>,
+    /// Text after the title and an empty line
+    #[arg(long, value_name = "TEXT", requires = "message", conflicts_with = "abort")]
+    description: Option<String>,
     /// Who made it; by default what SHARD_AUTHOR says, or nobody
     #[arg(long, value_name = "NAME", conflicts_with = "abort")]
     author: Option<String>,
@@ -88,7 +91,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         return Ok(code::DONE);
     }
     let rules = rules(args)?;
-    let message = (!args.message.is_empty()).then(|| args.message.join("\n\n"));
+    let message = message_of(args);
     let author = args.author.clone().or_else(default_author);
     let report = if args.go_on {
         let rules = (!rules.as_slice().is_empty()).then_some(rules);
@@ -133,6 +136,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         context.ui.inform(&to_text(&report, &repository, context)?)?;
     }
     Ok(if report.status == MergeStatus::Conflict { code::DIFFERENT } else { code::DONE })
+}
+
+/// The message of the commit, the description after it.
+fn message_of(args: &Args) -> Option<String> {
+    let message = (!args.message.is_empty()).then(|| args.message.join("\n\n"))?;
+    let description = args.description.as_deref().map(str::trim_end).filter(|text| !text.is_empty());
+    Some(match description {
+        // A description does not stand for a title.
+        Some(description) if !message.trim().is_empty() => format!("{}\n\n{description}", message.trim_end()),
+        _ => message,
+    })
 }
 
 /// An error, with what to do about changes that would be lost.

@@ -263,6 +263,13 @@ fn a_merge_under_way_is_decided_and_continued() {
     assert_eq!(place.read("model.safetensors"), but(&[("a.weight", 3.0)]));
     assert_eq!((place.ok(&["status", "-s"]), &place.json(&["status"])["merge"]), (String::new(), &Value::Null));
     let commit = place.json(&["show"]);
+    // A branch of its own for what the options of the message make.
+    place.ok(&["branch", "other", "main~1"]);
+    let merge = ["merge", "side", "--into", "other", "--strategy", "theirs"];
+    place.fails(&[&merge[..], &["-m", " ", "--description", "No title"]].concat(), 2, &["needs a message"]);
+    assert_eq!(place.run(&[&merge[..], &["--description", "No title"]].concat()).code, 2);
+    place.ok(&[&merge[..], &["-m", "Title ", "--description", "A body\n\nof two parts\n"]].concat());
+    assert_eq!(place.json(&["show", "other"])["message"], "Title\n\nA body\n\nof two parts");
     assert_eq!((commit["message"].as_str(), commit["parents"].as_array().map(Vec::len)), (Some("Both"), Some(2)));
     assert_eq!(commit["merge"]["files"], json!(["model.safetensors"]));
     assert_eq!(place.json(&["merge", "side"])["status"], "already-up-to-date");
