@@ -66,6 +66,8 @@ pub(crate) struct Placed {
     pub(crate) removed: Vec<String>,
     /// Files that were right already.
     pub(crate) unchanged: u64,
+    /// What was at the paths that were written or removed, `None` where nothing was; without those that had changes.
+    pub(crate) before: BTreeMap<String, Option<FileEntry>>,
 }
 
 /// Most paths that an error names.
@@ -156,7 +158,7 @@ impl Repository {
         }
         let target = self.files_of(commit)?;
         let losses = if options.force { Losses::Allow } else { Losses::Keep };
-        let Placed { stage, written, removed, unchanged } = self.replace_work_tree(&target, losses, progress)?;
+        let Placed { stage, written, removed, unchanged, .. } = self.replace_work_tree(&target, losses, progress)?;
         let root = put_tree(&transaction, &target)?;
         let head = head_of(&self.store)?;
         let to = match &branch {
@@ -201,13 +203,20 @@ impl Repository {
             is_off || stage.get(path) != Some(*entry)
         });
         self.refuse_clashes(&wanted, &removed)?;
+        let touched = wanted.keys().copied().chain(&removed);
+        let before = touched.filter_map(|path| match changes.get(path) {
+            None => Some((path.clone(), stage.get(path).copied())),
+            Some(WorkState::Deleted) => Some((path.clone(), None)),
+            Some(WorkState::Modified | WorkState::Untracked) => None,
+        });
+        let before = before.collect();
         // Everything is decoded before anything is touched.
         let ready = self.prepare_files(&wanted, progress)?;
         for path in &removed {
             work.remove(path)?;
         }
         let written = place_all(ready, work.root())?;
-        Ok(Placed { stage: stage_state, written, removed, unchanged: unchanged.len() as u64 })
+        Ok(Placed { stage: stage_state, written, removed, unchanged: unchanged.len() as u64, before })
     }
 
     /// Takes single files or folders of a revision into the work tree and the stage, over what is there: naming a path asks

@@ -28,7 +28,7 @@ use shard_manifest::ContentManifest;
 use shard_store::{EntryKind, RefState, RefUpdate, Target, Transaction, timestamp};
 use thiserror::Error;
 
-use crate::checkout::{Losses, Placed};
+use crate::checkout::Losses;
 use crate::error::{RepoError, Result};
 use crate::parent::EarlierFiles;
 use crate::refs::full_name;
@@ -210,7 +210,8 @@ impl Repository {
     ///
     /// # Errors
     /// [`RepoError::Merge`]; [`RepoError::WouldOverwrite`] where changes would be lost that no commit has; [`RepoError::NotAt`] where
-    /// the branch is not where it was expected; [`RepoError::Raced`] where another writer moved it meanwhile; an unknown revision; what the store says. Nothing has moved then.
+    /// the branch is not where it was expected; [`RepoError::Raced`] where another writer moved it meanwhile; an unknown revision; what the store says.
+    /// Nothing has moved then, and files that were in place already are again what they were.
     pub fn merge(&self, revision: &str, options: &MergeOptions, progress: &dyn Progress) -> Result<MergeReport> {
         self.again_if_condemned(|| self.merge_once(revision, options, progress))
     }
@@ -306,10 +307,11 @@ impl Repository {
         if options.no_commit {
             let placed = self.replace_work_tree(&stored.tree, Losses::Keep, progress)?;
             state.is_staged = true;
-            let stage = RefUpdate { name: STAGE.to_owned(), expected: placed.stage, target: Target::Tree(stored.root) };
+            let (expected, root) = (placed.stage.clone(), Target::Tree(stored.root));
+            let stage = RefUpdate { name: STAGE.to_owned(), expected, target: root };
             // First what is staged: a merge that is under way without it would be continued with nothing of theirs.
             let updates = [stage, self.put_merge(&transaction, None, &state)?];
-            self.move_or_lose(&transaction, &updates, &format!("merge {revision}: staged"))?;
+            self.move_placed(&placed, &transaction, &updates, &format!("merge {revision}: staged"), progress)?;
             report.is_waiting = true;
             return Ok(report);
         }
@@ -387,8 +389,8 @@ impl Repository {
         let after = self.files_of(theirs)?;
         let before = target.commit.map(|commit| self.files_of(commit)).transpose()?.unwrap_or_default();
         let root = self.read_commit(theirs)?.tree;
-        let updates = self.moves_to(theirs, (&after, root), target, progress)?;
-        self.move_or_lose(transaction, &updates, &format!("merge {revision}: fast-forward"))?;
+        let message = format!("merge {revision}: fast-forward");
+        self.move_to(theirs, (&after, root), target, None, (transaction, &message), progress)?;
         report.base = report.from;
         report.status = MergeStatus::FastForward;
         report.to = Some(theirs);
@@ -507,35 +509,39 @@ impl Repository {
         state.record.put(&mut commit).map_err(malformed)?;
         let (id, bytes) = commit.encode().map_err(malformed)?;
         put_object(transaction, EntryKind::Commit, &bytes)?;
-        let mut updates = self.moves_to(id, (&stored.tree, stored.root), target, progress)?;
-        updates.extend(waiting);
         let title: String = commit.title().chars().take(200).collect();
-        self.move_or_lose(transaction, &updates, &format!("merge: {title}"))?;
+        let message = format!("merge: {title}");
+        self.move_to(id, (&stored.tree, stored.root), target, waiting, (transaction, &message), progress)?;
         Ok(id)
     }
 
-    /// The moves of a branch to a commit with a tree, which what is checked out follows: its files are put in place.
-    fn moves_to(
+    /// Moves a branch to a commit with a tree, which what is checked out follows: its files are put in place. `waiting` moves last.
+    fn move_to(
         &self,
         commit: Digest,
         (tree, root): (&FileTree, Digest),
         target: Destination,
+        waiting: Option<RefUpdate>,
+        (transaction, message): (&Transaction, &str),
         progress: &dyn Progress,
-    ) -> Result<Vec<RefUpdate>> {
+    ) -> Result<()> {
         let Destination { name, state: expected, is_checked_out, .. } = target;
-        let mut staged = None;
-        if is_checked_out {
-            // Where somebody else was first, no file is touched.
-            let now = self.read_ref(&name)?.map(|now| now.nonce);
-            if now != expected.as_ref().map(|state| state.nonce) {
-                return Err(RepoError::Raced(name));
-            }
-            let Placed { stage, .. } = self.replace_work_tree(tree, Losses::Keep, progress)?;
-            staged = Some(RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(root) });
+        let seen = expected.as_ref().map(|state| state.nonce);
+        let branch_moves = RefUpdate { name: name.clone(), expected, target: Target::Commit(commit) };
+        let last = [branch_moves].into_iter().chain(waiting);
+        if !is_checked_out {
+            return self.move_or_lose(transaction, &last.collect::<Vec<_>>(), message);
         }
+        // Where somebody else was first, no file is touched.
+        if self.read_ref(&name)?.map(|now| now.nonce) != seen {
+            return Err(RepoError::Raced(name));
+        }
+        let placed = self.replace_work_tree(tree, Losses::Keep, progress)?;
+        let expected = placed.stage.clone();
         // First the stage: a branch that had moved alone would leave one that undoes the commit.
-        let branch_moves = RefUpdate { name, expected, target: Target::Commit(commit) };
-        Ok(staged.into_iter().chain([branch_moves]).collect())
+        let stage = RefUpdate { name: STAGE.to_owned(), expected, target: Target::Tree(root) };
+        let updates: Vec<RefUpdate> = [stage].into_iter().chain(last).collect();
+        self.move_placed(&placed, transaction, &updates, message, progress)
     }
 
     /// The branch or commit that is checked out, where that is what a merge under way began from.

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use shard_core::Progress;
 use shard_history::{ConflictKind, FileEntry, FileTree, Merge, MergeStatus, Rules, Side, diff_files};
-use shard_store::{RefUpdate, Target};
+use shard_store::refs::RefError;
+use shard_store::{RefUpdate, StoreError, Target, Transaction};
 
 use super::{Destination, MergeProblem, MergeReport, MergeState, Plan, Stored};
-use crate::checkout::{CheckoutOptions, CheckoutReport, NAMED, place_all};
+use crate::checkout::{CheckoutOptions, CheckoutReport, NAMED, Placed, place_all};
 use crate::error::{RepoError, Result};
 use crate::repository::{Repository, STAGE};
 use crate::status::WorkState;
@@ -250,6 +251,26 @@ impl Repository {
         lost.sort();
         lost.truncate(NAMED);
         Err(RepoError::WouldOverwrite { what: "changes that were not staged would be lost", paths: lost })
+    }
+
+    /// Moves refs after files were put in place. Where none moved, since another writer was first or the store refused, what was there
+    /// is put back, so that the command can be run again.
+    pub(super) fn move_placed(
+        &self,
+        placed: &Placed,
+        transaction: &Transaction,
+        updates: &[RefUpdate],
+        message: &str,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let moved = self.move_or_lose(transaction, updates, message);
+        let some_moved = |error: &RepoError| matches!(error, RepoError::Store(StoreError::Ref(error)) if matches!(**error, RefError::Partial { .. }));
+        if moved.as_ref().is_err_and(|error| !some_moved(error)) {
+            let wanted = placed.before.iter().filter_map(|(path, entry)| Some((path, entry.as_ref()?))).collect();
+            let removed = placed.before.iter().filter(|(_, entry)| entry.is_none());
+            self.replace(&wanted, &removed.map(|(path, _)| path.clone()).collect::<Vec<_>>(), progress)?;
+        }
+        moved
     }
 
     /// Writes and removes files of the work tree; everything is decoded before anything is touched.

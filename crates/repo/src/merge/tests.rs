@@ -1,8 +1,10 @@
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use shard_core::limits::Cut;
-use shard_core::{DType, Digest, NoProgress};
+use shard_core::{DType, Digest, NoProgress, Progress};
 use shard_formats::Source;
 use shard_history::{Commit, Merge, Side};
 use shard_manifest::ContentManifest;
@@ -13,7 +15,7 @@ use tempfile::TempDir;
 use super::source::{Content, MergedFile, Patch, StoredFile};
 use super::{MergeOptions, MergeProblem};
 use crate::snapshot::put_object;
-use crate::{CommitOptions, RepoError, Repository, Settings};
+use crate::{CheckoutOptions, CommitOperation, CommitOptions, CommitRequest, RepoError, Repository, Settings};
 
 /// A repository whose files are cut often.
 fn repository() -> (TempDir, Repository) {
@@ -33,12 +35,17 @@ fn keep(folder: &TempDir, repository: &Repository, files: &[(&str, &[u8])]) -> D
 
 /// Words of binary32 that differ from file to file, in three tensors.
 fn model(seed: u32) -> Vec<u8> {
-    let tensor = |name: &str, len: u32| {
+    model_of([seed; 3])
+}
+
+/// The same, each tensor of a file of its own.
+fn model_of([a, b, c]: [u32; 3]) -> Vec<u8> {
+    let tensor = |name: &str, len: u32, seed: u32| {
         let value = |at: u32| ((at.wrapping_mul(2_654_435_761) >> 20) as f32 + (seed * at % 7) as f32).to_le_bytes();
         let bytes = (0..len).flat_map(value).collect();
         Tensor { name: name.to_owned(), dtype: Dtype::F32, shape: vec![len as usize], bytes }
     };
-    write(&[tensor("a", 40_000), tensor("b", 3), tensor("c", 30_000)])
+    write(&[tensor("a", 40_000, a), tensor("b", 3, b), tensor("c", 30_000, c)])
 }
 
 #[test]
@@ -105,6 +112,66 @@ fn a_branch_that_another_writer_moved_is_not_merged_into() {
         matches!(&refused, RepoError::NotAt { expected, found, .. } if *expected == base && *found == Some(ours));
     assert!(is_told, "{refused:?}");
     assert_eq!(one.resolve("main").unwrap(), ours);
+}
+
+/// Another process that commits to the branch, once, when files are about to be written.
+struct Rival {
+    folder: PathBuf,
+    is_done: AtomicBool,
+}
+
+impl Progress for Rival {
+    fn begin(&self, phase: &str, _total_bytes: Option<u64>) {
+        if phase != "writing" || self.is_done.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let other = Repository::discover(&self.folder, Settings::default()).unwrap();
+        let added = CommitOperation::add("theirs", b"1".to_vec());
+        let request = CommitRequest { message: "First".to_owned(), ..Default::default() };
+        other.create_commit(vec![added], &request, &NoProgress).unwrap();
+    }
+    fn advance(&self, _bytes: u64) {}
+    fn finish(&self) {}
+}
+
+#[test]
+fn a_merge_that_lost_the_race_for_the_branch_can_be_run_again() {
+    for no_commit in [false, true] {
+        let (folder, one) = repository();
+        let files = |model: &[u32; 3], number: &'static [u8]| [("model", model_of(*model)), ("gone", number.to_vec())];
+        let keep_all = |files: &[(&str, Vec<u8>)]| {
+            let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+            keep(&folder, &one, &files)
+        };
+        keep_all(&files(&[0, 0, 0], b"1"));
+        one.create_branch("side", "main").unwrap();
+        let ours = model_of([1, 0, 0]);
+        keep_all(&files(&[1, 0, 0], b"1"));
+        one.checkout("side", CheckoutOptions::default(), &NoProgress).unwrap();
+        let mut theirs = files(&[0, 0, 2], b"2").to_vec();
+        theirs.push(("new", b"2".to_vec()));
+        keep_all(&theirs);
+        one.checkout("main", CheckoutOptions::default(), &NoProgress).unwrap();
+        let file = |name: &str| fs::read(folder.path().join(name)).ok();
+        // What is not there is not put back.
+        fs::remove_file(folder.path().join("gone")).unwrap();
+
+        let rival = Rival { folder: folder.path().to_owned(), is_done: AtomicBool::new(false) };
+        let options = MergeOptions { no_commit, ..Default::default() };
+        let lost = one.merge("side", &options, &rival).unwrap_err();
+        assert!(matches!(lost, RepoError::Raced(_)), "{lost:?}");
+        assert!(file("model") == Some(ours) && file("gone").is_none() && file("new").is_none());
+        assert!(one.merge_state().unwrap().is_none());
+        let report = one.merge("side", &options, &NoProgress).unwrap();
+        assert_eq!((report.commit.is_none(), report.is_waiting), (no_commit, no_commit));
+        assert!(file("model") == Some(model_of([1, 0, 2])), "the merge is made of what both sides have");
+        assert_eq!([file("gone"), file("new")], [Some(b"2".to_vec()), Some(b"2".to_vec())]);
+        if no_commit {
+            one.continue_merge(&super::ContinueOptions::default(), &NoProgress).unwrap();
+        }
+        let merged = one.files_of(one.resolve("main").unwrap()).unwrap();
+        assert!(merged.files().keys().eq(["gone", "model", "new", "theirs"]));
+    }
 }
 
 #[test]
