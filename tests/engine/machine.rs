@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use content::Content;
-use run::{BRANCHES, Machine, Operation, PATHS, TAGS};
+use run::{BRANCHES, Machine, Operation, PATHS, PLACES, TAGS};
 
 /// Steps on one repository.
 const LENGTH: usize = 250;
@@ -51,7 +51,11 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => tag.prop_map(|name| Operation::DeleteTag { name }),
         2 => (commit.clone(), yes).prop_map(|(commit, soft)| Operation::Reset { commit, soft }),
         2 => (commit.clone(), yes).prop_map(|(commit, force)| Operation::ResetHard { commit, force }),
-        5 => commit.prop_map(|commit| Operation::Merge { commit }),
+        6 => (commit, prop::bool::weighted(0.7), prop::bool::weighted(0.3))
+            .prop_map(|(commit, clean, no_commit)| Operation::Merge { commit, clean, no_commit }),
+        6 => (0..PLACES.len(), yes).prop_map(|(place, theirs)| Operation::CheckoutSide { place, theirs }),
+        4 => Just(Operation::Continue),
+        2 => yes.prop_map(|force| Operation::Abort { force }),
         1 => Just(Operation::Squash),
         3 => Just(Operation::Undo),
         2 => yes.prop_map(|prune| Operation::Collect { prune }),

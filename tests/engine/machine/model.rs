@@ -50,6 +50,8 @@ pub(crate) enum Outcome {
     Conflict,
     /// Nothing is shared.
     Unrelated,
+    /// A merge waits, or none does where one has to.
+    Merging,
 }
 
 /// A repository.
@@ -66,12 +68,60 @@ pub(crate) struct Model {
     pub(crate) stage: Option<Tree>,
     /// The files of the work tree.
     pub(crate) work: Tree,
+    /// The merge that waits.
+    pub(crate) merge: Option<Waiting>,
 }
 
-/// What may be lost: as git's `checkout`, `reset --hard`, and both with `--force`.
+/// A merge that waits for someone. It is never begun where there is a choice of bases.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiting {
+    pub(crate) ours: usize,
+    pub(crate) theirs: usize,
+    /// What came out, without conflicts.
+    tree: Tree,
+    /// The paths that both sides changed and that were merged all the same.
+    both: BTreeSet<&'static str>,
+    pub(crate) conflicts: BTreeSet<&'static str>,
+    pub(crate) resolved: BTreeSet<&'static str>,
+    pub(crate) is_staged: bool,
+}
+
+impl Waiting {
+    fn new(base: usize, ours: usize, theirs: usize, commits: &[Commit]) -> Self {
+        let (mut tree, mut both, mut conflicts) = (Tree::new(), BTreeSet::new(), BTreeSet::new());
+        let trees = [base, ours, theirs].map(|number| &commits[number].tree);
+        for path in trees.iter().flat_map(|tree| tree.keys()).copied() {
+            let [base, ours, theirs] = trees.map(|tree| tree.get(path).copied());
+            match merge_content([base, ours, theirs]) {
+                Some(content) => put(&mut tree, path, content.as_ref()),
+                None => drop(conflicts.insert(path)),
+            }
+            if base != ours && base != theirs && ours != theirs && !conflicts.contains(path) {
+                both.insert(path);
+            }
+        }
+        Self { ours, theirs, tree, both, conflicts, resolved: BTreeSet::new(), is_staged: false }
+    }
+
+    fn commit(&self, tree: Tree) -> Commit {
+        Commit { id: Digest([0; 32]), parents: vec![self.ours, self.theirs], tree, is_gone: false }
+    }
+}
+
+/// Puts content at a path, or nothing.
+fn put(tree: &mut Tree, path: &'static str, content: Option<&Content>) {
+    match content {
+        Some(content) => drop(tree.insert(path, *content)),
+        None => drop(tree.remove(path)),
+    }
+}
+
+/// What may be lost: as git's `checkout`, the same where the log of the stage has what is staged, `reset --hard`, and both with
+/// `--force`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Losses {
     Keep,
+    KeepUnstaged,
     Refuse,
     Allow,
 }
@@ -86,6 +136,7 @@ impl Model {
             default: "main".to_owned(),
             stage: None,
             work: Tree::new(),
+            merge: None,
         }
     }
 
@@ -129,12 +180,18 @@ impl Model {
             },
             None => stage = self.work.clone(),
         }
+        // A path decides by its name, everything only about what it changed.
+        let before = self.staged();
+        self.decide(|other| path.map_or(before.get(other) != stage.get(other), |path| path == other));
         self.stage = Some(stage);
         Outcome::Done
     }
 
     /// What a commit of the stage would say.
     pub(crate) fn can_commit(&self) -> Outcome {
+        if self.merge.is_some() {
+            return Outcome::Merging;
+        }
         let is_new = match (&self.stage, self.head_commit()) {
             (None, _) => false,
             (Some(_), None) => true,
@@ -163,7 +220,8 @@ impl Model {
         let mut lost = false;
         for path in self.work.keys().chain(stage.keys()) {
             let (work, staged, wanted) = (self.work.get(path), stage.get(path), target.get(path));
-            let is_staged_alone = staged.is_some() && last.get(path) != staged && wanted != staged;
+            let is_staged_alone =
+                losses != Losses::KeepUnstaged && staged.is_some() && last.get(path) != staged && wanted != staged;
             // What is the same in stage and target may differ in the work tree: it stays.
             let is_changed_alone = match (work, staged) {
                 (None, _) => false,
@@ -181,7 +239,9 @@ impl Model {
             self.work.remove(path);
         }
         for (path, content) in target {
-            let stays = losses == Losses::Keep && stage.get(path) == Some(content) && self.work.contains_key(path);
+            let stays = matches!(losses, Losses::Keep | Losses::KeepUnstaged)
+                && stage.get(path) == Some(content)
+                && self.work.contains_key(path);
             if !stays {
                 self.work.insert(path, *content);
             }
@@ -192,10 +252,14 @@ impl Model {
 
     /// Checks out a branch or a commit.
     pub(crate) fn checkout(&mut self, head: Head, number: usize, losses: Losses) -> Outcome {
+        if self.merge.is_some() && losses != Losses::Allow {
+            return Outcome::Merging;
+        }
         let target = self.commits[number].tree.clone();
         let outcome = self.replace(&target, losses);
         if outcome == Outcome::Done {
             self.head = head;
+            self.merge = None;
         }
         outcome
     }
@@ -207,6 +271,7 @@ impl Model {
         stage.insert(path, content);
         self.work.insert(path, content);
         self.stage = Some(stage);
+        self.decide(|other| other == path);
         Outcome::Done
     }
 
@@ -272,6 +337,7 @@ impl Model {
             if outcome != Outcome::Done {
                 return outcome;
             }
+            self.merge = None;
         } else if soft {
             self.stage = Some(self.staged());
         } else {
@@ -279,11 +345,6 @@ impl Model {
         }
         self.move_head(number);
         Outcome::Done
-    }
-
-    /// Whether stage and work tree are those of what is checked out.
-    pub(crate) fn is_clean(&self) -> bool {
-        self.head_commit().is_some() && self.staged() == self.last() && self.work == self.last()
     }
 
     /// The best common ancestors of two commits: those that no other one leads to.
@@ -297,38 +358,152 @@ impl Model {
 
     /// Whether what a merge with a commit does is said by the model alone: there is no choice of bases.
     pub(crate) fn can_merge(&self, theirs: usize) -> bool {
-        self.is_clean() && self.head_commit().is_some_and(|ours| self.bases(ours, theirs).len() <= 1)
+        self.head_commit().is_some_and(|ours| self.bases(ours, theirs).len() <= 1)
     }
 
-    /// Merges a commit into what is checked out. What comes out as a new commit is given, for its id to be known.
-    pub(crate) fn merge(&mut self, theirs: usize) -> (Outcome, Option<Commit>) {
+    /// Begins to merge a commit into what is checked out. What comes out as a new commit is given, for its id to be known.
+    pub(crate) fn merge(&mut self, theirs: usize, no_commit: bool) -> (Outcome, Option<Commit>) {
         let Some(ours) = self.head_commit() else { return (Outcome::Unknown, None) };
+        if self.merge.is_some() {
+            return (Outcome::Merging, None);
+        }
         if self.ancestors(ours).contains(&theirs) {
             return (Outcome::Done, None);
         }
         if self.ancestors(theirs).contains(&ours) {
-            let target = self.commits[theirs].tree.clone();
-            let outcome = self.replace(&target, Losses::Keep);
-            self.move_head(theirs);
+            let outcome = self.replace(&self.commits[theirs].tree.clone(), Losses::Keep);
+            if outcome == Outcome::Done {
+                self.move_head(theirs);
+            }
             return (outcome, None);
         }
         let Some(base) = self.bases(ours, theirs).first().copied() else { return (Outcome::Unrelated, None) };
-        let mut tree = Tree::new();
-        let trees = [base, ours, theirs].map(|number| &self.commits[number].tree);
-        for path in trees.iter().flat_map(|tree| tree.keys()) {
-            match merge_content(trees.map(|tree| tree.get(path).copied())) {
-                Some(Some(content)) => drop(tree.insert(path, content)),
-                Some(None) => {}
-                None => return (Outcome::Conflict, None),
-            }
+        let waiting = Waiting::new(base, ours, theirs, &self.commits);
+        if self.is_in_the_way(&waiting) {
+            return (Outcome::Lost, None);
         }
-        (Outcome::Done, Some(Commit { id: Digest([0; 32]), parents: vec![ours, theirs], tree, is_gone: false }))
+        if !waiting.conflicts.is_empty() {
+            self.merge = Some(waiting);
+            return (Outcome::Conflict, None);
+        }
+        let outcome = self.replace(&waiting.tree, Losses::Keep);
+        if outcome == Outcome::Done && no_commit {
+            self.merge = Some(Waiting { is_staged: true, ..waiting });
+            return (outcome, None);
+        }
+        (outcome, (outcome == Outcome::Done).then(|| waiting.commit(waiting.tree.clone())))
+    }
+
+    /// Whether something is staged, or changed where a merge, or who decides about its conflicts, would write.
+    fn is_in_the_way(&self, merge: &Waiting) -> bool {
+        let (ours, theirs) = (&self.commits[merge.ours].tree, &self.commits[merge.theirs].tree);
+        let is_in_the_way = |(path, work): (&&'static str, &Content)| {
+            let merged = merge.tree.get(path);
+            match (merge.conflicts.contains(path), merge.both.contains(path)) {
+                (true, _) => ours.contains_key(path) || theirs.contains_key(path),
+                (_, true) => true,
+                _ => merged != ours.get(path) && merged != Some(work),
+            }
+        };
+        self.staged() != *ours || self.work.iter().any(|file| ours.get(file.0) != Some(file.1) && is_in_the_way(file))
+    }
+
+    /// Goes on with the merge that waits; as [`Self::merge`].
+    pub(crate) fn go_on(&mut self) -> (Outcome, Option<Commit>) {
+        let Some(waiting) = self.merge.clone() else { return (Outcome::Merging, None) };
+        let stage = self.staged();
+        let tree = if waiting.is_staged {
+            stage
+        } else {
+            let ours = &self.commits[waiting.ours].tree;
+            let mut tree = waiting.tree.clone();
+            let paths: BTreeSet<&'static str> = ours.keys().chain(stage.keys()).copied().collect();
+            let mut is_lost = false;
+            for path in paths.iter().chain(&waiting.conflicts).copied() {
+                let (before, now, merged) = (ours.get(path), stage.get(path), waiting.tree.get(path));
+                if waiting.conflicts.contains(path) {
+                    put(&mut tree, path, now);
+                } else if before != now {
+                    is_lost |= waiting.both.contains(path) || (merged != before && merged != now);
+                    put(&mut tree, path, now);
+                }
+            }
+            if is_lost {
+                return (Outcome::Lost, None);
+            }
+            if waiting.conflicts != waiting.resolved {
+                return (Outcome::Conflict, None);
+            }
+            tree
+        };
+        let outcome = self.replace(&tree, Losses::Keep);
+        if outcome != Outcome::Done {
+            return (outcome, None);
+        }
+        self.merge = None;
+        (outcome, Some(waiting.commit(tree)))
+    }
+
+    /// Gives up the merge that waits: what was staged since is again as it was, and so are conflicts.
+    pub(crate) fn abort(&mut self, force: bool) -> Outcome {
+        let Some(waiting) = self.merge.clone() else { return Outcome::Merging };
+        let (ours, theirs) = (self.commits[waiting.ours].tree.clone(), &self.commits[waiting.theirs].tree);
+        let stage = self.staged();
+        let mut work = self.work.clone();
+        for path in ours.keys().chain(stage.keys()).copied() {
+            let (before, now, file) = (ours.get(path), stage.get(path), self.work.get(path));
+            let is_conflict = waiting.conflicts.contains(path);
+            // What is staged and neither side has was there before.
+            let is_new = before.is_none() && !theirs.contains_key(path);
+            if is_new || (before == now && !(is_conflict && file != now)) {
+                continue;
+            }
+            if file.is_some() && file != now && file != before && !is_conflict && !force {
+                return Outcome::Lost;
+            }
+            put(&mut work, path, before);
+        }
+        self.work = work;
+        self.stage = self.stage.is_some().then_some(ours);
+        self.merge = None;
+        Outcome::Done
+    }
+
+    /// Takes one side of the conflicts at a path or below it, which is empty for all.
+    pub(crate) fn checkout_side(&mut self, place: &str, is_theirs: bool) -> Outcome {
+        let Some(mut waiting) = self.merge.clone() else { return Outcome::Merging };
+        let is_named = |path: &&&'static str| {
+            let is_below = place.is_empty() || path.starts_with(&format!("{place}/"));
+            **path == place || (is_below && !waiting.resolved.contains(*path))
+        };
+        let named: BTreeSet<&'static str> = waiting.conflicts.iter().filter(is_named).copied().collect();
+        if named.is_empty() {
+            return Outcome::Unknown;
+        }
+        let side = self.commits[if is_theirs { waiting.theirs } else { waiting.ours }].tree.clone();
+        let mut stage = self.staged();
+        for path in &named {
+            // What was never staged is not the merge's to remove.
+            if side.contains_key(path) || stage.contains_key(path) {
+                put(&mut self.work, path, side.get(path));
+            }
+            put(&mut stage, path, side.get(path));
+        }
+        self.stage = Some(stage);
+        waiting.resolved.extend(named);
+        self.merge = Some(waiting);
+        Outcome::Done
+    }
+
+    /// Notes that paths were decided about, where a merge waits.
+    fn decide(&mut self, is_decided: impl Fn(&str) -> bool) {
+        if let Some(waiting) = &mut self.merge {
+            waiting.resolved.extend(waiting.conflicts.iter().filter(|path| is_decided(path)));
+        }
     }
 
     /// A merge became a commit.
     pub(crate) fn merged(&mut self, commit: Commit) {
-        self.work = commit.tree.clone();
-        self.stage = Some(commit.tree.clone());
         self.commits.push(commit);
         self.move_head(self.commits.len() - 1);
     }
@@ -348,7 +523,9 @@ impl Model {
     /// Commits that no ref leads to are gone.
     pub(crate) fn prune(&mut self) {
         let mut kept = BTreeSet::new();
-        for number in self.branches.values().chain(self.tags.values()).copied().chain(self.head_commit()) {
+        let merged = self.merge.iter().flat_map(|merge| [merge.ours, merge.theirs]);
+        let named = self.branches.values().chain(self.tags.values()).copied();
+        for number in named.chain(self.head_commit()).chain(merged) {
             kept.extend(self.ancestors(number));
         }
         for (number, commit) in self.commits.iter_mut().enumerate() {

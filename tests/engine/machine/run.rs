@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use shard_core::limits::Cut;
 use shard_core::{Digest, NoProgress};
-use shard_history::{FileChange, MergeStatus};
+use shard_history::{FileChange, MergeStatus, Side};
 use shard_repo::{
-    CheckoutOptions, CommitOptions, GcOptions, MergeOptions, MergeProblem, OptimizeOptions, RefProblem, RepoError,
-    Repository, ResetMode, ResetOptions, Settings, SquashOptions, TagOptions, UndoOptions, WorkState,
+    CheckoutOptions, CommitOptions, ContinueOptions, GcOptions, MergeOptions, MergeProblem, MergeReport,
+    OptimizeOptions, RefProblem, RepoError, Repository, ResetMode, ResetOptions, Settings, SquashOptions, TagOptions,
+    UndoOptions, WorkState,
 };
 use tempfile::TempDir;
 
@@ -17,6 +18,8 @@ use super::model::{Commit, Head, Losses, Model, Outcome};
 
 /// The paths of all files.
 pub(crate) const PATHS: [&str; 4] = ["model.safetensors", "a/model.safetensors", "a/b/notes.txt", "readme"];
+/// What a side of a merge is taken of: the files, and the folders that they are in.
+pub(crate) const PLACES: [&str; 7] = [PATHS[0], PATHS[1], PATHS[2], PATHS[3], "a", "a/b", ""];
 /// The names of branches beside the default one.
 pub(crate) const BRANCHES: [&str; 4] = ["main", "one", "two", "topic/three"];
 /// The names of tags.
@@ -81,12 +84,26 @@ pub(crate) enum Operation {
         commit: usize,
         force: bool,
     },
+    /// Begins a merge; where it is `clean`, with nothing staged or changed.
     Merge {
         commit: usize,
+        clean: bool,
+        no_commit: bool,
+    },
+    /// Commits the merge that waits.
+    Continue,
+    /// Gives it up.
+    Abort {
+        force: bool,
+    },
+    /// Decides about its conflicts.
+    CheckoutSide {
+        place: usize,
+        theirs: bool,
     },
     /// Squashes the branch that is checked out.
     Squash,
-    /// Takes the last operation back, where that moved refs alone.
+    /// Takes the last operation back, where the model can say what comes out.
     Undo,
     /// Collects garbage: with the logs of refs, or only what they do not hold.
     Collect {
@@ -105,8 +122,16 @@ pub(crate) struct Machine {
     repository: Repository,
     pub(crate) model: Model,
     commits: usize,
-    /// The model before the last operation, where that moved refs alone.
-    undoable: Option<Model>,
+    /// The last operation, where it can be taken back.
+    undoable: Option<Undoable>,
+}
+
+/// An operation that can be taken back.
+struct Undoable {
+    /// The model before it.
+    before: Model,
+    /// Whether files go back with the stage.
+    has_files: bool,
 }
 
 impl Machine {
@@ -139,9 +164,12 @@ impl Machine {
         let before = self.model.clone();
         let undoable = self.undoable.take();
         match operation {
-            Operation::Merge { commit } => return self.merge(*commit),
+            Operation::Merge { commit, clean, no_commit } => return self.merge(*commit, *clean, *no_commit),
+            Operation::Continue => return self.go_on(),
             Operation::Undo => return self.undo(undoable),
             Operation::Squash => return self.squash(),
+            // What these leave of a merge that waits is not part of the model.
+            Operation::Reset { .. } | Operation::RenameBranch { .. } if before.merge.is_some() => return,
             _ => {}
         }
         let expected = self.model_step(operation);
@@ -152,29 +180,35 @@ impl Machine {
                 if let Some(id) = made {
                     self.model.commit(id);
                 }
-                if let Operation::Commit | Operation::Branch { .. } | Operation::DeleteBranch { .. } = operation {
-                    self.undoable = Some(before);
-                }
+                self.undoable = self.undoable(operation, before);
             }
             Err(error) => assert_eq!(outcome(&error), expected, "{operation:?}: {error}"),
         }
     }
 
-    fn merge(&mut self, commit: usize) {
-        // Merges begin from a clean work tree, which chance alone hardly makes.
-        self.step(&Operation::Add { path: None });
-        self.step(&Operation::Commit);
-        self.undoable = None;
+    fn merge(&mut self, commit: usize, is_clean: bool, no_commit: bool) {
+        if is_clean && self.model.merge.is_none() {
+            // Chance alone hardly makes a work tree that nothing is in the way of a merge in.
+            self.step(&Operation::Add { path: None });
+            self.step(&Operation::Commit);
+            self.undoable = None;
+        }
         let Some(theirs) = self.number(commit).filter(|theirs| self.model.can_merge(*theirs)) else { return };
-        let (expected, merged) = self.model.merge(theirs);
-        match self.repository.merge(&self.id(theirs), &MergeOptions::default(), &NoProgress) {
-            Ok(report) if report.status == MergeStatus::Conflict => {
-                assert_eq!(expected, Outcome::Conflict, "{:?}", report.conflicts);
-                self.repository.abort_merge(CheckoutOptions::default(), &NoProgress).unwrap();
-            }
+        let expected = self.model.merge(theirs, no_commit);
+        let options = MergeOptions { no_commit, ..MergeOptions::default() };
+        let found = self.repository.merge(&self.id(theirs), &options, &NoProgress);
+        self.merged(found, expected);
+    }
+
+    /// A merge ended so, and should have ended as `expected`.
+    fn merged(&mut self, found: Result<MergeReport, RepoError>, (expected, merged): (Outcome, Option<Commit>)) {
+        match found {
             Ok(report) => {
-                assert_eq!(expected, Outcome::Done, "{:?}", report.status);
-                assert_eq!(report.commit.is_some(), merged.is_some(), "{:?}", report.status);
+                let is_conflict = report.status == MergeStatus::Conflict;
+                let outcome = if is_conflict { Outcome::Conflict } else { Outcome::Done };
+                assert_eq!(outcome, expected, "{report:?}");
+                assert_eq!(report.is_waiting, self.model.merge.is_some(), "{report:?}");
+                assert_eq!(report.commit.is_some(), merged.is_some(), "{report:?}");
                 if let (Some(id), Some(merged)) = (report.commit, merged) {
                     self.model.merged(Commit { id, ..merged });
                 }
@@ -183,9 +217,15 @@ impl Machine {
         }
     }
 
+    fn go_on(&mut self) {
+        let expected = self.model.go_on();
+        let found = self.repository.continue_merge(&ContinueOptions::default(), &NoProgress);
+        self.merged(found, expected);
+    }
+
     fn squash(&mut self) {
         let Head::Branch(name) = self.model.head.clone() else { return };
-        if self.model.head_commit().is_none() {
+        if self.model.head_commit().is_none() || self.model.merge.is_some() {
             return;
         }
         let options = SquashOptions { branch: Some(name), ..SquashOptions::default() };
@@ -200,12 +240,37 @@ impl Machine {
         self.model.squashed(report.new_head);
     }
 
-    fn undo(&mut self, before: Option<Model>) {
-        let Some(before) = before else { return };
+    fn undo(&mut self, before: Option<Undoable>) {
+        let Some(Undoable { before, has_files }) = before else { return };
         self.repository.undo(None, UndoOptions::default(), &NoProgress).unwrap();
-        // What was made is still there, and named by logs.
-        let commits = std::mem::take(&mut self.model.commits);
-        self.model = Model { commits, ..before };
+        if has_files {
+            assert_eq!(self.model.replace(&before.staged(), Losses::KeepUnstaged), Outcome::Done);
+        }
+        // What was made is still there, and named by logs; and files that no operation changed are what they are now.
+        let (commits, work) = (std::mem::take(&mut self.model.commits), std::mem::take(&mut self.model.work));
+        self.model = Model { commits, work, ..before };
+    }
+
+    /// What undoing an operation that was done comes to, where the model can say it.
+    fn undoable(&self, operation: &Operation, before: Model) -> Option<Undoable> {
+        let after = &self.model;
+        let has_files = match operation {
+            Operation::Commit | Operation::Branch { .. } | Operation::DeleteBranch { .. } => false,
+            Operation::CheckoutBranch { .. }
+            | Operation::CheckoutCommit { .. }
+            | Operation::CheckoutNew { .. }
+            | Operation::ResetHard { .. } => {
+                // Where no ref moved, nothing was done that could be undone.
+                let stage_moved = before.stage != after.stage;
+                let others_moved = before.head != after.head || before.head_commit() != after.head_commit();
+                if !stage_moved && !others_moved && before.merge.is_none() {
+                    return None;
+                }
+                stage_moved
+            }
+            _ => return None,
+        };
+        Some(Undoable { before, has_files })
     }
 
     fn model_step(&mut self, operation: &Operation) -> Outcome {
@@ -248,7 +313,11 @@ impl Machine {
                 return model.reset(number, false, Some(losses));
             }
             Operation::Collect { prune: true } => model.prune(),
-            Operation::Merge { .. } | Operation::Squash | Operation::Undo => unreachable!("done by themselves"),
+            Operation::Abort { force } => return model.abort(force),
+            Operation::CheckoutSide { place, theirs } => return model.checkout_side(PLACES[place], theirs),
+            Operation::Merge { .. } | Operation::Continue | Operation::Squash | Operation::Undo => {
+                unreachable!("done by themselves")
+            }
             Operation::Collect { prune: false } | Operation::Optimize | Operation::Reopen | Operation::LoseCache => {}
         }
         Outcome::Done
@@ -326,7 +395,14 @@ impl Machine {
                 repository.gc(&if prune { options.prune_now() } else { options }, &NoProgress)?;
             }
             Operation::Optimize => drop(repository.optimize(OptimizeOptions::default(), &NoProgress)?),
-            Operation::Merge { .. } | Operation::Squash | Operation::Undo => unreachable!("done by themselves"),
+            Operation::Abort { force: forced } => drop(repository.abort_merge(force(forced), &NoProgress)?),
+            Operation::CheckoutSide { place, theirs } => {
+                let side = if theirs { Side::Theirs } else { Side::Ours };
+                repository.checkout_side(side, &[self.place(PLACES[place])], &NoProgress)?;
+            }
+            Operation::Merge { .. } | Operation::Continue | Operation::Squash | Operation::Undo => {
+                unreachable!("done by themselves")
+            }
             Operation::Reopen => self.reopen(),
             Operation::LoseCache => {
                 fs::remove_dir_all(self.repository.dir().join("cache")).unwrap();
@@ -359,6 +435,17 @@ impl Machine {
         let tags = repository.tags(None).unwrap().into_iter().map(|tag| (tag.name, tag.commit));
         let expected = model.tags.iter().map(|(name, number)| (name.clone(), id(*number)));
         assert_eq!(tags.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "tags");
+
+        let merge = repository.merge_state().unwrap().map(|merge| {
+            let conflicts = merge.conflicts.into_keys().collect::<Vec<_>>();
+            (merge.ours, merge.theirs, conflicts, merge.resolved.into_iter().collect(), merge.is_staged)
+        });
+        let expected = model.merge.as_ref().map(|merge| {
+            let [conflicts, resolved] = [&merge.conflicts, &merge.resolved]
+                .map(|paths| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>());
+            (id(merge.ours), id(merge.theirs), conflicts, resolved, merge.is_staged)
+        });
+        assert_eq!(merge, expected, "the merge that waits");
 
         for path in PATHS {
             let found = fs::read(self.place(path)).ok();
@@ -436,7 +523,13 @@ fn outcome(error: &RepoError) -> Outcome {
             RefProblem::CheckedOut(_) | RefProblem::Default(_) | RefProblem::OnlyHere { .. } => Outcome::Needed,
             problem => panic!("{problem}"),
         },
-        RepoError::Merge(MergeProblem::Unrelated { .. }) => Outcome::Unrelated,
+        RepoError::Merge(problem) => match problem {
+            MergeProblem::Unrelated { .. } => Outcome::Unrelated,
+            MergeProblem::UnderWay | MergeProblem::NotUnderWay => Outcome::Merging,
+            MergeProblem::NotInConflict(_) => Outcome::Unknown,
+            MergeProblem::StagedMeanwhile(_) => Outcome::Lost,
+            problem => panic!("{problem}"),
+        },
         RepoError::Revision(_) | RepoError::NoSuchPath { .. } | RepoError::Path { .. } => Outcome::Unknown,
         error => panic!("{error}"),
     }
