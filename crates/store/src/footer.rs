@@ -61,6 +61,16 @@ pub(crate) fn entry_header(key: &EntryKey, stored_len: u64, raw_len: u64, crc: u
     header
 }
 
+/// What the header of an entry says, at the start of these bytes: key, stored length, raw length. `None` where none is there.
+pub(crate) fn parse_entry_header(bytes: &[u8]) -> Option<(EntryKey, u64, u64)> {
+    let mut reader = WireReader::new(bytes);
+    let kind = EntryKind::from_byte(reader.u8().ok()?)?;
+    let key = EntryKey::new(kind, reader.digest().ok()?);
+    let stored_len = reader.varint_up_to(kind.max_stored_len(), "stored length").ok()?;
+    let raw_len = reader.varint_up_to(kind.max_raw_len(), "raw length").ok()?;
+    Some((key, stored_len, raw_len))
+}
+
 /// Length of [`entry_header`] in bytes.
 pub(crate) fn entry_header_len(stored_len: u64, raw_len: u64) -> u64 {
     let varint_len = |value: u64| u64::from((64 - (value | 1).leading_zeros()).div_ceil(7));

@@ -34,6 +34,7 @@ mod record;
 pub mod ref_name;
 pub mod ref_record;
 pub mod refs;
+mod salvage;
 #[cfg(test)]
 mod sim;
 pub mod sketch_index;
@@ -56,6 +57,7 @@ pub use listing::{EntryList, PackSum, StoredCopy};
 pub use nonce::Nonce;
 pub use ref_record::{RefState, Target};
 pub use refs::{RefError, Refs, Resolved};
+pub use salvage::Salvage;
 pub use sketch_index::{Known, SketchIndex, SketchKeys};
 pub use stat_cache::{FileStat, StatCache, StatEntry};
 pub use store::{Leftovers, PackInfo, Store, StoreOptions};

@@ -102,6 +102,48 @@ fn fault_09_bit_flip_in_pack() {
 }
 
 #[test]
+fn fault_09_a_pack_without_a_footer_tells_what_is_in_it() {
+    let (_dir, root, _) = filled();
+    let name = files(&root.join("packs")).remove(0);
+    let path = root.join("packs").join(&name);
+    let bytes = std::fs::read(&path).unwrap();
+    let id = crate::pack::parse_pack_name(&name).unwrap();
+    let store = Store::open(&root).unwrap();
+    let footer = store.open_pack(&id).unwrap().footer().clone();
+    let places = |entries: &[crate::Location]| -> Vec<_> {
+        entries.iter().map(|entry| (entry.key, entry.offset, entry.stored_len, entry.raw_len)).collect()
+    };
+    let right: Vec<_> =
+        footer.entries.iter().map(|entry| (entry.key, entry.offset, entry.stored_len, entry.raw_len)).collect();
+    let (footer_at, trailer_at) = (bytes.len() - 52 - footer.encode().len(), bytes.len() - 52);
+    for at in (0..bytes.len()).step_by(7).chain(trailer_at..bytes.len()) {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1 << (at % 8);
+        put_file(&path, &bad);
+        let salvage = open_afresh(&root).salvage_pack(&id).unwrap();
+        if at >= footer_at || at < 28 {
+            assert!(salvage.is_complete, "at {at} of {}", bytes.len());
+            assert_eq!(places(&salvage.entries), right, "at {at}");
+        } else {
+            // What is told to be all never lacks one.
+            assert!(!salvage.is_complete || salvage.entries.len() == right.len(), "at {at}");
+        }
+    }
+    // Neither footer nor trailer: what is whole is found, and that it is all is not known.
+    for (len, count) in [(trailer_at, 3), (footer_at, 3), (footer_at - 1, 2), (200, 0), (28, 0), (0, 0)] {
+        put_file(&path, &bytes[..len]);
+        let salvage = open_afresh(&root).salvage_pack(&id).unwrap();
+        assert_eq!((salvage.is_complete, places(&salvage.entries)), (false, right[..count].to_vec()), "{len}");
+    }
+    let mut bad = bytes.clone();
+    bad[footer_at] ^= 1;
+    bad[trailer_at + 50] ^= 1;
+    put_file(&path, &bad);
+    let salvage = open_afresh(&root).salvage_pack(&id).unwrap();
+    assert_eq!((salvage.is_complete, places(&salvage.entries)), (false, right));
+}
+
+#[test]
 fn fault_09_bit_flip_in_a_pack_whose_index_is_whole() {
     let (_dir, root, entries) = filled();
     for name in files(&root.join("packs")) {
