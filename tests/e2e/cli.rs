@@ -34,6 +34,8 @@ mod place;
 mod recording;
 #[path = "cli/refs.rs"]
 mod refs;
+#[path = "cli/repairing.rs"]
+mod repairing;
 #[path = "cli/restoring.rs"]
 mod restoring;
 #[path = "cli/shells.rs"]

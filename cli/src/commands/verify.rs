@@ -155,6 +155,11 @@ fn repair_text(report: &RepairReport, context: &Context) -> String {
     for pack in &report.retired {
         text.push_str(&format!("  packs/{pack}.pack was damaged, and is not needed any more: it was removed\n"));
     }
+    for pack in &report.left {
+        text.push_str(&format!(
+            "  packs/{pack}.pack is damaged and stays: not all that was in it is known to be elsewhere\n"
+        ));
+    }
     for file in &report.files {
         text.push_str(&format!("  {} was put right\n", visible(file)));
     }
@@ -173,6 +178,9 @@ fn repair_text(report: &RepairReport, context: &Context) -> String {
         text.push_str(&format!("{} everything was decoded and hashed again\n", ui.paint("all is well:", Style::Green)));
     } else if !ui.quiet {
         text.push_str("next: try another copy, an archive of the files, or add the files again where they are\n");
+        if report.after.problems.iter().any(|problem| problem.contains("an earlier state of")) {
+            text.push_str("next: `shard gc --prune-now` gives up the earlier states of all refs\n");
+        }
     }
     text
 }
@@ -189,6 +197,7 @@ fn repair_json(report: &RepairReport) -> Value {
         "saved": report.saved,
         "bytes": report.bytes,
         "retired": report.retired.iter().map(|id| id.to_hex()).collect::<Vec<_>>(),
+        "left": report.left.iter().map(|id| id.to_hex()).collect::<Vec<_>>(),
         "files": report.files,
         "problems": report.after.problems,
         "affected": affected.collect::<Vec<_>>(),

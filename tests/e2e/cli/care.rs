@@ -12,7 +12,7 @@ use shard_tests::tree::{copy, files_ending};
 
 use crate::place::{Place, hex};
 
-fn id(place: &Place, revision: &str) -> String {
+pub(crate) fn id(place: &Place, revision: &str) -> String {
     place.json(&["log", revision, "-n", "1"])["commits"][0]["id"].as_str().unwrap().to_owned()
 }
 
@@ -20,7 +20,7 @@ fn tree(place: &Place, revision: &str) -> String {
     place.json(&["log", revision, "-n", "1"])["commits"][0]["tree"].as_str().unwrap().to_owned()
 }
 
-fn commit(place: &Place, title: &str, more: &[&str]) -> String {
+pub(crate) fn commit(place: &Place, title: &str, more: &[&str]) -> String {
     place.write("notes.txt", title.as_bytes());
     place.ok(&["add", "notes.txt"]);
     let mut args = vec!["commit", "-m", title];
@@ -44,12 +44,12 @@ fn commit_at(place: &Place, title: &str, time: &str, loss: f64) {
     repository.commit(&options).unwrap();
 }
 
-fn packs(place: &Place) -> Vec<PathBuf> {
+pub(crate) fn packs(place: &Place) -> Vec<PathBuf> {
     files_ending(&place.path().join(".shard/packs"), ".pack")
 }
 
 /// Another copy of a place's repository.
-fn backup(place: &Place) -> Place {
+pub(crate) fn backup(place: &Place) -> Place {
     let other = Place::new();
     copy(place.path(), &other.path().join("copy"));
     other

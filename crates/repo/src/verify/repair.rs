@@ -2,9 +2,10 @@
 //!
 //! The other copy is never believed. An entry is taken when its bytes hash to the id that is wanted; it is stored as the other
 //! has it where that decodes to those bytes here too, and by itself otherwise. A pack that is damaged goes out of use as a
-//! whole: what is good in it is proven and written again, and then it is removed, if nothing is lost with it. So no index that
-//! is built anew finds the bad copies again. A ref's state is taken only where what is left of it here proves the other's.
+//! whole: what is good in it is proven and written again, and then it is removed, if nothing is lost with it ([`packs`]). So no
+//! index that is built anew finds the bad copies again. A ref's state is taken only where what is left of it here proves the other's.
 
+mod packs;
 mod refs;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,7 +19,7 @@ use shard_history::{Commit, Tag, Tree};
 use shard_manifest::ContentManifest;
 use shard_store::pack::parse_pack_name;
 use shard_store::{
-    ArchiveReader, EntryKey, EntryKind, EntryList, EntrySource, Location, PackId, Store, StoreError, Transaction,
+    ArchiveReader, EntryKey, EntryKind, EntrySource, Location, PackId, Salvage, Store, StoreError, Transaction,
 };
 
 use super::{Damage, VerifyOptions, VerifyReport};
@@ -55,6 +56,8 @@ pub struct RepairReport {
     pub bytes: u64,
     /// Packs that went out of use.
     pub retired: Vec<Digest>,
+    /// Packs that are damaged and stay, since not all that was in them is known to be elsewhere.
+    pub left: Vec<Digest>,
     /// Files of refs and index files that were put right.
     pub files: Vec<String>,
     /// What is still wrong.
@@ -82,6 +85,13 @@ impl Other {
         match self {
             Self::Repository(store) => store,
             Self::Archive(reader) => reader,
+        }
+    }
+
+    fn store(&self) -> Option<&Store> {
+        match self {
+            Self::Repository(store) => Some(store),
+            Self::Archive(_) => None,
         }
     }
 }
@@ -119,12 +129,26 @@ impl Repository {
             store: &self.store,
             transaction: &transaction,
             other: copy.entries(),
+            other_store: copy.store(),
             bad_packs: damage.packs.clone(),
+            lost: BTreeMap::new(),
             settled: BTreeMap::new(),
             encoder: Encoder::new(Level::Default),
             report: &mut report,
         };
-        fetcher.fetch_all(&damage)?;
+        fetcher.salvage_all()?;
+        let mut damage = damage;
+        while !damage.entries.is_empty() {
+            fetcher.fetch_all(&damage)?;
+            transaction.seal()?;
+            // What came back leads to more that nothing led to before.
+            damage = Damage::default();
+            self.follow_refs(&mut VerifyReport::default(), &mut damage)?;
+            if let Some(error) = damage.failed {
+                return Err(error);
+            }
+            damage.entries.retain(|key| !fetcher.settled.contains_key(key));
+        }
         let packs = fetcher.save_all()?;
         transaction.seal()?;
         transaction.check_epoch()?;
@@ -185,7 +209,7 @@ impl Repository {
         let mut looker = Looker { bad, manifests: HashMap::new(), trees: HashMap::new() };
         let mut affected: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
         let (mut report, mut damage) = (VerifyReport::default(), Damage::default());
-        for (commit, tree) in self.follow_commits(&mut report, &mut damage)?.commits {
+        for (commit, tree) in self.follow_commits(&self.store, &mut report, &mut damage)?.commits {
             for path in looker.tree(tree, 0, &mut objects) {
                 affected.entry(path).or_default().push(commit);
             }
@@ -204,6 +228,12 @@ fn get(store: &Store, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(StoreError::from(error).into()),
     }
+}
+
+/// The blocks that an entry leans on by its own header; `None` where it has none that can be read.
+fn bases_of(stored: &[u8]) -> Option<Vec<Digest>> {
+    let (header, _) = BlockHeader::read(stored).ok()?;
+    Some(header.base.map(|base| base.blocks()).unwrap_or_default())
 }
 
 /// Finds which paths lead to bad entries, every tree and manifest looked at once.
@@ -301,8 +331,12 @@ struct Fetcher<'a> {
     store: &'a Store,
     transaction: &'a Transaction,
     other: &'a dyn EntrySource,
+    /// The same, where it is a repository.
+    other_store: Option<&'a Store>,
     /// Packs that go out of use. One with an entry that was bad when it was written is among them, though its hash is right.
     bad_packs: BTreeSet<Digest>,
+    /// What is in those of them that the index knows nothing of.
+    lost: BTreeMap<Digest, Salvage>,
     /// Whether an entry is whole here by now.
     settled: BTreeMap<EntryKey, bool>,
     encoder: Encoder,
@@ -392,9 +426,7 @@ impl Fetcher<'_> {
         }
         let mut stored = Vec::new();
         let location = unless_damaged(self.other.read(&key, &mut stored).map_err(RepoError::from))?;
-        let header = BlockHeader::read(&stored).ok();
-        if let (Some(location), Some((header, _))) = (location, header) {
-            let bases = header.base.map(|base| base.blocks()).unwrap_or_default();
+        if let (Some(location), Some(bases)) = (location, bases_of(&stored)) {
             let mut has_bases = depth_left > 0 || bases.is_empty();
             for base in &bases {
                 has_bases = has_bases && self.settle(block_key(*base), depth_left.saturating_sub(1))?;
@@ -458,57 +490,5 @@ impl Fetcher<'_> {
             }
         }
         Ok(missing)
-    }
-
-    /// Writes again what is good in the bad packs and nowhere else, and gives the packs with which nothing is lost.
-    fn save_all(&mut self) -> Result<Vec<Digest>> {
-        let mut held: BTreeMap<Digest, Vec<(EntryKey, Location, Vec<Digest>)>> = BTreeMap::new();
-        for kind in EntryKind::ALL {
-            let bad_packs = &self.bad_packs;
-            self.store.each_copy(kind, &mut |copy| match copy.location.pack {
-                PackId::Sealed(pack) if bad_packs.contains(&pack) => {
-                    held.entry(pack).or_default().push((copy.location.key, copy.location, copy.bases));
-                }
-                _ => {}
-            })?;
-        }
-        let is_all_well = self.settled.values().all(|is_whole| *is_whole);
-        let mut retired = Vec::new();
-        for pack in self.bad_packs.clone() {
-            // What was in one without a list of entries is only known by what is missed.
-            let mut is_needless = held.contains_key(&pack) || is_all_well;
-            let mut entries = held.remove(&pack).unwrap_or_default();
-            // A base before what leans on it.
-            entries.sort_by_key(|(_, location, _)| (location.depth, location.offset));
-            for (key, location, bases) in entries {
-                is_needless &= self.save(key, &location, &bases)?;
-            }
-            if is_needless {
-                retired.push(pack);
-            }
-        }
-        Ok(retired)
-    }
-
-    /// Sees to it that an entry of a bad pack is whole elsewhere.
-    fn save(&mut self, key: EntryKey, location: &Location, bases: &[Digest]) -> Result<bool> {
-        if matches!(self.transaction.locate(&key)?, Some(Location { pack: PackId::Pending(_), .. })) {
-            return Ok(true);
-        }
-        for other in self.store.copies(&key)? {
-            if matches!(other.pack, PackId::Sealed(pack) if !self.bad_packs.contains(&pack))
-                && self.prove(&other, None)?.is_some()
-            {
-                return Ok(true);
-            }
-        }
-        match self.prove(location, None)? {
-            Some(stored) => {
-                self.transaction.put_copy(&key, &stored, location.raw_len, bases)?;
-                Ok(self.count(stored.len(), false))
-            }
-            // A sketch is a guide, and may be missing.
-            None => Ok(self.fetch(key, MAX_DEPTH)? || key.kind == EntryKind::Sketch),
-        }
     }
 }

@@ -1,4 +1,7 @@
 //! The structure: everything that refs name, each object read once and no block decoded.
+//!
+//! Earlier states of refs are followed as well, all that are there: logs and `undo` lead back to them, and a collection takes
+//! those for roots that it was told to, and removes the others before anything that only they lead to.
 
 use std::collections::HashSet;
 
@@ -8,13 +11,13 @@ use shard_core::limits::MAX_DEPTH;
 use shard_history::tree::{Tree, TreeNode};
 use shard_history::validate_path;
 use shard_manifest::ContentManifest;
-use shard_store::{EntryKey, EntryKind, EntryList, EntrySource, StoreError, Target};
+use shard_store::{EntryKey, EntryKind, EntryList, EntrySource, RefError, RefState, StoreError, Target};
 
 use super::{Damage, VerifyReport, with_sources};
 use crate::blocks::block_key;
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
-use crate::repository::{Repository, head_of};
+use crate::repository::{HEADS, Repository, TAGS, head_of};
 
 /// Manifests that are read side by side before what they list is taken in.
 const BATCH: usize = 256;
@@ -22,7 +25,7 @@ const BATCH: usize = 256;
 /// A file that was reached: one of those that have its manifest.
 #[derive(Debug, Clone)]
 pub(crate) struct ReachedFile {
-    /// Where it was seen first.
+    /// Where it was seen first, with what leads there where only an earlier state of a ref does.
     pub(crate) path: String,
     pub(crate) manifest: Digest,
     pub(crate) sha256: Digest,
@@ -40,126 +43,210 @@ struct Entry {
     size: u64,
 }
 
+/// The state of a ref that leads to something: one that nothing before it led to.
+#[derive(Clone, Copy)]
+struct Origin {
+    /// The ref, by its place among the names.
+    name: u32,
+    /// How many states came after it: 0 for the present one.
+    age: u32,
+}
+
+impl Origin {
+    /// What is said before a problem that only an earlier state has; nothing where the present one does.
+    fn prefix(self, names: &[String]) -> String {
+        let (Some(name), 1..) = (names.get(self.name as usize), self.age) else { return String::new() };
+        match name.starts_with(HEADS) || name.starts_with(TAGS) {
+            true => format!("an earlier state of {name} ({name}@{{{}}}) needs it: ", self.age),
+            // The log of HEAD counts the moves of branches too, and the others have none that people see.
+            false => format!("an earlier state of {name} ({} before the present one) needs it: ", self.age),
+        }
+    }
+}
+
 /// What refs lead to, without files.
 #[derive(Default)]
 pub(super) struct Followed {
+    names: Vec<String>,
     /// Every commit that could be read, and its tree.
     pub(super) commits: Vec<(Digest, Digest)>,
-    /// Trees that refs name themselves, such as the staged one.
-    trees: Vec<Digest>,
+    /// The trees of present states, of commits or named by refs themselves, such as the staged one.
+    trees: Vec<(Origin, Digest)>,
+    /// Those of earlier states, where no present one leads to their commits.
+    earlier_trees: Vec<(Origin, Digest)>,
 }
 
 impl Repository {
     /// Follows everything that refs name, and gives the files, each content once.
     pub(super) fn follow_refs(&self, report: &mut VerifyReport, damage: &mut Damage) -> Result<Vec<ReachedFile>> {
-        let Followed { commits, trees } = self.follow_commits(report, damage)?;
-        let roots = commits.into_iter().map(|(_, tree)| tree).chain(trees).map(|tree| (String::new(), tree));
-        let entries = walk_trees(&self.store, roots.collect(), report, damage);
-        let named = |(path, Entry { manifest, sha256, size })| Named { path, manifest, sha256, size: Some(size) };
-        look_for_blocks(&self.store, entries.into_iter().map(named).collect(), report, damage)
+        self.follow_refs_in(&self.store, report, damage)
+    }
+
+    /// The same, with what they lead to read from a source.
+    pub(super) fn follow_refs_in(
+        &self,
+        source: &dyn EntryList,
+        report: &mut VerifyReport,
+        damage: &mut Damage,
+    ) -> Result<Vec<ReachedFile>> {
+        let Followed { names, trees, earlier_trees, .. } = self.follow_commits(source, report, damage)?;
+        let mut walk = TreeWalk { source, names: &names, known: HashSet::new(), seen: HashSet::new() };
+        let mut files = walk.below(trees, report, damage);
+        files.extend(walk.below(earlier_trees, report, damage));
+        look_for_blocks(source, files, report, damage)
     }
 
     /// Follows refs and their logs, tags and commits.
-    pub(super) fn follow_commits(&self, report: &mut VerifyReport, damage: &mut Damage) -> Result<Followed> {
-        let mut objects = Objects::new(&self.store);
-        let (mut known, mut followed) = (HashSet::new(), Followed::default());
+    pub(super) fn follow_commits(
+        &self,
+        source: &dyn EntrySource,
+        report: &mut VerifyReport,
+        damage: &mut Damage,
+    ) -> Result<Followed> {
         // Another error is told below, with its ref.
         if let Err(error @ (RepoError::NoHead { .. } | RepoError::Unfinished(_))) = head_of(&self.store) {
             report.problems.push(error.to_string());
         }
-        for (name, state) in self.store.refs().list_each("").map_err(StoreError::from)? {
-            report.refs += 1;
-            // Older states are the ref's log: a damaged one loses no data, but does not go unseen.
-            for older in self.store.refs().log(&name).map_err(StoreError::from)?.skip(1) {
-                if let Err(error) = older {
-                    report.problems.push(format!("ref {name}: {}", with_sources(&error)));
-                }
-            }
-            let state = match state {
-                Ok(state) => state,
-                Err(error) => {
-                    report.problems.push(format!("ref {name}: {}", with_sources(&error)));
-                    continue;
-                }
-            };
-            let mut lost = |kind, id, error: RepoError| {
-                report.problems.push(format!("ref {name}: {}", with_sources(&error)));
-                damage.note(EntryKey::new(kind, id), error);
-            };
-            let mut open = Vec::new();
-            match state.target {
-                Target::Commit(id) => open.push(id),
-                Target::Tree(id) => followed.trees.push(id),
-                Target::Tag(id) => match objects.tag(id) {
-                    Ok(tag) => open.push(tag.target),
-                    Err(error) => lost(EntryKind::Tag, id, error),
-                },
-                Target::Symbolic(_) | Target::Deleted => {}
-            }
-            while let Some(id) = open.pop() {
-                if !known.insert(id) {
-                    continue;
-                }
-                match objects.commit(id) {
-                    Ok(commit) => {
-                        followed.commits.push((id, commit.tree));
-                        open.extend(commit.parents);
-                    }
-                    Err(error) => lost(EntryKind::Commit, id, error),
-                }
+        let refs = self.store.refs();
+        let (names, newest): (Vec<_>, Vec<_>) = refs.list_each("").map_err(StoreError::from)?.into_iter().unzip();
+        report.refs = names.len() as u64;
+        let mut walk = CommitWalk {
+            objects: Objects::new(source),
+            known: HashSet::new(),
+            followed: Followed { names, ..Followed::default() },
+            report,
+            damage,
+        };
+        // Present states first: what they lead to is told with them.
+        for (name, state) in (0u32..).zip(newest) {
+            walk.state(Origin { name, age: 0 }, state);
+        }
+        for name in 0..walk.followed.names.len() {
+            let log = refs.log(&walk.followed.names[name]).map_err(StoreError::from)?;
+            for (age, state) in (0u32..).zip(log).skip(1) {
+                walk.state(Origin { name: name as u32, age }, state);
             }
         }
+        let CommitWalk { followed, report, .. } = walk;
         report.commits = followed.commits.len() as u64;
         Ok(followed)
     }
 }
 
-/// All files below trees, each content once, at the first path that it was seen at. Every tree is read once.
-fn walk_trees(
-    source: &dyn EntrySource,
-    roots: Vec<(String, Digest)>,
-    report: &mut VerifyReport,
-    damage: &mut Damage,
-) -> Vec<(String, Entry)> {
-    let mut known: HashSet<Digest> = HashSet::new();
-    let mut files: Vec<(String, Entry)> = Vec::new();
-    let mut seen: HashSet<Entry> = HashSet::new();
-    let mut level = roots;
-    while !level.is_empty() {
-        level.retain(|(_, id)| known.insert(*id));
-        let mut next = Vec::new();
-        // As many at once as memory has room for.
-        for batch in level.chunks(BATCH) {
-            let read = |(path, id): &(String, Digest)| (path.clone(), *id, read_tree(source, path, *id));
-            let trees: Vec<_> = batch.par_iter().map(read).collect();
-            for (path, id, tree) in trees {
-                let tree = match tree {
-                    Ok(tree) => tree,
-                    Err(error) => {
-                        let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
-                        report.problems.push(format!("{place}{}", with_sources(&error)));
-                        damage.note(EntryKey::new(EntryKind::Tree, id), error);
-                        continue;
-                    }
-                };
-                for (name, node) in tree.entries {
-                    let below = || if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
-                    match node {
-                        TreeNode::Directory(id) if !known.contains(&id) => next.push((below(), id)),
-                        TreeNode::Directory(_) => {}
-                        TreeNode::File(file) => {
-                            let entry = Entry { manifest: file.manifest, sha256: file.sha256, size: file.size };
-                            if seen.insert(entry) {
-                                files.push((below(), entry));
+/// The walk over tags and commits, each commit read once.
+struct CommitWalk<'a> {
+    objects: Objects<'a>,
+    known: HashSet<Digest>,
+    followed: Followed,
+    report: &'a mut VerifyReport,
+    damage: &'a mut Damage,
+}
+
+impl CommitWalk<'_> {
+    fn state(&mut self, origin: Origin, state: std::result::Result<RefState, RefError>) {
+        let target = match state {
+            Ok(state) => state.target,
+            Err(error) => {
+                let name = &self.followed.names[origin.name as usize];
+                self.report.problems.push(format!("ref {name}: {}", with_sources(&error)));
+                return;
+            }
+        };
+        let mut open = Vec::new();
+        match target {
+            Target::Commit(id) => open.push(id),
+            Target::Tree(id) => self.tree(origin, id),
+            Target::Tag(id) => match self.objects.tag(id) {
+                Ok(tag) => open.push(tag.target),
+                Err(error) => self.lost(origin, EntryKind::Tag, id, error),
+            },
+            Target::Symbolic(_) | Target::Deleted => {}
+        }
+        while let Some(id) = open.pop() {
+            if !self.known.insert(id) {
+                continue;
+            }
+            match self.objects.commit(id) {
+                Ok(commit) => {
+                    self.followed.commits.push((id, commit.tree));
+                    self.tree(origin, commit.tree);
+                    open.extend(commit.parents);
+                }
+                Err(error) => self.lost(origin, EntryKind::Commit, id, error),
+            }
+        }
+    }
+
+    fn tree(&mut self, origin: Origin, id: Digest) {
+        let trees = if origin.age == 0 { &mut self.followed.trees } else { &mut self.followed.earlier_trees };
+        trees.push((origin, id));
+    }
+
+    fn lost(&mut self, origin: Origin, kind: EntryKind, id: Digest, error: RepoError) {
+        let names = &self.followed.names;
+        let whose = match origin.age {
+            0 => format!("ref {}: ", names[origin.name as usize]),
+            _ => origin.prefix(names),
+        };
+        self.report.problems.push(format!("{whose}{}", with_sources(&error)));
+        self.damage.note(EntryKey::new(kind, id), error);
+    }
+}
+
+/// A tree that is to be read: what leads to it, and where it is below that.
+type Below = (Origin, String, Digest);
+
+/// The walk over trees, each read once.
+struct TreeWalk<'a> {
+    source: &'a dyn EntrySource,
+    names: &'a [String],
+    known: HashSet<Digest>,
+    seen: HashSet<Entry>,
+}
+
+impl TreeWalk<'_> {
+    /// All files below trees, each content once, at the first path that it was seen at.
+    fn below(&mut self, roots: Vec<(Origin, Digest)>, report: &mut VerifyReport, damage: &mut Damage) -> Vec<Named> {
+        let mut files: Vec<Named> = Vec::new();
+        let mut level: Vec<Below> = roots.into_iter().map(|(origin, id)| (origin, String::new(), id)).collect();
+        while !level.is_empty() {
+            level.retain(|(_, _, id)| self.known.insert(*id));
+            let mut next = Vec::new();
+            // As many at once as memory has room for.
+            for batch in level.chunks(BATCH) {
+                let trees: Vec<_> = batch.par_iter().map(|(_, path, id)| read_tree(self.source, path, *id)).collect();
+                for ((origin, path, id), tree) in batch.iter().zip(trees) {
+                    let tree = match tree {
+                        Ok(tree) => tree,
+                        Err(error) => {
+                            let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
+                            let whose = origin.prefix(self.names);
+                            report.problems.push(format!("{whose}{place}{}", with_sources(&error)));
+                            damage.note(EntryKey::new(EntryKind::Tree, *id), error);
+                            continue;
+                        }
+                    };
+                    for (name, node) in tree.entries {
+                        let below = || if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+                        match node {
+                            TreeNode::Directory(id) if !self.known.contains(&id) => next.push((*origin, below(), id)),
+                            TreeNode::Directory(_) => {}
+                            TreeNode::File(file) => {
+                                let entry = Entry { manifest: file.manifest, sha256: file.sha256, size: file.size };
+                                if self.seen.insert(entry) {
+                                    let path = format!("{}{}", origin.prefix(self.names), below());
+                                    let Entry { manifest, sha256, size } = entry;
+                                    files.push(Named { path, manifest, sha256, size: Some(size) });
+                                }
                             }
                         }
                     }
                 }
             }
+            level = next;
         }
-        level = next;
+        files
     }
-    files
 }
 
 fn read_tree(source: &dyn EntrySource, path: &str, id: Digest) -> Result<Tree> {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::counted::Counted;
-use crate::{CommitOptions, Settings};
+use crate::{CommitOptions, ResetMode, ResetOptions, Settings};
 
 /// A repository with versions of a model that lean on each other, cut small, so that each has many blocks.
 fn series(versions: usize) -> (TempDir, Repository) {
@@ -45,6 +45,31 @@ fn every_block_of_a_series_is_decoded_once() {
         .unwrap();
     assert!(deepest >= 2, "expected chains");
     assert_eq!(reads.len() as u64, decoded.entries);
+}
+
+#[test]
+fn earlier_states_are_followed_and_nothing_is_read_twice() {
+    let (_folder, repository) = series(4);
+    let options = ResetOptions { mode: ResetMode::Hard, ..ResetOptions::default() };
+    let newest = repository.resolve("main").unwrap().to_hex();
+    for _ in 0..3 {
+        repository.reset("main~2", options, &NoProgress).unwrap();
+        repository.reset(&newest, options, &NoProgress).unwrap();
+    }
+    repository.reset("main~3", options, &NoProgress).unwrap();
+    let source = Counted::new(repository.store());
+    let mut report = VerifyReport::default();
+    let files = repository.follow_refs_in(&source, &mut report, &mut Damage::default()).unwrap();
+    assert_eq!((report.problems.as_slice(), report.commits), (&[][..], 4));
+    // The one that is present still, and three that only logs lead to.
+    let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!((paths.len(), paths[0]), (4, "model.safetensors"));
+    let earlier =
+        |path: &&str| path.starts_with("an earlier state of ") && path.ends_with(" needs it: model.safetensors");
+    assert!(paths[1..].iter().all(earlier), "{paths:?}");
+    let reads = source.reads();
+    assert_eq!(reads.len(), 3 * 4, "commits, trees and manifests");
+    assert!(reads.values().all(|reads| *reads == 1), "{reads:?}");
 }
 
 #[test]

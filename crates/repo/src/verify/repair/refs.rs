@@ -50,7 +50,7 @@ impl Repository {
 
     /// The commits at the ends of what no ref leads to, once refs were taken from another copy: it may be older than this one.
     pub(super) fn unnamed(&self) -> Result<Vec<String>> {
-        let followed = self.follow_commits(&mut VerifyReport::default(), &mut Damage::default())?;
+        let followed = self.follow_commits(&self.store, &mut VerifyReport::default(), &mut Damage::default())?;
         let mut unnamed: BTreeSet<Digest> = self.store.ids(EntryKind::Commit)?.into_iter().collect();
         for (commit, _) in &followed.commits {
             unnamed.remove(commit);
