@@ -194,8 +194,9 @@ fn causes(what: &str, error: &dyn Error) -> Vec<String> {
     why
 }
 
-const RESTORE: &str = "`shard verify --full` shows what is affected; restore the damaged file of `.shard` from a copy of the \
-                       repository";
+/// What to do about damage.
+pub(crate) const RESTORE: &str = "`shard verify --full` shows what is affected, `shard verify --repair --from COPY` takes it from a clone, a \
+                       backup or any other copy of the repository";
 
 /// Names shown in an error at most.
 const NAMES: usize = 8;
@@ -239,6 +240,9 @@ impl From<RepoError> for Failure {
             ),
             RepoError::Clash { .. } => {
                 with(code::REFUSED, "nothing was committed: choose another path, or delete what is in the way")
+            }
+            RepoError::InTheWay { .. } => {
+                with(code::REFUSED, "it is left as it is: move it away, and run the command again")
             }
             RepoError::AlreadyARepository(_) => {
                 with(code::REFUSED, "nothing needs to be done: `shard status` shows where it stands")
@@ -493,6 +497,7 @@ mod tests {
         assert_eq!(code_of(RepoError::Raced("x".into())), code::REFUSED);
         assert_eq!(code_of(RepoError::NothingToDo("x".into())), code::REFUSED);
         assert_eq!(code_of(RepoError::Argument("x".into())), code::USAGE);
+        assert_eq!(code_of(RepoError::InTheWay { path: "x".into(), needed: "a file" }), code::REFUSED);
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         assert_eq!(code_of(RepoError::Io { path: "x".into(), doing: "cannot read", source: denied }), code::SYSTEM);
         let lost =

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::Context;
-use crate::error::{Failure, code};
+use crate::error::{Failure, RESTORE, code};
 use crate::report::size::{count, human};
 
 /// Build the index anew from the packs; nothing is lost with the old one
@@ -27,6 +27,6 @@ pub(crate) fn run(_args: &Args, context: &Context) -> Result<u8, Failure> {
         None => Ok(code::DONE),
         Some((pack, problem)) => Err(Failure::new(code::DAMAGED, format!("pack {pack} is damaged and was left out"))
             .because(problem)
-            .next("`shard verify --full` shows what is affected; restore the pack from a copy of the repository")),
+            .next(RESTORE)),
     }
 }

@@ -34,13 +34,11 @@ impl Place {
     /// The place of the file at `path` below `root`; folders that are missing on the way are made.
     ///
     /// # Errors
-    /// [`RepoError::Path`] where something else than a folder is in the way; what the file system says.
+    /// [`RepoError::InTheWay`] where something else than a folder is there; what the file system says.
     pub(crate) fn make(root: &Path, path: &str) -> Result<Self> {
         match Self::walk(root, path, Missing::Make)? {
             Ok(place) => Ok(place),
-            Err(in_the_way) => {
-                Err(RepoError::Path { path: in_the_way, why: "is in the way: a folder is needed here".to_owned() })
-            }
+            Err(in_the_way) => Err(RepoError::InTheWay { path: in_the_way, needed: "a folder" }),
         }
     }
 
@@ -303,7 +301,7 @@ mod tests {
         fs::write(outside.join("file"), b"theirs").unwrap();
         symlink(&outside, root.join("link")).unwrap();
         symlink(&root, folder.path().join("way")).unwrap();
-        assert!(matches!(Place::make(&root, "link/file"), Err(RepoError::Path { .. })));
+        assert!(matches!(Place::make(&root, "link/file"), Err(RepoError::InTheWay { .. })));
         assert!(Place::find(&root, "link/file").unwrap().is_none());
         assert!(Place::find(&root, "nowhere/file").unwrap().is_none());
 

@@ -329,15 +329,13 @@ impl Repository {
                 let Some(folder) = path.get(..end) else { continue };
                 let there = fs::symlink_metadata(work.place(folder));
                 if there.is_ok_and(|metadata| !metadata.is_dir()) && !goes(folder) {
-                    let why = "is in the way: a folder is needed here; move it away".to_owned();
-                    return Err(RepoError::Path { path: work.place(folder), why });
+                    return Err(RepoError::InTheWay { path: work.place(folder), needed: "a folder" });
                 }
             }
             if work.place(path).is_dir() && !work.place(path).is_symlink() {
                 let (files, unnameable) = work.files(path)?;
                 if !unnameable.is_empty() || !files.iter().all(|file| goes(&file.path)) {
-                    let why = "is in the way: a file is needed here; move the folder away".to_owned();
-                    return Err(RepoError::Path { path: work.place(path), why });
+                    return Err(RepoError::InTheWay { path: work.place(path), needed: "a file" });
                 }
             }
         }

@@ -172,6 +172,14 @@ pub enum RepoError {
         /// Why not.
         why: String,
     },
+    /// Something that is kept nowhere is where a file or folder has to be. It is left as it is.
+    #[error("{}: is in the way: {needed} is needed here", path.display())]
+    InTheWay {
+        /// What is in the way.
+        path: PathBuf,
+        /// What has to be there, as in "a folder".
+        needed: &'static str,
+    },
     /// A path that no tree can have.
     #[error("{path:?} cannot be kept: {why}")]
     BadPath {

@@ -461,7 +461,7 @@ fn a_folder_may_become_a_file_and_back() {
     fs::remove_file(bench.place("d")).unwrap();
     bench.write("d/mine", b"mine");
     let forced = bench.repository.checkout("main", CheckoutOptions { force: true }, &NoProgress);
-    assert!(matches!(forced, Err(RepoError::Path { .. })), "{forced:?}");
+    assert!(matches!(forced, Err(RepoError::InTheWay { .. })), "{forced:?}");
     assert_eq!(bench.read("d/mine"), b"mine");
 }
 

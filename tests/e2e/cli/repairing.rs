@@ -160,3 +160,18 @@ fn fault_09_a_pack_without_a_footer_goes_only_where_all_that_was_in_it_is_known(
     assert_eq!((code, report["left"].as_array().unwrap().len()), (0, 0), "{report}");
     comes_back(&place, &third);
 }
+
+#[test]
+fn damage_is_told_with_the_repair_that_there_is() {
+    let place = Place::with_history();
+    for pack in packs(&place) {
+        overwrite(&pack, b"nothing");
+    }
+    for command in [&["checkout", "v1", "-o", "out"][..], &["log"], &["gc"], &["reindex"]] {
+        let run = place.run(command);
+        assert_eq!(run.code, 5, "{command:?}: {}{}", run.out, run.err);
+        for text in ["`shard verify --full`", "`shard verify --repair --from COPY`", "backup"] {
+            assert!(run.err.contains(text), "{command:?} lacks {text:?}: {}", run.err);
+        }
+    }
+}

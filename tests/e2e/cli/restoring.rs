@@ -60,9 +60,9 @@ fn fault_29_tensors_are_not_written_through_a_linked_folder() {
     outside.write("a.safetensors", &two);
     fs::remove_dir_all(place.path().join("m")).unwrap();
     std::os::unix::fs::symlink(outside.path(), place.path().join("m")).unwrap();
-    place.fails(&["checkout", "HEAD", "--tensor", "*"], 2, &["m: is in the way"]);
+    place.fails(&["checkout", "HEAD", "--tensor", "*"], 4, &["m: is in the way"]);
     assert_eq!(outside.read("a.safetensors"), two);
-    place.fails(&["checkout", "HEAD", "m"], 2, &["m: is in the way"]);
+    place.fails(&["checkout", "HEAD", "m"], 4, &["m: is in the way"]);
     assert_eq!(outside.read("a.safetensors"), two);
 }
 
@@ -383,4 +383,16 @@ fn first_layers_give_a_file_about_and_say_how_far_it_is_off() {
     for wrong in [&["checkout", "HEAD", "--approx"][..], &["add", "model.safetensors", "--coarse", "9"]] {
         assert_eq!(place.run(wrong).code, 2, "{wrong:?}");
     }
+}
+
+#[test]
+fn what_is_in_the_way_of_a_checkout_is_told_and_stays() {
+    let place = Place::with_history();
+    place.write("d", b"a file");
+    place.ok(&["add", "d"]);
+    place.ok(&["commit", "-m", "A file"]);
+    fs::remove_file(place.path().join("d")).unwrap();
+    place.write("d/mine", b"mine");
+    place.fails(&["checkout", "--force", "main"], 4, &["d: is in the way: a file is needed here", "move it away"]);
+    assert_eq!(place.read("d/mine"), b"mine");
 }

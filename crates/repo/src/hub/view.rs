@@ -179,8 +179,8 @@ impl Repository {
     /// that is there and right is left as it is, which is known by its size and times; any other is written anew.
     ///
     /// # Errors
-    /// As [`Self::open_file`]; [`RepoError::Path`] where `local_dir` is inside the repository's own folder, or something that is no
-    /// folder is in the way.
+    /// As [`Self::open_file`]; [`RepoError::Argument`] where `local_dir` is inside the repository's own folder;
+    /// [`RepoError::InTheWay`] for what is no folder where one is needed.
     ///
     /// ```
     /// # use shard_repo::{CommitRequest, NewRepo, Repository, Settings};

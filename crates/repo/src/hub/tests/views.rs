@@ -84,7 +84,7 @@ fn fault_29_views_are_not_written_through_links() {
     fs::write(elsewhere.join("c.txt"), b"c").unwrap();
     symlink(&elsewhere, out.join("a")).unwrap();
     let refused = bench.hub.snapshot_download(None, Some(&out), &PathFilter::default(), &NoProgress);
-    assert!(matches!(refused, Err(RepoError::Path { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(RepoError::InTheWay { .. })), "{refused:?}");
     assert!(!elsewhere.join("b.txt").exists());
     // A link to the right bytes is replaced, and what it led to stays.
     fs::remove_file(out.join("a")).unwrap();
