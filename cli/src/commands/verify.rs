@@ -23,8 +23,8 @@ pub(crate) struct Args {
     /// With --full: stop after about so many bytes; --resume goes on
     #[arg(long, value_name = "BYTES", requires = "full", value_parser = clap::value_parser!(u64).range(1..))]
     at_most: Option<u64>,
-    /// Put right what is damaged or missing with the help of another copy
-    #[arg(long, requires = "from", conflicts_with_all = ["resume", "at_most", "archive"])]
+    /// Put right what is damaged or missing, with --from with the help of another copy
+    #[arg(long, conflicts_with_all = ["resume", "at_most", "archive"])]
     repair: bool,
     /// With --repair: the other copy, a folder with a repository or an archive
     #[arg(long, value_name = "COPY", requires = "repair")]
@@ -36,7 +36,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let progress = context.ui.progress();
-    if let Some(from) = args.from.as_ref().filter(|_| args.repair) {
+    if args.repair {
+        let from = args.from.as_deref();
         let outcome = context.damaged_repository()?.repair(from, progress.as_ref());
         drop(progress);
         return repaired(&outcome.map_err(|error| in_copy(error, from))?, context);
@@ -62,10 +63,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
 }
 
 /// A failure to repair, where the other copy may be what is wrong.
-fn in_copy(error: RepoError, from: &Path) -> Failure {
-    match from.is_dir() {
-        true => Failure::from(error),
-        false => Failure::in_archive(error, from),
+fn in_copy(error: RepoError, from: Option<&Path>) -> Failure {
+    match from.filter(|from| !from.is_dir()) {
+        None => Failure::from(error),
+        Some(archive) => Failure::in_archive(error, archive),
     }
 }
 

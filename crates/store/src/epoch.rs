@@ -11,6 +11,7 @@ use shard_core::Digest;
 
 use crate::backend::{Backend, BackendError};
 use crate::error::StoreError;
+use crate::lease::Claim;
 use crate::record::{MAX_RECORD, RecordError, RecordReader, RecordWriter};
 
 const FOLDER: &str = "epochs";
@@ -134,6 +135,18 @@ impl<'a> Epochs<'a> {
         Ok(old.len() as u64)
     }
 
+    /// All epochs that there are by the names of their files, newest first. One that cannot be read is an error of its own.
+    ///
+    /// # Errors
+    /// [`StoreError`] where they cannot be listed.
+    #[allow(clippy::type_complexity, reason = "a list of results by file is what it is")]
+    pub fn list(&self) -> Result<Vec<(String, Result<Epoch, StoreError>)>, StoreError> {
+        let epochs = self.numbers()?.into_iter().map(|number| (file(number), self.read(number)));
+        // A collection may prune them meanwhile.
+        let is_there = |epoch: &Result<Epoch, StoreError>| !matches!(epoch, Err(StoreError::Backend(error)) if error.is_not_found());
+        Ok(epochs.filter(|(_, epoch)| is_there(epoch)).collect())
+    }
+
     /// All numbers, newest first.
     fn numbers(&self) -> Result<Vec<u64>, StoreError> {
         Ok(self.backend.list(FOLDER)?.iter().filter_map(|name| parse_file(name)).collect())
@@ -145,6 +158,44 @@ impl<'a> Epochs<'a> {
         let read = Epoch::decode(&bytes)
             .and_then(|epoch| if epoch.number == number { Ok(epoch) } else { Err(RecordError::Field("epoch")) });
         read.map_err(|problem| StoreError::Record { file, problem })
+    }
+}
+
+impl Claim {
+    /// Begins an epoch after those whose records are damaged, and removes these: nobody could write any more. Gives their files.
+    ///
+    /// What they condemned is not known, so the new epoch condemns only what others do that is still there. Nothing is lost with
+    /// it. Packs are deleted by the holder of the claim, which is us; so what was condemned stays until a later collection
+    /// condemns it again, waits for everybody who began before, under this epoch too, and looks again what is needed. Who holds a
+    /// lease under a damaged epoch read it while it was whole, and counts on nothing in it. Who holds an older one is not told to
+    /// begin again; nothing rests on that: the collection that condemned what it counts on was still waiting for it when it lost
+    /// its claim.
+    ///
+    /// The next number is there before a record goes: else numbers would begin anew, and the leases under the old ones would pass
+    /// for later than they are.
+    ///
+    /// # Errors
+    /// [`StoreError`], also where a record cannot be read now, and may be whole.
+    pub fn repair_epochs(&self) -> Result<Vec<String>, StoreError> {
+        let (store, mut damaged, mut condemned) = (self.store(), Vec::new(), HashSet::new());
+        let epochs = store.epochs();
+        for (file, epoch) in epochs.list()? {
+            match epoch {
+                Ok(epoch) => condemned.extend(epoch.condemned),
+                Err(StoreError::Record { problem: RecordError::Version { .. }, .. }) => {}
+                Err(error) if error.io().is_some() => return Err(error),
+                Err(_) => damaged.push(file),
+            }
+        }
+        if damaged.is_empty() {
+            return Ok(damaged);
+        }
+        let there: HashSet<Digest> = store.packs()?.into_iter().map(|pack| pack.id).collect();
+        condemned.retain(|pack| there.contains(pack));
+        self.check()?;
+        epochs.begin(condemned)?;
+        damaged.iter().try_for_each(|file| store.backend().delete(file))?;
+        Ok(damaged)
     }
 }
 

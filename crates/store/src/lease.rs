@@ -151,6 +151,11 @@ impl Claim {
         self.held.lease()
     }
 
+    /// The store that it is of.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Checks that the claim was not broken.
     ///
     /// # Errors

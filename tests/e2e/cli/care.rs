@@ -98,7 +98,8 @@ fn repair_needs_another_copy() {
     let place = Place::with_history();
     place.fails(&["verify", "--repair", "--from", "."], 2, &["with itself"]);
     place.fails(&["verify", "--repair", "--from", "nowhere"], 3, &["nowhere"]);
-    assert_eq!(place.run(&["verify", "--repair"]).code, 2);
+    assert_eq!(place.run(&["verify", "--from", "."]).code, 2);
+    assert_eq!(place.ok(&["verify", "--repair"]), "all is well: nothing needs to be repaired\n");
     let other = backup(&place);
     let copy = other.path().join("copy");
     let out = place.ok(&["verify", "--repair", "--from", copy.to_str().unwrap()]);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use shard_tests::damage::{Damage, overwrite};
-use shard_tests::tree::copy;
+use shard_tests::tree::{copy, files_ending};
 
 use crate::care::{backup, commit, id, packs};
 use crate::place::Place;
@@ -159,6 +159,71 @@ fn fault_09_a_pack_without_a_footer_goes_only_where_all_that_was_in_it_is_known(
     let (code, report) = repair(&place, &copy_path);
     assert_eq!((code, report["left"].as_array().unwrap().len()), (0, 0), "{report}");
     comes_back(&place, &third);
+}
+
+/// The newest record of a collection.
+fn newest_epoch(place: &Place) -> PathBuf {
+    let mut epochs = files_ending(&place.path().join(".shard/epochs"), "");
+    epochs.sort();
+    epochs.remove(0)
+}
+
+#[test]
+fn fault_09_a_damaged_epoch_is_told_and_repaired_without_another_copy() {
+    let (place, third, _) = taken_back();
+    place.ok(&["gc", "--keep-reflog", "5"]);
+    // One that a collection is waiting with: it condemns what only an earlier state leads to.
+    place.ok(&["branch", "dead", &third]);
+    place.ok(&["branch", "-D", "dead"]);
+    place.ok(&["gc", "--prune-now"]);
+    let epoch = newest_epoch(&place);
+    assert!(Damage::Flip { at: 20, bit: 1 }.apply(&epoch));
+    let name = epoch.file_name().unwrap().to_str().unwrap().to_owned();
+    let place_of = format!("epochs/{name}");
+    place.write("notes.txt", b"more");
+    for command in [&["add", "notes.txt"][..], &["gc"], &["branch", "other"]] {
+        place.fails(command, 5, &[&place_of, "--repair"]);
+    }
+    for command in [&["verify"][..], &["verify", "--full"]] {
+        let run = place.run(command);
+        assert_eq!(run.code, 1, "{command:?}: {}{}", run.out, run.err);
+        assert!(run.out.contains(&place_of) && run.out.contains("nothing can be written"), "{}", run.out);
+    }
+    let report = place.json(&["verify", "--repair"]);
+    assert_eq!((report["ok"].as_bool(), &report["files"][0]), (Some(true), &place_of.as_str().into()), "{report}");
+    assert!(!epoch.exists() && newest_epoch(&place) < epoch);
+    let fourth = commit(&place, "Fourth", &[]);
+    place.ok(&["gc", "--prune-now"]);
+    assert_eq!(id(&place, "main"), fourth);
+    assert_eq!(place.json(&["verify", "--full"])["ok"], true);
+    assert_eq!(place.ok(&["verify", "--repair"]), "all is well: nothing needs to be repaired\n");
+}
+
+#[test]
+fn fault_09_a_damaged_lease_is_told_and_can_be_ended() {
+    let place = Place::with_history();
+    let third = commit(&place, "Third", &[]);
+    place.ok(&["reset", "--hard", "HEAD~1"]);
+    // A writer's, from before any collection; and a claim.
+    for (epoch, refused) in [(0u64, "still at work"), (u64::MAX, "may delete packs")] {
+        let name = format!("{epoch:016x}-{}", "5".repeat(32));
+        let lease = place.write(&format!(".shard/leases/{name}"), b"nothing that can be read");
+        place.fails(
+            &["gc", "--prune-now", "--wait", "0"],
+            4,
+            &[refused, &name, "cannot be read", "shard leases --break"],
+        );
+        let listed = place.ok(&["leases"]);
+        assert!(listed.contains(&name) && listed.contains("cannot be read"), "{listed}");
+        let run = place.run(&["verify"]);
+        assert_eq!(run.code, 0, "{}{}", run.out, run.err);
+        assert!(run.out.contains(&format!("`shard leases --break {name}` ends it")), "{}", run.out);
+        place.ok(&["leases", "--break", &name]);
+        assert!(!lease.exists());
+    }
+    place.ok(&["gc", "--prune-now"]);
+    place.fails(&["log", &third], 3, &[]);
+    assert_eq!(place.json(&["verify", "--full"])["ok"], true);
 }
 
 #[test]

@@ -137,6 +137,7 @@ impl Repository {
         let files = self.follow_refs(&mut report, &mut damage)?;
         progress.finish();
         let openable = self.check_packs(&packs, &mut report, &mut damage)?;
+        self.check_epochs(&mut report, &mut damage)?;
         self.find_leftovers(&mut report)?;
         let budget = Budget::new(options.at_most);
         if options.full {
@@ -196,11 +197,33 @@ impl Repository {
         Ok(openable)
     }
 
+    /// Looks at the records of collections, without which nobody writes.
+    fn check_epochs(&self, report: &mut VerifyReport, damage: &mut Damage) -> Result<()> {
+        for (place, (_, epoch)) in self.store.epochs().list()?.into_iter().enumerate() {
+            let Err(error) = epoch else { continue };
+            // The newest is read by every writer, the others by those that began before them.
+            let whom = if place == 0 { "nothing can be written" } else { "writers at work cannot finish" };
+            report.problems.push(format!("{}: {whom} until it is repaired", with_sources(&error)));
+            if error.io().is_some() {
+                damage.failed.get_or_insert(error.into());
+            }
+        }
+        Ok(())
+    }
+
     fn find_leftovers(&self, report: &mut VerifyReport) -> Result<()> {
         for (file, lease) in self.store.leases().list()? {
             let what = match lease {
                 Ok(lease) => format!("process {} on {} ({})", lease.process.pid, lease.process.host, lease.purpose),
-                Err(error) => with_sources(&error),
+                Err(error) => {
+                    let name = file.rsplit('/').next().unwrap_or(&file);
+                    let text = format!(
+                        "{}: nobody can tell whose it is: a collection waits for it; `shard leases --break {name}` ends it",
+                        with_sources(&error)
+                    );
+                    report.warnings.push(text);
+                    continue;
+                }
             };
             report.warnings.push(format!("{file}: a writer is at work, or was interrupted: {what}"));
         }

@@ -1,4 +1,4 @@
-//! `verify --repair`: what is damaged or missing here, taken from another copy of the repository.
+//! `verify --repair`: what is damaged or missing here, taken from another copy of the repository, or mended without one.
 //!
 //! The other copy is never believed. An entry is taken when its bytes hash to the id that is wanted; it is stored as the other
 //! has it where that decodes to those bytes here too, and by itself otherwise. A pack that is damaged goes out of use as a
@@ -58,7 +58,7 @@ pub struct RepairReport {
     pub retired: Vec<Digest>,
     /// Packs that are damaged and stay, since not all that was in them is known to be elsewhere.
     pub left: Vec<Digest>,
-    /// Files of refs and index files that were put right.
+    /// Files of refs, of epochs and index files that were put right, or removed since others do without them.
     pub files: Vec<String>,
     /// What is still wrong.
     pub after: VerifyReport,
@@ -68,12 +68,27 @@ pub struct RepairReport {
 
 /// Another copy.
 enum Other {
+    Nothing,
     Repository(Store),
     Archive(ArchiveReader),
 }
 
+/// A copy that has nothing.
+struct Nothing;
+
+impl EntrySource for Nothing {
+    fn locate(&self, _key: &EntryKey) -> std::result::Result<Option<Location>, StoreError> {
+        Ok(None)
+    }
+
+    fn read_stored(&self, location: &Location, _out: &mut Vec<u8>) -> std::result::Result<(), StoreError> {
+        Err(StoreError::Missing(location.key))
+    }
+}
+
 impl Other {
-    fn open(path: &Path) -> Result<Self> {
+    fn open(path: Option<&Path>) -> Result<Self> {
+        let Some(path) = path else { return Ok(Self::Nothing) };
         if !path.is_dir() {
             return Ok(Self::Archive(ArchiveReader::open(path)?));
         }
@@ -83,6 +98,7 @@ impl Other {
 
     fn entries(&self) -> &dyn EntrySource {
         match self {
+            Self::Nothing => &Nothing,
             Self::Repository(store) => store,
             Self::Archive(reader) => reader,
         }
@@ -91,18 +107,19 @@ impl Other {
     fn store(&self) -> Option<&Store> {
         match self {
             Self::Repository(store) => Some(store),
-            Self::Archive(_) => None,
+            Self::Nothing | Self::Archive(_) => None,
         }
     }
 }
 
 impl Repository {
-    /// Repairs the repository with another copy of it: a directory, or an archive of some of its files.
+    /// Repairs the repository with another copy of it: a directory, or an archive of some of its files. Without one, only what
+    /// is here still is put in order.
     ///
     /// # Errors
     /// Another copy that is none, or is this repository; what keeps it from reading or writing here. What could not be
     /// repaired is in the report.
-    pub fn repair(&self, other: &Path, progress: &dyn Progress) -> Result<RepairReport> {
+    pub fn repair(&self, other: Option<&Path>, progress: &dyn Progress) -> Result<RepairReport> {
         let copy = Other::open(other)?;
         self.refuse_unreadable()?;
         // Packs are removed by one at a time.
@@ -124,6 +141,7 @@ impl Repository {
         if let Some(error) = damage.failed {
             return Err(error);
         }
+        report.files.extend(claim.repair_epochs()?);
         let transaction = self.store.begin_copy("repair")?;
         let mut fetcher = Fetcher {
             store: &self.store,

@@ -415,6 +415,41 @@ fn fault_09_bit_flip_in_format_lease_and_epoch() {
 }
 
 #[test]
+fn fault_09_a_damaged_epoch_is_followed_by_one_that_can_be_read() {
+    let (_dir, root, _) = filled();
+    let store = Store::open(&root).unwrap();
+    let packs: Vec<_> = store.packs().unwrap().iter().map(|pack| pack.id).collect();
+    let (first, second, gone) = (packs[0], packs[1], sha256(b"some pack"));
+    store.epochs().begin([first, gone].into()).unwrap();
+    let old = store.begin("held").unwrap();
+    store.epochs().begin([second].into()).unwrap();
+    let claim = store.claim("repair").unwrap();
+    assert_eq!(claim.repair_epochs().unwrap(), Vec::<String>::new());
+    assert_eq!(store.epochs().current().unwrap().number, 2);
+    let newest = files(&root.join("epochs")).remove(0);
+    let bytes = std::fs::read(root.join("epochs").join(&newest)).unwrap();
+    put_file(&root.join("epochs").join(&newest), &bytes[..bytes.len() / 2]);
+    assert!(matches!(old.check_epoch(), Err(StoreError::Record { .. })));
+    assert_eq!(claim.repair_epochs().unwrap(), [format!("epochs/{newest}")]);
+    // Numbers go on, and what is known to be condemned, and there, stays so.
+    let current = store.epochs().current().unwrap();
+    assert_eq!((current.number, current.condemned), (3, [first].into()));
+    assert_eq!(files(&root.join("epochs")).len(), 2);
+    // Who began before is still waited for, and who begins now goes on.
+    old.check_epoch().unwrap();
+    let wait = store.leases().wait_for_older(3, std::time::Duration::ZERO);
+    assert!(matches!(wait, Err(StoreError::Held(holders)) if holders.len() == 1));
+    drop(old);
+    store.leases().wait_for_older(3, std::time::Duration::ZERO).unwrap();
+    assert_eq!(store.begin("test").unwrap().lease().epoch, 3);
+    // One of a later version of shard is whole.
+    let later = root.join("epochs").join(&files(&root.join("epochs"))[0]);
+    put_file(&later, &crate::record::RecordWriter::new("epoch", 2).finish());
+    assert_eq!(claim.repair_epochs().unwrap(), Vec::<String>::new());
+    assert!(later.exists());
+}
+
+#[test]
 fn fault_13_an_object_that_is_there_is_compared_and_never_overwritten() {
     let (_dir, root, _) = filled();
     let write = |root: &Path| {
