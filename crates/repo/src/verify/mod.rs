@@ -29,6 +29,9 @@ use memory::Memory;
 use order::lock;
 use structure::ReachedFile;
 
+/// How often it is looked where a collection runs at the same time.
+const LOOKS: usize = 4;
+
 /// How to verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VerifyOptions {
@@ -124,19 +127,42 @@ impl Repository {
         Ok(self.inspect(options, progress)?.0)
     }
 
+    /// Looks, and again where a collection took meanwhile what was looked at: earlier states of refs, and the packs that only
+    /// they need.
     fn inspect(&self, options: VerifyOptions, progress: &dyn Progress) -> Result<(VerifyReport, Damage)> {
-        self.store.refresh()?;
+        let mut looks = 1;
+        loop {
+            self.store.refresh()?;
+            let packs = self.store.packs()?;
+            let (report, damage) = self.inspect_once(&packs, options, progress)?;
+            if report.problems.is_empty() || looks == LOOKS {
+                return Ok((report, damage));
+            }
+            self.store.refresh()?;
+            let left: BTreeSet<Digest> = self.store.packs()?.into_iter().map(|pack| pack.id).collect();
+            if packs.iter().all(|pack| left.contains(&pack.id)) {
+                return Ok((report, damage));
+            }
+            looks += 1;
+        }
+    }
+
+    fn inspect_once(
+        &self,
+        packs: &[PackInfo],
+        options: VerifyOptions,
+        progress: &dyn Progress,
+    ) -> Result<(VerifyReport, Damage)> {
         let (mut report, mut damage) = (VerifyReport::default(), Damage::default());
-        let packs = self.store.packs()?;
         let (memory, note) = match options.full {
-            true => Memory::open(&self.store, &packs, options.resume),
+            true => Memory::open(&self.store, packs, options.resume),
             false => (Memory::none(), None),
         };
         report.warnings.extend(note);
         progress.begin("following refs", None);
         let files = self.follow_refs(&mut report, &mut damage)?;
         progress.finish();
-        let openable = self.check_packs(&packs, &mut report, &mut damage)?;
+        let openable = self.check_packs(packs, &mut report, &mut damage)?;
         self.check_epochs(&mut report, &mut damage)?;
         self.find_leftovers(&mut report)?;
         let budget = Budget::new(options.at_most);

@@ -146,6 +146,8 @@ impl CommitWalk<'_> {
     fn state(&mut self, origin: Origin, state: std::result::Result<RefState, RefError>) {
         let target = match state {
             Ok(state) => state.target,
+            // A collection pruned it after it was listed.
+            Err(RefError::Backend(error)) if error.is_not_found() => return,
             Err(error) => {
                 let name = &self.followed.names[origin.name as usize];
                 self.report.problems.push(format!("ref {name}: {}", with_sources(&error)));
