@@ -381,6 +381,10 @@ fn from_store(error: &StoreError, what: String, why: Vec<String>) -> Failure {
             RefError::Name(_) | RefError::Message(_) => (code::USAGE, "choose another name or a shorter message"),
             _ => (code::DAMAGED, RESTORE),
         },
+        // Of a collection: it has nothing that another copy would have to give back.
+        StoreError::Record { file, .. } if file.starts_with("epochs/") => {
+            (code::DAMAGED, "`shard verify --repair` puts it right; no other copy is needed, and nothing is lost")
+        }
         StoreError::TooLarge { .. } | StoreError::Poisoned(_) => (code::SYSTEM, "nothing was recorded"),
         _ => (code::DAMAGED, RESTORE),
     };

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// With --full: stop after about so many bytes; --resume goes on
     #[arg(long, value_name = "BYTES", requires = "full", value_parser = clap::value_parser!(u64).range(1..))]
     at_most: Option<u64>,
-    /// Put right what is damaged or missing, with --from with the help of another copy
+    /// Put right what is damaged, and with --from what is missing too
     #[arg(long, conflicts_with_all = ["resume", "at_most", "archive"])]
     repair: bool,
     /// With --repair: the other copy, a folder with a repository or an archive

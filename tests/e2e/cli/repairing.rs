@@ -182,7 +182,7 @@ fn fault_09_a_damaged_epoch_is_told_and_repaired_without_another_copy() {
     let place_of = format!("epochs/{name}");
     place.write("notes.txt", b"more");
     for command in [&["add", "notes.txt"][..], &["gc"], &["branch", "other"]] {
-        place.fails(command, 5, &[&place_of, "--repair"]);
+        place.fails(command, 5, &[&place_of, "`shard verify --repair` puts it right"]);
     }
     for command in [&["verify"][..], &["verify", "--full"]] {
         let run = place.run(command);
