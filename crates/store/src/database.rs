@@ -1,15 +1,19 @@
 //! The index's database as a file: opening it, its journal, removing it.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+/// How long it is waited for others who have the file locked.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Opens the database in `path`, creating it where it is missing.
 pub(crate) fn open_file(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
-    db.busy_timeout(std::time::Duration::from_secs(30))?;
+    db.busy_timeout(PATIENCE)?;
     db.pragma_update(None, "synchronous", "NORMAL")?;
     // Plans do not depend on the values bound: otherwise a statement is compiled anew whenever they change, since SQLite looks
     // whether the partial index serves them.
@@ -20,7 +24,11 @@ pub(crate) fn open_file(path: &Path) -> rusqlite::Result<Connection> {
 /// Uses a write-ahead log where it works, else a rollback journal. The log needs memory shared by all who open the file,
 /// which file systems over a network only pretend to have.
 pub(crate) fn choose_journal(db: &Connection, path: Option<&Path>) -> rusqlite::Result<()> {
-    let set = |mode: &str| db.pragma_update_and_check(None, "journal_mode", mode, |row| row.get::<_, String>(0));
+    let set = |mode: &str| {
+        // SQLite itself does not wait here for who is opening the file, or closes it as the last one. That somebody does says
+        // nothing about what works.
+        wait_while_busy(|| db.pragma_update_and_check(None, "journal_mode", mode, |row| row.get::<_, String>(0)))
+    };
     if path.is_some_and(is_local) {
         let works = set("WAL").is_ok_and(|mode| mode == "wal") && db.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok();
         if works {
@@ -28,6 +36,21 @@ pub(crate) fn choose_journal(db: &Connection, path: Option<&Path>) -> rusqlite::
         }
     }
     set("DELETE").map(|_| ())
+}
+
+/// Does it again as long as others have the file locked, up to [`PATIENCE`].
+fn wait_while_busy<T>(mut run: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let start = Instant::now();
+    loop {
+        match run() {
+            Err(error) if is_busy(&error) && start.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(2)),
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 /// Whether a file is on a disk of this machine, as far as the system tells.
@@ -72,5 +95,30 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 pub(crate) fn remove_database(path: &Path) {
     for suffix in ["-journal", "-wal", "-shm", ""] {
         let _ = std::fs::remove_file(with_suffix(path, suffix));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_opens_waits_for_who_has_the_file_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.db");
+        let other = open_file(&path).unwrap();
+        other.execute_batch("CREATE TABLE a (b); BEGIN EXCLUSIVE").unwrap();
+        let mode = std::thread::scope(|scope| {
+            let opening = scope.spawn(|| {
+                let db = open_file(&path).unwrap();
+                choose_journal(&db, Some(&path)).unwrap();
+                db.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0)).unwrap()
+            });
+            std::thread::sleep(Duration::from_millis(300));
+            assert!(!opening.is_finished());
+            other.execute_batch("COMMIT").unwrap();
+            opening.join().unwrap()
+        });
+        assert_eq!(mode, "wal");
     }
 }
