@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::process::{Run, Shard};
 
 /// System calls that change what is on the disk, or make it durable. A kernel or a C library may lack some of them.
-pub const DISK_CALLS: [&str; 16] = [
+pub const DISK_CALLS: [&str; 17] = [
     "write",
     "pwrite64",
     "writev",
@@ -23,6 +23,7 @@ pub const DISK_CALLS: [&str; 16] = [
     "unlink",
     "unlinkat",
     "mkdir",
+    "mkdirat",
 ];
 
 /// What happens at a system call.
