@@ -56,7 +56,9 @@ impl IndexError {
         match &self.0 {
             FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) => true,
             rusqlite::Error::SqliteFailure(failure, message) => {
+                // A file that is shorter than it says was cut off; a disk that fails says something else.
                 matches!(failure.code, DatabaseCorrupt | NotADatabase)
+                    || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
                     || message.as_ref().is_some_and(|m| m.contains("no such table") || m.contains("no such column"))
             }
             rusqlite::Error::SqlInputError { msg, .. } => {
@@ -202,5 +204,19 @@ impl StoreError {
             },
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn an_index_that_is_cut_off_is_damaged_and_a_failing_disk_is_not() {
+        let is_damage = |code| IndexError(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)).is_damage();
+        assert!(is_damage(ffi::SQLITE_IOERR_SHORT_READ) && is_damage(ffi::SQLITE_CORRUPT));
+        assert!(!is_damage(ffi::SQLITE_IOERR_READ) && !is_damage(ffi::SQLITE_IOERR) && !is_damage(ffi::SQLITE_FULL));
     }
 }

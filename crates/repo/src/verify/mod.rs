@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 use shard_core::{Digest, Progress};
-use shard_store::{EntryKey, EntryList, PackInfo, PackSum, Store, StoreError};
+use shard_store::{EntryKey, EntryList, Nonce, PackInfo, PackSum, Store, StoreError};
 
 pub use repair::{AffectedPath, RepairReport};
 
@@ -128,13 +128,16 @@ impl Repository {
     }
 
     /// Looks, and again where a collection took meanwhile what was looked at: earlier states of refs, and the packs that only
-    /// they need.
+    /// they need. Whoever looks again holds a lease, where one can be had: later collections then wait, and only what an earlier
+    /// one condemned still goes.
     fn inspect(&self, options: VerifyOptions, progress: &dyn Progress) -> Result<(VerifyReport, Damage)> {
         let mut looks = 1;
         loop {
+            let lease = if looks > 1 { self.store.begin_copy("verify").ok() } else { None };
+            let own = lease.as_ref().map(|lease| lease.lease().nonce);
             self.store.refresh()?;
             let packs = self.store.packs()?;
-            let (report, damage) = self.inspect_once(&packs, options, progress)?;
+            let (report, damage) = self.inspect_once(&packs, own, options, progress)?;
             if report.problems.is_empty() || looks == LOOKS {
                 return Ok((report, damage));
             }
@@ -150,6 +153,7 @@ impl Repository {
     fn inspect_once(
         &self,
         packs: &[PackInfo],
+        own_lease: Option<Nonce>,
         options: VerifyOptions,
         progress: &dyn Progress,
     ) -> Result<(VerifyReport, Damage)> {
@@ -164,7 +168,7 @@ impl Repository {
         progress.finish();
         let openable = self.check_packs(packs, &mut report, &mut damage)?;
         self.check_epochs(&mut report, &mut damage)?;
-        self.find_leftovers(&mut report)?;
+        self.find_leftovers(own_lease, &mut report)?;
         let budget = Budget::new(options.at_most);
         if options.full {
             let packs = PackHashes::new(&self.store, openable, &memory, &budget);
@@ -237,9 +241,10 @@ impl Repository {
         Ok(())
     }
 
-    fn find_leftovers(&self, report: &mut VerifyReport) -> Result<()> {
+    fn find_leftovers(&self, own_lease: Option<Nonce>, report: &mut VerifyReport) -> Result<()> {
         for (file, lease) in self.store.leases().list()? {
             let what = match lease {
+                Ok(lease) if Some(lease.nonce) == own_lease => continue,
                 Ok(lease) => format!("process {} on {} ({})", lease.process.pid, lease.process.host, lease.purpose),
                 Err(error) => {
                     let name = file.rsplit('/').next().unwrap_or(&file);
