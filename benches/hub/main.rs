@@ -196,7 +196,7 @@ fn small(bench: &mut Bench, options: &Options) -> Result<(), Failure> {
     for _ in 0..options.rounds {
         bench.row("1,000 small files read", Bar::TenTimes, "small", json!({"do": "small_reads", "paths": paths}))?;
     }
-    // hubvault looks at all files of each commit again: after the first commits, since at the end it would take hours.
+    // After the first commits: of 2,000 hubvault had not ended a quick verification after 12 minutes.
     let mut made = 0;
     let mut commits = |bench: &mut Bench, count: u64| {
         let order = json!({"do": "commits", "path": "log/state.txt", "first": made, "count": count});

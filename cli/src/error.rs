@@ -80,6 +80,14 @@ impl Failure {
         self
     }
 
+    /// An error of the engine, with what this command offers where changes would be lost.
+    pub(crate) fn or_lost(error: RepoError, next: &str) -> Self {
+        match error {
+            RepoError::WouldOverwrite { .. } => Self::from(error).next(next),
+            other => other.into(),
+        }
+    }
+
     /// A failed operation on a path.
     pub(crate) fn io(path: &Path, doing: &str, error: &io::Error) -> Self {
         from_io(format!("{}: {doing}", path.display()), error, Some(path))

@@ -26,6 +26,8 @@ mod looking;
 mod lossy;
 #[path = "cli/manners.rs"]
 mod manners;
+#[path = "cli/merges_that_wait.rs"]
+mod merges_that_wait;
 #[path = "cli/merging.rs"]
 mod merging;
 #[path = "cli/place.rs"]

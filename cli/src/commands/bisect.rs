@@ -126,12 +126,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
 
 /// An error of a step that has no --force.
 fn without_force(error: RepoError) -> Failure {
-    match error {
-        RepoError::WouldOverwrite { .. } => Failure::from(error).next(
-            "move them elsewhere, and run the command again; `shard reset --hard --force` loses those in tracked files",
-        ),
-        other => other.into(),
-    }
+    let next =
+        "move them elsewhere, and run the command again; `shard reset --hard --force` loses those in tracked files";
+    Failure::or_lost(error, next)
 }
 
 fn reset(report: &CheckoutReport, context: &Context) -> Result<u8, Failure> {

@@ -63,10 +63,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         let side = if args.ours { Side::Ours } else { Side::Theirs };
         // What stands first is a path, too.
         let paths: Vec<PathBuf> = args.revision.iter().map(PathBuf::from).chain(args.paths.iter().cloned()).collect();
-        let report = repository.checkout_side(side, &paths, progress).map_err(|error| match error {
-            RepoError::WouldOverwrite { .. } => Failure::from(error).next("move them elsewhere, and decide then"),
-            other => other.into(),
-        })?;
+        let report = repository
+            .checkout_side(side, &paths, progress)
+            .map_err(|error| Failure::or_lost(error, "move them elsewhere, and decide then"))?;
         if context.ui.json {
             context.ui.print_json(&to_json(&report, args))?;
         } else {

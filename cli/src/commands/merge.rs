@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use shard_core::Digest;
 use shard_history::{MergeRecord, MergeStatus, RuleError, Rules, Scope};
 use shard_repo::{
-    CheckoutOptions, ContinueOptions, FastForward, MergeConflict, MergeOptions, MergeReport, RepoError, Repository,
-    SideChange, TensorConflict, TensorsMerged,
+    CheckoutOptions, ContinueOptions, FastForward, MergeConflict, MergeOptions, MergeReport, Repository, SideChange,
+    TensorConflict, TensorsMerged,
 };
 
 use super::commit::default_author;
@@ -79,9 +79,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let progress = context.ui.progress();
     if args.abort {
         let options = CheckoutOptions { force: args.force };
-        let state = repository
-            .abort_merge(options, progress.as_ref())
-            .map_err(|error| explain(error, "move them elsewhere, and give it up then; --force loses the changes"))?;
+        let state = repository.abort_merge(options, progress.as_ref()).map_err(|error| {
+            Failure::or_lost(error, "move them elsewhere, and give it up then; --force loses the changes")
+        })?;
         if context.ui.json {
             context.ui.print_json(&json!({"aborted": state.theirs.to_hex(), "head": state.ours.to_hex()}))?;
         } else {
@@ -96,9 +96,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let report = if args.go_on {
         let rules = (!rules.as_slice().is_empty()).then_some(rules);
         let options = ContinueOptions { message, author, rules };
-        repository
-            .continue_merge(&options, progress.as_ref())
-            .map_err(|error| explain(error, "move them elsewhere, and go on then; `shard merge --abort` gives up"))?
+        repository.continue_merge(&options, progress.as_ref()).map_err(|error| {
+            Failure::or_lost(error, "move them elsewhere, and go on then; `shard merge --abort` gives up")
+        })?
     } else {
         let fast_forward = match (args.no_ff, args.ff_only) {
             (true, _) => FastForward::Never,
@@ -117,7 +117,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         };
         let source = args.source.as_deref().unwrap_or("HEAD");
         repository.merge(source, &options, progress.as_ref()).map_err(|error| {
-            explain(error, "commit them (`shard add`, `shard commit`) or move them away, and merge then")
+            Failure::or_lost(error, "commit them (`shard add`, `shard commit`) or move them away, and merge then")
         })?
     };
     if let (Some(commit), None) = (report.commit, &args.into) {
@@ -147,14 +147,6 @@ fn message_of(args: &Args) -> Option<String> {
         Some(description) if !message.trim().is_empty() => format!("{}\n\n{description}", message.trim_end()),
         _ => message,
     })
-}
-
-/// An error, with what to do about changes that would be lost.
-fn explain(error: RepoError, next: &str) -> Failure {
-    match error {
-        RepoError::WouldOverwrite { .. } => Failure::from(error).next(next),
-        other => other.into(),
-    }
 }
 
 /// The rules of the command line, the strategy for everything last.

@@ -19,7 +19,7 @@ use unix::Folder;
 pub(crate) struct Place {
     folder: Folder,
     name: String,
-    /// For messages, and for what links cannot lead astray.
+    /// For messages.
     path: PathBuf,
 }
 

@@ -84,13 +84,13 @@ impl Repository {
     ) -> Result<TempPath> {
         let place = self.work()?.place(path);
         let refuse = |why: String| RepoError::Path { path: place.clone(), why };
-        // Through a link it would be another file.
-        Place::make(self.work()?.root(), path)?;
         match fs::symlink_metadata(&place) {
             Ok(metadata) if metadata.is_file() => {}
             Ok(_) => return Err(refuse("is no file".to_owned())),
             Err(error) => return Err(RepoError::io("cannot read", &place)(error)),
         }
+        // Through a link it would be another file. Since it is there, no folder has to be made.
+        Place::make(self.work()?.root(), path)?;
         let source = FileSource::open(&place).map_err(RepoError::io("cannot read", &place))?;
         let layout = shard_formats::parse_file(&place, &source).map_err(RepoError::io("cannot read", &place))?.layout;
         if has_checksums(manifest) || layout.format != manifest.format || !layout.compressed.is_empty() {

@@ -17,7 +17,7 @@ use crate::footer::{
 use crate::nonce::Nonce;
 
 /// Largest footer that is read, in bytes.
-const MAX_FOOTER: u64 = 1 << 30;
+pub(crate) const MAX_FOOTER: u64 = 1 << 30;
 
 /// The name of a pack's object.
 #[must_use]

@@ -5,13 +5,11 @@ use shard_core::Digest;
 use crate::entry::{Location, PackId};
 use crate::error::StoreError;
 use crate::footer::{Footer, HEADER_LEN, TRAILER_LEN, Trailer, entry_header_len, parse_entry_header};
-use crate::pack::{Bytes, Object, pack_name, read_entry};
+use crate::pack::{Bytes, MAX_FOOTER, Object, pack_name, read_entry};
 use crate::store::Store;
 
 /// The longest header of an entry, in bytes.
 const LONGEST_HEADER: u64 = 64;
-/// Largest footer that is looked for behind the entries, in bytes.
-const MAX_FOOTER: u64 = 1 << 30;
 
 /// The entries of a pack as their own headers tell of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,4 +1,4 @@
-//! `merge`, and what goes with one that is under way: `checkout --ours`, `add`, `status`.
+//! `merge`: what it makes of both sides.
 
 use std::fs;
 
@@ -22,7 +22,7 @@ fn model(scales: &[(&str, f32)]) -> Vec<u8> {
 const BASE: [(&str, f32); 4] = [("a.weight", 1.0), ("b.weight", 2.0), ("c.weight", 3.0), ("d.bias", 4.0)];
 
 /// The base with other scales.
-fn but(changed: &[(&str, f32)]) -> Vec<u8> {
+pub(crate) fn but(changed: &[(&str, f32)]) -> Vec<u8> {
     let scale = |(name, scale): &(&'static str, f32)| {
         (*name, changed.iter().find(|(other, _)| other == name).map_or(*scale, |(_, scale)| *scale))
     };
@@ -48,10 +48,10 @@ fn commit(place: &Place, files: &[(&str, Option<&[u8]>)], title: &str) -> String
     place.json(&["commit", "-m", title])["id"].as_str().unwrap().to_owned()
 }
 
-type Files<'a> = &'a [(&'a str, Option<&'a [u8]>)];
+pub(crate) type Files<'a> = &'a [(&'a str, Option<&'a [u8]>)];
 
 /// A repository on `main`, and a branch `side`, each with a commit of its own on one base.
-fn fork(base: Files<'_>, ours: Files<'_>, theirs: Files<'_>) -> Place {
+pub(crate) fn fork(base: Files<'_>, ours: Files<'_>, theirs: Files<'_>) -> Place {
     let place = Place::new();
     place.ok(&["init"]);
     commit(&place, base, "Base");
@@ -62,17 +62,17 @@ fn fork(base: Files<'_>, ours: Files<'_>, theirs: Files<'_>) -> Place {
     place
 }
 
-fn fork_models(base: &[u8], ours: &[u8], theirs: &[u8]) -> Place {
+pub(crate) fn fork_models(base: &[u8], ours: &[u8], theirs: &[u8]) -> Place {
     let file = |bytes| [("model.safetensors", Some(bytes))];
     fork(&file(base), &file(ours), &file(theirs))
 }
 
-fn head(place: &Place, revision: &str) -> String {
+pub(crate) fn head(place: &Place, revision: &str) -> String {
     place.json(&["log", revision, "-n", "1"])["commits"][0]["id"].as_str().unwrap().to_owned()
 }
 
 /// A merge that ends in conflicts: what it says, as JSON.
-fn conflicts(place: &Place, args: &[&str]) -> Value {
+pub(crate) fn conflicts(place: &Place, args: &[&str]) -> Value {
     let before = (head(place, "main"), place.ok(&["status", "-s"]), place.json(&["status"])["staged"].clone());
     let run = place.run(&[args, &["--json"]].concat());
     assert_eq!((run.code, run.err.as_str()), (1, ""), "{args:?}: {}", run.out);
@@ -85,7 +85,7 @@ fn conflicts(place: &Place, args: &[&str]) -> Value {
 }
 
 /// Each conflict as `kind path` or `kind path related`.
-fn lines(json: &Value) -> Vec<String> {
+pub(crate) fn lines(json: &Value) -> Vec<String> {
     let line = |conflict: &Value| {
         let related = conflict["related_path"].as_str().map(|path| format!(" {path}")).unwrap_or_default();
         format!("{} {}{related}", conflict["conflict_type"].as_str().unwrap(), conflict["path"].as_str().unwrap())
@@ -228,214 +228,6 @@ fn strategies_and_rules_decide_and_are_recorded() {
 }
 
 #[test]
-fn a_merge_under_way_is_decided_and_continued() {
-    let place = fork(
-        &[("model.safetensors", Some(&but(&[]))), ("notes", Some(b"1")), ("gone", Some(b"1")), ("plain", Some(b"1"))],
-        &[("model.safetensors", Some(&but(&[("a.weight", 2.0)]))), ("notes", Some(b"2")), ("gone", None)],
-        &[
-            ("model.safetensors", Some(&but(&[("a.weight", 4.0)]))),
-            ("notes", Some(b"3")),
-            ("gone", Some(b"2")),
-            ("plain", Some(b"2")),
-        ],
-    );
-    let json = conflicts(&place, &["merge", "side", "-m", "Both"]);
-    assert_eq!(lines(&json), ["delete/modify gone", "modify/modify model.safetensors", "modify/modify notes"]);
-    // A folder that is named decides about nothing that stayed as it was.
-    place.ok(&["add", "-A"]);
-    assert_eq!(place.json(&["status"])["merge"]["conflicts"].as_array().map(Vec::len), Some(3));
-    place.write("notes", b"2 and 3");
-    place.ok(&["add", "notes"]);
-    place.ok(&["checkout", "--theirs", "gone"]);
-    assert_eq!(place.read("gone"), b"2");
-    let status = place.json(&["status"]);
-    assert_eq!(status["merge"]["resolved"], json!(["gone", "notes"]));
-    assert_eq!(lines(&status["merge"]), ["modify/modify model.safetensors"]);
-    let run = place.run(&["merge", "--continue"]);
-    assert!(run.code == 1 && run.out.contains("a.weight") && !run.out.contains("notes"), "{}", run.out);
-    // What is left is decided by a rule.
-    let json = place.json(&["merge", "--continue", "--rule", "a.*=average"]);
-    assert_eq!(json["status"], "merged");
-    assert_eq!(
-        (place.read("notes"), place.read("gone"), place.read("plain")),
-        (b"2 and 3".to_vec(), b"2".to_vec(), b"2".to_vec())
-    );
-    assert_eq!(place.read("model.safetensors"), but(&[("a.weight", 3.0)]));
-    assert_eq!((place.ok(&["status", "-s"]), &place.json(&["status"])["merge"]), (String::new(), &Value::Null));
-    let commit = place.json(&["show"]);
-    // A branch of its own for what the options of the message make.
-    place.ok(&["branch", "other", "main~1"]);
-    let merge = ["merge", "side", "--into", "other", "--strategy", "theirs"];
-    place.fails(&[&merge[..], &["-m", " ", "--description", "No title"]].concat(), 2, &["needs a message"]);
-    assert_eq!(place.run(&[&merge[..], &["--description", "No title"]].concat()).code, 2);
-    place.ok(&[&merge[..], &["-m", "Title ", "--description", "A body\n\nof two parts\n"]].concat());
-    assert_eq!(place.json(&["show", "other"])["message"], "Title\n\nA body\n\nof two parts");
-    assert_eq!((commit["message"].as_str(), commit["parents"].as_array().map(Vec::len)), (Some("Both"), Some(2)));
-    assert_eq!(commit["merge"]["files"], json!(["model.safetensors"]));
-    assert_eq!(place.json(&["merge", "side"])["status"], "already-up-to-date");
-}
-
-#[test]
-fn giving_up_brings_back_what_was() {
-    let place = fork(
-        &[("a", Some(b"1")), ("b", Some(b"1")), ("c", Some(b"1"))],
-        &[("a", Some(b"2")), ("b", None)],
-        &[("a", Some(b"3")), ("b", Some(b"2"))],
-    );
-    place.write("untracked", b"mine");
-    place.write("c", b"unrelated");
-    conflicts(&place, &["merge", "side"]);
-    place.ok(&["checkout", "--theirs", "a", "b"]);
-    assert_eq!((place.read("a"), place.read("b")), (b"3".to_vec(), b"2".to_vec()));
-    let json = place.json(&["merge", "--abort"]);
-    assert_eq!(json["head"], json!(head(&place, "main")));
-    assert_eq!(
-        (place.read("a"), place.read("c"), place.read("untracked")),
-        (b"2".to_vec(), b"unrelated".to_vec(), b"mine".to_vec())
-    );
-    assert!(!place.path().join("b").exists());
-    assert_eq!(place.ok(&["status", "-s"]), " M c\n?? untracked\n");
-    // Where something else is checked out, it is only forgotten.
-    place.write("c", b"1");
-    conflicts(&place, &["merge", "side"]);
-    place.ok(&["reset", "--soft", "HEAD~1"]);
-    place.fails(&["merge", "--continue"], 4, &["something else is checked out", "--abort"]);
-    let before = place.ok(&["status", "-s"]);
-    place.ok(&["merge", "--abort"]);
-    assert_eq!(place.ok(&["status", "-s"]), before);
-    place.ok(&["reset", "--soft", "main@{1}"]);
-    conflicts(&place, &["merge", "side"]);
-    place.ok(&["reset", "--hard"]);
-    assert_eq!(place.json(&["status"])["merge"], Value::Null);
-}
-
-#[test]
-fn a_side_of_a_folder_is_that_of_its_conflicts_alone() {
-    let place = fork(
-        &[("models/a", Some(b"1")), ("models/b", Some(b"1")), ("models/d", Some(b"1"))],
-        &[
-            ("models/a", Some(b"2")),
-            ("models/b", Some(b"2")),
-            ("models/c", Some(b"2")),
-            ("models/d", Some(b"2")),
-            ("models/e", Some(b"2")),
-        ],
-        &[("models/a", Some(b"3")), ("models/d", Some(b"3"))],
-    );
-    conflicts(&place, &["merge", "side"]);
-    place.write("models/b", b"edited");
-    place.write("models/e", b"staged");
-    place.ok(&["add", "models/e"]);
-    // What was decided by its own name stays so.
-    place.write("models/d", b"2 and 3");
-    place.ok(&["add", "models/d"]);
-    let files = || ["a", "b", "c", "d", "e"].map(|name| place.read(&format!("models/{name}")));
-    let expected = |a: &[u8]| [a, b"edited", b"2", b"2 and 3", b"staged"].map(<[u8]>::to_vec);
-    let report = place.json(&["checkout", "--theirs", "models"]);
-    assert_eq!((&report["written"], &report["removed"]), (&json!([{"path": "models/a", "size": 1}]), &json!([])));
-    assert_eq!(files(), expected(b"3"));
-    assert_eq!(place.ok(&["status", "-s"]), "M  models/a\n M models/b\nM  models/d\nM  models/e\n");
-    assert_eq!(place.json(&["status"])["merge"]["resolved"], json!(["models/a", "models/d"]));
-    // Another side of what is decided is taken by its own name.
-    let hints = ["`shard status`", "`shard checkout REV PATH`"];
-    place.fails(&["checkout", "--ours", "."], 4, &[&[". is not in conflict"], &hints[..]].concat());
-    place.ok(&["checkout", "--ours", "models/a"]);
-    assert_eq!(files(), expected(b"2"));
-    place.ok(&["checkout", "--theirs", "models/a"]);
-    for path in ["models/b", "models/c", "nowhere"] {
-        place.fails(&["checkout", "--theirs", path], 4, &[&format!("{path} is not in conflict")]);
-    }
-    assert_eq!(files(), expected(b"3"));
-    place.ok(&["merge", "--continue"]);
-    assert_eq!((files(), place.ok(&["status", "-s"])), (expected(b"3"), " M models/b\n".to_owned()));
-    place.ok(&["checkout", "HEAD", "models/b"]);
-    assert_eq!(place.read("models/b"), b"2");
-}
-
-#[test]
-fn a_folder_in_the_place_of_a_file_is_decided_as_one() {
-    let folder: Files<'_> = &[("d/e", Some(b"1")), ("d/f", Some(b"1"))];
-    let place = fork(&[("x", Some(b"1"))], folder, &[("d", Some(b"file"))]);
-    assert_eq!(lines(&conflicts(&place, &["merge", "side"])), ["file/directory d d/e"]);
-    place.write("d/e", b"edited");
-    place.fails(&["checkout", "--theirs", "d"], 4, &["not staged would be lost: d/e", "move them elsewhere"]);
-    // Ours is there already.
-    place.ok(&["checkout", "--ours", "d/f"]);
-    assert_eq!(
-        (place.read("d/e"), place.json(&["status"])["merge"]["resolved"].clone()),
-        (b"edited".to_vec(), json!(["d"]))
-    );
-    fs::rename(place.path().join("d/e"), place.path().join("mine")).unwrap();
-    place.ok(&["checkout", "--theirs", "d"]);
-    place.ok(&["merge", "--continue"]);
-    assert_eq!((place.read("d"), place.ok(&["status", "-s"])), (b"file".to_vec(), "?? mine\n".to_owned()));
-    // By a path below it, which theirs alone has.
-    let place = fork(&[("x", Some(b"1"))], &[("d", Some(b"file"))], folder);
-    conflicts(&place, &["merge", "side"]);
-    place.fails(&["checkout", "--theirs", "d/nowhere"], 4, &["d/nowhere is not in conflict"]);
-    place.ok(&["checkout", "--theirs", "d/f"]);
-    assert_eq!((place.read("d/e"), place.read("d/f")), (b"1".to_vec(), b"1".to_vec()));
-    place.ok(&["merge", "--continue"]);
-    assert_eq!(place.ok(&["status", "-s"]), "");
-}
-
-#[test]
-fn giving_up_loses_no_edit_that_was_never_staged() {
-    let place = fork(
-        &[("a", Some(b"1")), ("b", Some(b"1")), ("gone", Some(b"1"))],
-        &[("a", Some(b"2"))],
-        &[("b", Some(b"2")), ("c", Some(b"2")), ("gone", None)],
-    );
-    let file = |path: &str| fs::read(place.path().join(path)).ok();
-    place.ok(&["merge", "side", "--no-commit"]);
-    // Changed by the merge, brought by it, removed by it; and what it has nothing to do with.
-    for path in ["a", "b", "c", "gone"] {
-        place.write(path, b"mine");
-    }
-    let mine = Some(b"mine".to_vec());
-    place.fails(&["merge", "--abort"], 4, &["not staged would be lost: b, c, gone", "move them elsewhere", "--force"]);
-    assert!(["a", "b", "c", "gone"].iter().all(|path| file(path) == mine));
-    assert_eq!(place.json(&["status"])["merge"]["staged"], true);
-    assert_eq!(place.run(&["merge", "side", "--force"]).code, 2);
-    place.ok(&["merge", "--abort", "--force"]);
-    let one = Some(b"1".to_vec());
-    assert_eq!((file("a"), file("b"), file("c"), file("gone")), (mine.clone(), one.clone(), None, one));
-    assert_eq!((place.ok(&["status", "-s"]), &place.json(&["status"])["merge"]), (" M a\n".to_owned(), &Value::Null));
-    // Moved away as the hint says, they are nothing to lose.
-    place.ok(&["merge", "side", "--no-commit"]);
-    place.write("c", b"mine");
-    fs::rename(place.path().join("c"), place.path().join("kept")).unwrap();
-    place.ok(&["merge", "--abort"]);
-    assert_eq!((file("b"), file("c"), file("kept")), (Some(b"1".to_vec()), None, mine));
-
-    // What is written into a file in conflict decides about it, and is given up with the merge.
-    let place = fork(&[("a", Some(b"1"))], &[("a", Some(b"2"))], &[("a", Some(b"3"))]);
-    conflicts(&place, &["merge", "side"]);
-    place.write("a", b"2 and 3");
-    place.ok(&["merge", "--abort"]);
-    assert_eq!((place.read("a"), place.ok(&["status", "-s"])), (b"2".to_vec(), String::new()));
-}
-
-#[test]
-fn a_result_may_be_looked_at_before_it_is_committed() {
-    let place =
-        fork(&[("a", Some(b"1")), ("b", Some(b"1"))], &[("a", Some(b"2"))], &[("b", Some(b"2")), ("c", Some(b"1"))]);
-    let before = head(&place, "main");
-    let text = place.ok(&["merge", "side", "--no-commit"]);
-    assert!(text.contains("`shard merge --continue`"), "{text}");
-    assert_eq!((head(&place, "main"), place.ok(&["status", "-s"])), (before.clone(), "M  b\nA  c\n".to_owned()));
-    assert_eq!(place.json(&["status"])["merge"]["staged"], true);
-    place.ok(&["merge", "--abort"]);
-    assert_eq!((place.ok(&["status", "-s"]), place.path().join("c").exists()), (String::new(), false));
-    place.ok(&["merge", "side", "--no-commit"]);
-    place.write("b", b"edited");
-    place.ok(&["add", "b"]);
-    place.ok(&["merge", "--continue", "-m", "With an edit"]);
-    assert_eq!((place.read("b"), place.ok(&["status", "-s"])), (b"edited".to_vec(), String::new()));
-    assert_eq!(place.json(&["show"])["parents"][0], json!(before));
-}
-
-#[test]
 fn every_kind_of_conflict_of_files() {
     let place = fork(&[("x", Some(b"1"))], &[("new", Some(b"1"))], &[("new", Some(b"2"))]);
     assert_eq!(lines(&conflicts(&place, &["merge", "side"])), ["add/add new"]);
@@ -562,47 +354,6 @@ fn what_a_merge_refuses() {
     assert_eq!(place.read("c"), b"1");
 }
 
-#[test]
-fn what_is_told_to_do_about_changes_in_the_way_works() {
-    let hint = |place: &Place, args: &[&str], code: i32, expected: &[&str]| {
-        place.fails(args, code, expected);
-        let said = place.run(args).err;
-        assert!(!said.contains("--force"), "there is no such option: {said}");
-    };
-    let base: Files<'_> = &[("a", Some(b"1")), ("plain", Some(b"1"))];
-    let place = fork(base, &[("a", Some(b"2"))], &[("a", Some(b"3")), ("plain", Some(b"3")), ("new", Some(b"3"))]);
-    place.write("plain", b"mine");
-    hint(&place, &["merge", "side"], 4, &["plain", "commit them", "move them away"]);
-    place.write("plain", b"1");
-    for is_given_up in [true, false] {
-        conflicts(&place, &["merge", "side"]);
-        place.ok(&["checkout", "--theirs", "a"]);
-        place.write("plain", b"mine");
-        place.write("new", b"mine");
-        let lost =
-            ["changes that no commit has would be lost: new, plain", "move them elsewhere", "`shard merge --abort`"];
-        hint(&place, &["merge", "--continue"], 4, &lost);
-        place.ok(&["add", "plain", "new"]);
-        let lost = [
-            "staged since the merge began would be lost, since the merge changes it too: new, plain",
-            "`shard checkout HEAD PATH` takes it back",
-            "`shard add PATH` after the file is moved away",
-            "`shard merge --abort` gives up",
-        ];
-        hint(&place, &["merge", "--continue"], 4, &lost);
-        if is_given_up {
-            place.ok(&["merge", "--abort"]);
-            assert_eq!((place.read("plain"), place.ok(&["status", "-s"])), (b"1".to_vec(), String::new()));
-        }
-    }
-    place.ok(&["checkout", "HEAD", "plain"]);
-    fs::remove_file(place.path().join("new")).unwrap();
-    place.ok(&["add", "new"]);
-    place.ok(&["merge", "--continue"]);
-    let files = ["a", "plain", "new"].map(|path| place.read(path));
-    assert_eq!((files, place.ok(&["status", "-s"])), ([b"3"; 3].map(|bytes| bytes.to_vec()), String::new()));
-}
-
 /// A safetensors file whose header is this, with `data` after it.
 fn raw(header: &Value, data: &[u8]) -> Vec<u8> {
     let mut header = header.to_string().into_bytes();
@@ -696,32 +447,4 @@ fn types_and_files_that_are_not_computed_or_looked_into() {
     assert!(json["conflicts"][0]["message"].as_str().unwrap().contains("checksums"), "{json}");
     place.ok(&["merge", "--continue", "--strategy", "theirs"]);
     assert_eq!(place.read("w.npz"), theirs);
-}
-
-#[test]
-fn a_merge_that_waits_outlives_what_tidies() {
-    let (base, ours, theirs) = (but(&[]), but(&[("a.weight", 1.01)]), but(&[("a.weight", 1.02), ("c.weight", 3.02)]));
-    let place = fork_models(&base, &ours, &theirs);
-    place.ok(&["branch", "other", "side"]);
-    conflicts(&place, &["merge", "side"]);
-    let before = head(&place, "main");
-    // The branch that is merged into stays where it is.
-    let commit = ["commit", "-m", "more", "--revision", "main", "--add", "more.safetensors=model.safetensors"];
-    for args in [&["squash"][..], &["squash", "main"], &["forget", "--keep-last", "1"], &commit] {
-        place.fails(args, 4, &["a merge is under way", "merge --abort"]);
-    }
-    assert_eq!(head(&place, "main"), before);
-    // Other branches may be rewritten, even that which is merged and goes then; nothing that the merge needs is collected.
-    place.ok(&["squash", "other"]);
-    place.ok(&["squash", "side"]);
-    place.ok(&["branch", "-D", "other"]);
-    place.ok(&["optimize"]);
-    place.ok(&["gc", "--prune-now"]);
-    place.ok(&["checkout", "--theirs", "model.safetensors"]);
-    let json = place.json(&["merge", "--continue"]);
-    assert_eq!(json["status"], "merged");
-    assert_eq!(place.read("model.safetensors"), theirs);
-    assert_eq!(place.json(&["verify", "--full"])["ok"], true);
-    place.ok(&["squash"]);
-    assert_eq!(place.read("model.safetensors"), theirs);
 }
