@@ -13,7 +13,7 @@
 //! | merge, file by file and tensor by tensor | [`Repository::merge`], [`Repository::continue_merge`], [`Repository::abort_merge`] |
 //! | compare | [`compare_sides`], [`look_inside`] |
 //! | care | [`Repository::verify_with`], [`Repository::gc`], [`Repository::optimize`], [`Repository::plan_squash`], [`Repository::plan_forget`], [`Repository::storage_overview`] |
-//! | where models come from | [`Repository::lineage`], [`Finder`] |
+//! | where models come from | [`Repository::lineage_of_file`], [`Finder`] |
 //! | beside Git | [`Repository::track`], [`Repository::write_pointers`], [`Repository::checkout_pointers`] |
 //! | one portable file, without a repository | [`pack`], [`Archive`] |
 //!
