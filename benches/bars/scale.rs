@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use shard_repo::{Repository, Settings};
@@ -9,7 +10,7 @@ use shard_store::EntryKind;
 
 use crate::Failure;
 use crate::history::{Shape, against_git, build_git, build_shard};
-use crate::measure::{run, shard, size};
+use crate::measure::{run, shard, size, sync};
 use crate::table::{Pair, Row, seconds};
 
 /// 200 tensors, of which each commit changes 100: with 10,000 commits a million blocks.
@@ -67,5 +68,31 @@ pub(crate) fn measure(dir: &Path, commits: u32, runs: u32) -> Result<Vec<Row>, F
         let name = format!("{}, {PART} times the history", command.join(" "));
         rows.push(Row::time(&name, &pair, f64::from(PART) * MOST_GROWTH));
     }
+    rows.push(collect_half(dir, [(&part, commits / PART), (&whole, commits)])?);
     Ok(rows)
+}
+
+/// What a real collection takes in a copy of each repository, whose newer half nothing leads to any more.
+fn collect_half(dir: &Path, [part, whole]: [(&Path, u32); 2]) -> Result<Row, Failure> {
+    let copy = dir.join("collected");
+    let collect = |(root, commits): (&Path, u32)| -> Result<Duration, Failure> {
+        run(Command::new("cp").arg("-a").arg(root).arg(&copy))?;
+        run(shard(&copy).args(["reset", "--hard", &format!("HEAD~{}", commits / 2)]))?;
+        let before = size(&copy.join(".shard/packs"))?;
+        sync(dir)?;
+        let took = run(shard(&copy).args(["gc", "--prune-now"]))?.time;
+        let after = size(&copy.join(".shard/packs"))?;
+        run(shard(&copy).arg("verify"))?;
+        eprintln!("scale: gc of {} of {commits} commits in {took:.2?}: {before} bytes, {after} after it", commits / 2);
+        if after * 3 > before * 2 {
+            return Err(format!("gc left {after} of {before} bytes").into());
+        }
+        fs::remove_dir_all(&copy)?;
+        Ok(took)
+    };
+    let mut pair = Pair::default();
+    for _ in 0..3 {
+        pair.add(collect(part)?, collect(whole)?);
+    }
+    Ok(Row::time(&format!("gc of half, {PART} times the history"), &pair, f64::from(PART) * MOST_GROWTH))
 }
