@@ -34,16 +34,25 @@ struct Options {
     commits: u64,
     rounds: u64,
     slack: f64,
+    /// Only one of the parts, `large` or `small`.
+    only: Option<String>,
 }
 
-const USAGE: &str = "benches/hub/run [--size 256MiB] [--commits 2000] [--rounds 3] [--slack 1] [--dir DIR]
+const USAGE: &str = "benches/hub/run [--size 256MiB] [--commits 2000] [--rounds 3] [--slack 1] [--only large|small] [--dir DIR]
 
 Measures shard's library beside hubvault's. --size is that of the large file, --commits the length of the history; --slack lets a
-time miss its limit by that factor, for short runs on busy machines.";
+time miss its limit by that factor, for short runs on busy machines; --only measures one part.";
 
 fn options() -> Result<Options, Failure> {
-    let mut options =
-        Options { peer: Vec::new(), dir: PathBuf::new(), size: 256 << 20, commits: 2000, rounds: 3, slack: 1.0 };
+    let mut options = Options {
+        peer: Vec::new(),
+        dir: PathBuf::new(),
+        size: 256 << 20,
+        commits: 2000,
+        rounds: 3,
+        slack: 1.0,
+        only: None,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -57,6 +66,10 @@ fn options() -> Result<Options, Failure> {
             "--commits" => options.commits = value()?.parse()?,
             "--rounds" => options.rounds = value()?.parse::<u64>()?.max(1),
             "--slack" => options.slack = value()?.parse()?,
+            "--only" => match value()? {
+                part if part == "large" || part == "small" => options.only = Some(part),
+                _ => return Err(USAGE.into()),
+            },
             _ => return Err(USAGE.into()),
         }
     }
@@ -125,7 +138,9 @@ fn measure(options: &Options) -> Result<usize, Failure> {
         rows: Rows::default(),
         dir: dir.path().to_owned(),
     };
-    for round in 0..options.rounds {
+    let wants = |part: &str| options.only.as_ref().is_none_or(|only| only == part);
+    let rounds = if wants("large") { options.rounds } else { 0 };
+    for round in 0..rounds {
         for (kind, names) in [("random", LargeRows::RANDOM), ("bf16", LargeRows::BF16)] {
             let file = dir.path().join(kind);
             large_file(&file, kind, options.size, round)?;
@@ -133,7 +148,9 @@ fn measure(options: &Options) -> Result<usize, Failure> {
             fs::remove_file(file)?;
         }
     }
-    small(&mut bench, options)?;
+    if wants("small") {
+        small(&mut bench, options)?;
+    }
     Ok(bench.rows.report(options.slack))
 }
 

@@ -9,12 +9,21 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 /// How long it is waited for others who have the file locked.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The write-ahead log is copied back once it has so many pages of 4 KiB, which takes little: a process that stays for long, as
+/// servers do, would keep the 4 MiB of SQLite's own limit beside an index that is smaller.
+const LOG_PAGES: i64 = 128;
+/// What it keeps of its file then, in bytes.
+const LOG_SIZE: i64 = LOG_PAGES * 4096;
+
 /// Opens the database in `path`, creating it where it is missing.
 pub(crate) fn open_file(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(PATIENCE)?;
     db.pragma_update(None, "synchronous", "NORMAL")?;
+    let number = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+    db.pragma_update_and_check(None, "wal_autocheckpoint", LOG_PAGES, number)?;
+    db.pragma_update_and_check(None, "journal_size_limit", LOG_SIZE, number)?;
     // Plans do not depend on the values bound: otherwise a statement is compiled anew whenever they change, since SQLite looks
     // whether the partial index serves them.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -91,6 +100,15 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Makes the file smaller where much of it is not used.
+pub(crate) fn give_room_back(db: &Connection) -> rusqlite::Result<()> {
+    let pragma = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if pragma("freelist_count")? > pragma("page_count")? / 4 {
+        db.execute_batch("VACUUM")?;
+    }
+    Ok(())
+}
+
 /// Removes a database and its journals; what cannot be removed fails again when it is opened.
 pub(crate) fn remove_database(path: &Path) {
     for suffix in ["-journal", "-wal", "-shm", ""] {
@@ -101,6 +119,20 @@ pub(crate) fn remove_database(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_of_a_process_that_stays_is_short() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.db");
+        let db = open_file(&path).unwrap();
+        choose_journal(&db, Some(&path)).unwrap();
+        db.execute_batch("CREATE TABLE a (b BLOB)").unwrap();
+        for _ in 0..500 {
+            db.execute("INSERT INTO a VALUES (randomblob(10000))", []).unwrap();
+        }
+        let log = with_suffix(&path, "-wal").metadata().unwrap().len();
+        assert!((1..=LOG_SIZE as u64 + (64 << 10)).contains(&log), "{log} bytes");
+    }
 
     #[test]
     fn who_opens_waits_for_who_has_the_file_locked() {

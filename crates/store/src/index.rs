@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use shard_core::Digest;
 
-use crate::database::{choose_journal, open_file, remove_database, with_suffix};
+use crate::database::{choose_journal, give_room_back, open_file, remove_database, with_suffix};
 use crate::depth::{Copies, Numbers};
 use crate::entry::{EntryKey, EntryKind, Location, PackId};
 use crate::error::{IndexError, StoreError};
@@ -291,10 +291,9 @@ impl Index {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         sketch_index::forget_gone(&tx)?;
         tx.commit()?;
-        let pragma = |name: &str| self.db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        if pragma("freelist_count")? > pragma("page_count")? / 4 {
-            self.db.execute_batch("VACUUM")?;
-        }
+        give_room_back(&self.db)?;
+        // The log has the whole new file.
+        self.db.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(()))?;
         Ok(())
     }
 

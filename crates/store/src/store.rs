@@ -405,6 +405,7 @@ impl Store {
         self.refresh()?;
         // Only a cache: it may be as it is.
         let _ = self.with_index(Index::tidy);
+        self.forget_twins();
         Ok(())
     }
 

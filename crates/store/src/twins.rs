@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use shard_core::Digest;
 
+use crate::database::give_room_back;
 use crate::entry::{EntryKey, EntryKind};
 use crate::error::StoreError;
 use crate::nonce::Nonce;
@@ -23,13 +24,13 @@ const VERSION: u32 = 1;
 const CACHE: &str = "cache/twins.db";
 
 const APPLICATION_ID: i64 = 0x7368_7477;
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
     CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), repository BLOB NOT NULL, threshold INTEGER NOT NULL);
     CREATE TABLE twin (
         kind INTEGER NOT NULL, id BLOB NOT NULL, git BLOB NOT NULL, checksum INTEGER NOT NULL,
         PRIMARY KEY (kind, id)) WITHOUT ROWID;
-    CREATE INDEX named ON twin (git, kind);
+    CREATE INDEX named ON twin (git) WHERE kind = 4;
 ";
 
 /// The SHA-1 that Git would give an object.
@@ -107,19 +108,38 @@ impl TwinCache {
         });
     }
 
-    /// The objects of a kind whose twin this is, at most `limit`.
+    /// The commits whose twin this is, at most `limit`.
     #[must_use]
-    pub fn named(&self, kind: EntryKind, twin: &Twin, limit: usize) -> Vec<Digest> {
+    pub fn commits(&self, twin: &Twin, limit: usize) -> Vec<Digest> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows: Option<Vec<(Digest, u32)>> = self.with(|db| {
-            let mut query =
-                db.prepare_cached("SELECT id, checksum FROM twin WHERE git = ?1 AND kind = ?2 ORDER BY id LIMIT ?3")?;
-            let rows =
-                query.query_map(params![twin, kind as u8, limit], |row| Ok((row.get(0).map(Digest)?, row.get(1)?)))?;
+            let query = "SELECT id, checksum FROM twin WHERE git = ?1 AND kind = 4 ORDER BY id LIMIT ?2";
+            let mut query = db.prepare_cached(query)?;
+            let rows = query.query_map(params![twin, limit], |row| Ok((row.get(0).map(Digest)?, row.get(1)?)))?;
             rows.collect()
         });
         let rows = rows.unwrap_or_default().into_iter();
-        rows.filter(|(id, sum)| *sum == checksum(&EntryKey::new(kind, *id), twin)).map(|(id, _)| id).collect()
+        let is_right = |id: &Digest, sum: u32| sum == checksum(&EntryKey::new(EntryKind::Commit, *id), twin);
+        rows.filter(|(id, sum)| is_right(id, *sum)).map(|(id, _)| id).collect()
+    }
+
+    /// Forgets the trees and commits that are not there any more, and gives room back where there is much.
+    fn forget_gone(&self, is_there: impl Fn(&EntryKey) -> bool) {
+        // Failing to is no harm.
+        let _ = self.with(|db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for kind in [EntryKind::Tree, EntryKind::Commit] {
+                let mut query = tx.prepare("SELECT id FROM twin WHERE kind = ?1")?;
+                let ids: Vec<[u8; 32]> =
+                    query.query_map([kind as u8], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+                for id in ids.into_iter().filter(|id| !is_there(&EntryKey::new(kind, Digest(*id)))) {
+                    tx.prepare_cached("DELETE FROM twin WHERE kind = ?1 AND id = ?2")?
+                        .execute(params![kind as u8, id])?;
+                }
+            }
+            tx.commit()?;
+            give_room_back(db)
+        });
     }
 }
 
@@ -171,6 +191,20 @@ fn prepare(mut db: Connection, repository: Nonce, threshold: i64) -> rusqlite::R
 }
 
 impl Store {
+    /// Forgets the twins of what was deleted.
+    pub(crate) fn forget_twins(&self) {
+        let is_there = |key: &EntryKey| self.copies(key).is_ok_and(|copies| !copies.is_empty());
+        if let Some(open) = self.0.twins.get() {
+            return open.forget_gone(is_there);
+        }
+        let Some(path) = self.root().map(|root| root.join(CACHE)).filter(|path| path.exists()) else { return };
+        let opened = open_file(&path).and_then(|db| {
+            let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            Ok((version == SCHEMA_VERSION).then_some(db))
+        });
+        TwinCache(Mutex::new(opened.ok().flatten())).forget_gone(is_there);
+    }
+
     /// The cache of Git twins, which are pointers for files of `threshold` bytes and more. The first call opens it, and decides
     /// on the threshold.
     #[must_use]
@@ -230,12 +264,15 @@ mod tests {
         drop(cache);
         let cache = open(10);
         assert_eq!((cache.get(&commit), cache.get(&key(EntryKind::Block, 1))), (Some([1; 20]), None));
-        assert_eq!(cache.named(EntryKind::Commit, &[1; 20], 9), [Digest([1; 32]), Digest([2; 32])]);
-        assert_eq!(cache.named(EntryKind::Commit, &[2; 20], 9), []);
+        assert_eq!(cache.commits(&[1; 20], 9), [Digest([1; 32]), Digest([2; 32])]);
+        assert_eq!(cache.commits(&[2; 20], 9), []);
         // A row that went bad is none.
         cache.with(|db| db.execute("UPDATE twin SET git = ?1 WHERE kind = ?2", params![[3u8; 20], commit.kind as u8]));
         assert_eq!((cache.get(&commit), cache.get(&tree)), (None, Some([1; 20])));
-        assert_eq!(cache.named(EntryKind::Commit, &[3; 20], 9), []);
+        assert_eq!(cache.commits(&[3; 20], 9), []);
+        cache.put(&[(commit, [1; 20])]);
+        cache.forget_gone(|key| key.kind == EntryKind::Commit);
+        assert_eq!((cache.get(&tree), cache.commits(&[1; 20], 9)), (None, vec![Digest([1; 32])]));
         drop(cache);
         // Another threshold makes other trees.
         assert_eq!(open(11).get(&tree), None);

@@ -227,7 +227,7 @@ impl Repository {
     pub(crate) fn commits_of_twin(&self, twin: GitId, most: usize) -> Result<Vec<Digest>> {
         let find = || -> Result<Vec<Digest>> {
             let mut named = self.twins.commits(twin);
-            named.extend(self.store.twins(self.large_file_threshold()?).named(EntryKind::Commit, &twin.0, most));
+            named.extend(self.store.twins(self.large_file_threshold()?).commits(&twin.0, most));
             named.sort_unstable();
             named.dedup();
             let mut found = Vec::new();
