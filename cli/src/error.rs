@@ -119,6 +119,13 @@ impl Failure {
         failure
     }
 
+    /// Names the command where the next step is to read about it.
+    pub(crate) fn in_command(&mut self, name: &str) {
+        if let Some(next) = &mut self.next {
+            *next = next.replace("`shard help COMMAND`", &format!("`shard help {name}`"));
+        }
+    }
+
     pub(crate) fn is_closed_pipe(&self) -> bool {
         self.closed_pipe
     }

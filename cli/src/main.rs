@@ -231,6 +231,11 @@ fn main() -> ExitCode {
             if let Ok(Some(repository)) = context.repository_if_any() {
                 failure.suggest(&repository);
             }
+            let known = <Cli as clap::CommandFactory>::command();
+            let named = arguments.iter().skip(1).filter_map(|argument| argument.to_str());
+            if let Some(command) = named.filter_map(|name| known.find_subcommand(name)).next() {
+                failure.in_command(command.get_name());
+            }
             context.ui.report(&failure);
             ExitCode::from(failure.code())
         }

@@ -69,10 +69,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     if args.graph && !context.ui.json {
         let names = Names::new(&repository)?;
         let commits = repository.log_graph(from, &topic, most)?;
+        if commits.is_empty() && most > 0 {
+            return Err(nothing(args, path.as_deref()));
+        }
         context.ui.print(&graph(&commits, args.oneline, &names, context))?;
         return Ok(code::DONE);
     }
     let entries = repository.log_of(from, &topic, most)?;
+    if entries.is_empty() && most > 0 {
+        return Err(nothing(args, path.as_deref()));
+    }
     if args.heat {
         return series::of_log(&repository, &entries, path.as_deref(), args.by, &args.pictures, context);
     }
@@ -95,6 +101,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     Ok(code::DONE)
 }
 
+/// Why a log is empty: every commit has been asked.
+fn nothing(args: &Args, path: Option<&str>) -> Failure {
+    let what = match (&args.tensor, path) {
+        (Some(pattern), Some(path)) => format!("no commit there has a tensor like {pattern:?} in {path:?}"),
+        (Some(pattern), None) => format!("no commit there has a tensor like {pattern:?}"),
+        (None, _) => format!("no commit there has a path {:?}", path.unwrap_or_default()),
+    };
+    Failure::new(code::NOT_FOUND, what).next("check the spelling; `shard log BRANCH PATH` looks at another branch, `shard show REV:PATH --tensors` lists tensors")
+}
+
 /// The commit to start from, and the path that the log is about.
 fn select(args: &Args, repository: &Repository) -> Result<(Digest, Option<String>), Failure> {
     let tracked = |path: &Path| repository.tracked_path(path);
@@ -108,7 +124,8 @@ fn select(args: &Args, repository: &Repository) -> Result<(Digest, Option<String
             let Ok(name) = tracked(path) else { return Err(error.into()) };
             let head = repository.resolve("HEAD")?;
             if std::fs::symlink_metadata(path).is_err() && repository.log(head, Some(&name), 1)?.is_empty() {
-                return Err(Failure::from(error).because(format!("no commit has a path {name:?} either")));
+                return Err(Failure::from(error)
+                    .because(format!("no commit of what is checked out has a path {name:?} either")));
             }
             Ok((head, Some(name)))
         }

@@ -120,7 +120,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
             Failure::or_lost(error, "commit them (`shard add`, `shard commit`) or move them away, and merge then")
         })?
     };
-    if let (Some(commit), None) = (report.commit, &args.into) {
+    if let (Some(commit), None, false) = (report.commit, &args.into, repository.is_bare()) {
         // As after any commit; the merge is made, whatever becomes of what Git is given.
         repository.write_pointers(false).map_err(|error| {
             let failure =

@@ -258,13 +258,35 @@ impl Repository {
         progress: &dyn Progress,
     ) -> Result<CheckoutReport> {
         let (commit, chosen) = self.chosen(text, paths)?;
-        fs::create_dir_all(folder).map_err(RepoError::io("cannot create", folder))?;
+        self.made_outside(folder)?;
         refuse_taken(chosen.keys(), folder, options)?;
         let wanted: BTreeMap<&String, &FileEntry> = chosen.iter().collect();
         let temporary = (folder, UNFINISHED.0);
         let ready = prepare_all(&self.store, &wanted, folder, temporary, self.settings.workers(), progress)?;
         let written = place_all(ready, folder)?;
         Ok(CheckoutReport { commit, branch: None, written, removed: Vec::new(), unchanged: 0 })
+    }
+
+    /// Makes a folder to write files to, where it is not there, and gives its whole path.
+    ///
+    /// # Errors
+    /// [`RepoError::Argument`] inside the repository's own folder.
+    pub(crate) fn made_outside(&self, folder: &Path) -> Result<PathBuf> {
+        let absolute = std::path::absolute(folder).map_err(RepoError::io("cannot be found", folder))?;
+        let there = absolute.ancestors().find(|folder| folder.exists()).unwrap_or(&absolute);
+        let own = fs::canonicalize(self.dir()).map_err(RepoError::io("cannot be found", &self.dir()))?;
+        let check = |place: &Path| {
+            if fs::canonicalize(place).map_err(RepoError::io("cannot be found", folder))?.starts_with(&own) {
+                let why = "is inside the repository's own folder: choose one outside";
+                return Err(RepoError::Argument(format!("{} {why}", folder.display())));
+            }
+            Ok(())
+        };
+        check(there)?;
+        fs::create_dir_all(&absolute).map_err(RepoError::io("cannot create", &absolute))?;
+        // Again, since `..` after a folder that was not there leads elsewhere.
+        check(&absolute)?;
+        Ok(absolute)
     }
 
     /// A revision's commit, and its files: all, or those at or below `paths`.

@@ -171,15 +171,44 @@ fn a_clone_is_filled_from_another_repository() {
     // It is this repository's own now.
     fs::remove_file(here.join(MODEL)).unwrap();
     assert_eq!(run(&["checkout"]).0, 0);
+    // The file that is there is committed nowhere here, but it is as the other repository has it.
     git(&here, &["checkout", "-q", &first]);
-    // The file that is there is committed nowhere, so it is not lost unasked.
-    assert_eq!(run(&["checkout", "--from", &from]).0, 4);
-    assert_eq!(run(&["commit", "-m", "From elsewhere"]).0, 0);
+    let second = fs::read(here.join(MODEL)).unwrap();
+    let (code, text) = run(&["checkout", "--from", &from]);
+    assert_eq!(code, 0, "{text}");
+    assert_ne!(fs::read(here.join(MODEL)).unwrap(), second);
+    // What nobody else has is not lost unasked, whether it was added or not.
+    for args in [&["status"][..], &["add", MODEL]] {
+        fs::write(here.join(MODEL), model(&[("mine", &[1.0])])).unwrap();
+        assert_eq!(run(args).0, 0);
+        assert_eq!(run(&["checkout", "--from", &from]).0, 4);
+    }
+    assert_eq!(run(&["commit", "-m", "Mine"]).0, 0);
     git(&here, &["checkout", "-q", "--", "."]);
     assert_eq!(run(&["checkout"]).0, 3);
     assert_eq!(run(&["checkout", "--from", &from]).0, 0);
     assert_eq!(run(&["checkout", "--from", "/no/such/folder"]).0, 3);
     assert_eq!(run(&["verify", "--full"]).0, 0);
+}
+
+#[test]
+fn a_folder_that_is_tracked_has_no_pointers_of_pointers() {
+    let place = Place::new();
+    git(place.path(), &["init", "-q", "-b", "main"]);
+    place.ok(&["init"]);
+    place.ok(&["track", "models/"]);
+    for number in 0..3u8 {
+        place.write("models/a.bin", &[number; 100]);
+        place.ok(&["add", "."]);
+        place.ok(&["commit", "-m", "Step"]);
+    }
+    let names: Vec<String> = fs::read_dir(place.path().join("models"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(names.len() == 2 && names.iter().any(|name| name == "a.bin.shard.json"), "{names:?}");
+    let files = place.json(&["ls-tree", "HEAD", "-r"])["entries"].as_array().unwrap().clone();
+    assert!(files.iter().all(|file| !file["path"].as_str().unwrap().ends_with(".json")), "{files:?}");
 }
 
 #[test]

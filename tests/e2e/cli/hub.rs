@@ -114,6 +114,22 @@ fn what_needs_a_work_tree_says_so() {
 }
 
 #[test]
+fn branches_of_a_bare_repository_are_merged() {
+    let place = hub();
+    place.ok(&["-C", "hub", "branch", "side"]);
+    let commit = |branch: &str, path: &str| {
+        place.write("new.bin", path.as_bytes());
+        place.ok(&["-C", "hub", "commit", "-m", path, "-r", branch, "--add", &format!("{path}=../new.bin")]);
+    };
+    commit("side", "theirs.bin");
+    commit("main", "ours.bin");
+    let merged = place.json(&["-C", "hub", "merge", "side"]);
+    assert_eq!(merged["status"], "merged");
+    assert_eq!(place.ok(&["-C", "hub", "cat", "theirs.bin", "-r", "main"]), "theirs.bin");
+    assert_eq!(place.ok(&["-C", "hub", "cat", "ours.bin", "-r", "main"]), "ours.bin");
+}
+
+#[test]
 fn trees_are_listed() {
     let place = hub();
     let run = |args: &[&str]| place.ok(&[&["-C", "hub"], args].concat());

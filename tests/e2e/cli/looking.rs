@@ -286,3 +286,26 @@ fn names_in_files_cannot_steer_the_terminal() {
     assert!(out.contains("\\u{1b}[2Jevil\\n") && !out.contains('\u{1b}'), "{out}");
     assert_eq!(place.json(&["show", "./evil.safetensors"])["tensors"][0]["name"], "\u{1b}[2Jevil\n");
 }
+
+#[test]
+fn a_path_or_tensor_that_nothing_has_is_told() {
+    let place = Place::with_history();
+    for args in [
+        &["log", "HEAD", "nots.txt"][..],
+        &["log", "nots.txt"],
+        &["log", "--graph", "HEAD", "nots.txt"],
+        &["log", "--tensor", "nope*"],
+        &["diff", "HEAD~1", "HEAD", "--", "nots.txt"],
+        &["diff", "--", "nots.txt"],
+    ] {
+        let expected = if args.contains(&"nope*") { "nope*" } else { "nots.txt" };
+        place.fails(args, 3, &[expected]);
+    }
+    place.fails(&["log", "HEAD", "model.safetensors", "--tensor", "nope*"], 3, &["nope*", "model.safetensors"]);
+    place.ok(&["log", "HEAD", "notes.txt"]);
+    // What is the same on both sides is there.
+    place.ok(&["diff", "HEAD~1", "HEAD", "--", "notes.txt"]);
+    fs::create_dir(place.path().join("sub")).unwrap();
+    place.fails(&["-C", "sub", "diff", "HEAD~1", "HEAD", "--", "model.safetensors"], 3, &["sub/model.safetensors"]);
+    place.ok(&["-C", "sub", "diff", "HEAD~1", "HEAD", "--", "../model.safetensors"]);
+}

@@ -132,6 +132,13 @@ fn checkout_switches_takes_and_exports() {
     place.fails(&["checkout", "v1", "-o", "out"], 4, &["would be overwritten", "model.safetensors", "empty folder"]);
     place.ok(&["checkout", "HEAD", "model.safetensors", "-o", "out", "--force"]);
     assert_eq!(place.read("out/model.safetensors"), second);
+    for own in [".shard", ".shard/packs", "no/../.shard/x"] {
+        place.fails(
+            &["checkout", "v1", "-o", own],
+            2,
+            &["inside the repository's own folder", "`shard help checkout`"],
+        );
+    }
     place.fails(&["checkout", "v1", "model"], 3, &["model"]);
     place.fails(&["checkout", "v9"], 3, &["v9"]);
     // Paths are relative to where the user is.

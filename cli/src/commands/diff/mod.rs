@@ -8,6 +8,7 @@ mod picture;
 mod rows;
 pub(crate) mod series;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -138,6 +139,8 @@ struct Plan {
     pairs: Vec<Pair>,
     /// Changed files that hold no tensors.
     others: Vec<FileChange>,
+    /// The paths of all files of both sides, where these are of a repository.
+    files: BTreeSet<String>,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {

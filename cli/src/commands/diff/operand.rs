@@ -48,7 +48,7 @@ pub(super) fn plan(sides: &[&str], context: &Context) -> Result<Plan, Failure> {
             let swap = |pair: Pair| Pair { name: pair.name, old: pair.new, new: pair.old };
             Ok(Plan { pairs: plan.pairs.into_iter().map(swap).collect(), ..plan })
         }
-        [old, new, ..] => Ok(Plan { pairs: planner.pair_up(old, new)?, others: Vec::new() }),
+        [old, new, ..] => Ok(Plan { pairs: planner.pair_up(old, new)?, others: Vec::new(), files: BTreeSet::new() }),
     }
 }
 
@@ -61,9 +61,21 @@ pub(super) fn limit(plan: &mut Plan, paths: &[PathBuf], context: &Context) -> Re
     let paths = paths.iter().map(|path| repository.tracked_path(path)).collect::<Result<Vec<_>, _>>()?;
     let is_below = |name: &str| paths.iter().any(|path| path.is_empty() || name.starts_with(&format!("{path}/")));
     let has_model = |name: &str| is_below(name) || paths.iter().any(|path| model_name(path) == name);
+    for path in &paths {
+        let is_it = |file: &String| path.is_empty() || file == path || file.starts_with(&format!("{path}/"));
+        if !plan.files.is_empty() && !plan.files.iter().any(|file| is_it(file) || model_name(file) == path) {
+            return Err(Failure::new(code::NOT_FOUND, format!("neither side has a file {path:?}"))
+                .next("check the spelling: paths are as seen from the current folder"));
+        }
+    }
     plan.pairs.retain(|pair| has_model(&pair.name));
     plan.others.retain(|change| is_below(change.path()) || paths.iter().any(|path| path == change.path()));
     Ok(())
+}
+
+/// The paths of all files of trees.
+fn paths_of(trees: &[FileTree]) -> BTreeSet<String> {
+    trees.iter().flat_map(|tree| tree.files().keys().cloned()).collect()
 }
 
 /// `A..B`, where that is no file.
@@ -152,7 +164,7 @@ impl Planner<'_> {
         let tracked = repository.tracked_path(path)?;
         let old = joined(repository.models(revision, &tracked)?, &format!("{revision}:{tracked}"));
         let pair = Pair { name: model_name(&tracked).to_owned(), old, new: self.disk(path)? };
-        Ok(Plan { pairs: vec![pair], others: Vec::new() })
+        Ok(Plan { pairs: vec![pair], others: Vec::new(), files: BTreeSet::new() })
     }
 
     /// `REV:PATH` against the same path of the work tree.
@@ -161,14 +173,15 @@ impl Planner<'_> {
         let old = joined(repository.models(revision, path)?, &format!("{revision}:{path}"));
         let new = self.disk(&repository.root().join(path))?;
         let pair = Pair { name: model_name(path).to_owned(), old, new };
-        Ok(Plan { pairs: vec![pair], others: Vec::new() })
+        Ok(Plan { pairs: vec![pair], others: Vec::new(), files: BTreeSet::new() })
     }
 
     /// Every model of two revisions, by name.
     fn revisions(&self, old: &Revision, new: &Revision) -> Result<Plan, Failure> {
         let repository = self.repository()?;
         let tree = |revision: &Revision| repository.files_of(repository.resolve(&revision.to_string())?);
-        let changes = diff_files(&tree(old)?, &tree(new)?);
+        let trees = [tree(old)?, tree(new)?];
+        let changes = diff_files(&trees[0], &trees[1]);
         let touched = |path: &str| changes.iter().any(|change| is_at(change, path));
         let (mut before, after) = (repository.models(old, "")?, repository.models(new, "")?);
         follow_renames(&mut before, &after, &changes);
@@ -176,7 +189,7 @@ impl Planner<'_> {
         // A model that is the same on both sides is not worth a heading, unless it is all there is.
         let one = pairs.len() == 1;
         let changed = pairs.into_iter().filter(|pair| one || touched(&pair.name)).collect();
-        Ok(Plan { pairs: changed, others: self.without_tensors(changes)? })
+        Ok(Plan { pairs: changed, others: self.without_tensors(changes)?, files: paths_of(&trees) })
     }
 
     /// A revision against the work tree: what is tracked and not the same.
@@ -202,6 +215,7 @@ impl Planner<'_> {
                 }
             }
         }
+        let files = paths_of(&[base.clone(), tracked.clone()]);
         let modified: BTreeSet<&str> = work_paths(&status.work, WorkState::Modified);
         for path in work_paths(&status.work, WorkState::Deleted) {
             tracked.remove(path);
@@ -241,7 +255,7 @@ impl Planner<'_> {
             .collect();
         follow_renames(&mut old_models, &new_models, &changes);
         let pairs = by_name(old_models, new_models, &revision.to_string(), "work tree");
-        Ok(Plan { pairs, others })
+        Ok(Plan { pairs, others, files })
     }
 
     /// Whether a removed file held no tensors.

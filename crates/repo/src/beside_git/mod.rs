@@ -100,9 +100,9 @@ pub struct PointerCheckout {
 pub(crate) struct Tracked(Vec<Pattern>);
 
 impl Tracked {
-    /// Whether a file is one of them.
+    /// Whether a file is one of them. Pointers are Git's, whatever folder they are in.
     pub(crate) fn has(&self, path: &str) -> bool {
-        self.0.iter().any(|pattern| pattern.matches(path))
+        !path.ends_with(POINTER) && self.0.iter().any(|pattern| pattern.matches(path))
     }
 }
 
@@ -255,7 +255,8 @@ impl Repository {
                     unchanged += 1;
                     continue;
                 }
-                if !options.force && !self.is_kept(&found, &stage)? {
+                let has_other = || self.is_in_other(&found, &stage, other.as_ref());
+                if !options.force && !self.is_kept(&found, &stage)? && !has_other()? {
                     lost.push(path);
                     continue;
                 }
@@ -322,6 +323,13 @@ impl Repository {
             Ok::<_, RepoError>(node)
         })?;
         Ok(is_kept)
+    }
+
+    /// Whether a file of the work tree is as it was added, and the other repository has it too.
+    fn is_in_other(&self, found: &Found, stage: &FileTree, other: Option<&Store>) -> Result<bool> {
+        let (Some(other), Some(entry)) = (other, stage.get(&found.path)) else { return Ok(false) };
+        let is_there = other.locate(&EntryKey::new(EntryKind::Manifest, entry.manifest))?.is_some();
+        Ok(is_there && self.is_unchanged(found, entry, &mut Vec::new(), 0)?)
     }
 
     /// The pointers of the work tree by the paths of their files; of one that is none, why.

@@ -308,20 +308,7 @@ impl Repository {
 
     /// The view in a folder of the caller's.
     fn view_in(&self, folder: &Path) -> Result<View<'_>> {
-        let absolute = std::path::absolute(folder).map_err(RepoError::io("cannot be found", folder))?;
-        let there = absolute.ancestors().find(|folder| folder.exists()).unwrap_or(&absolute);
-        let own = fs::canonicalize(self.dir()).map_err(RepoError::io("cannot be found", &self.dir()))?;
-        let check = |place: &Path| {
-            if fs::canonicalize(place).map_err(RepoError::io("cannot be found", folder))?.starts_with(&own) {
-                let why = "is inside the repository's own folder: choose one outside";
-                return Err(RepoError::Argument(format!("{} {why}", folder.display())));
-            }
-            Ok(())
-        };
-        check(there)?;
-        fs::create_dir_all(&absolute).map_err(RepoError::io("cannot create", &absolute))?;
-        // Again, since `..` after a folder that was not there leads elsewhere.
-        check(&absolute)?;
+        let absolute = self.made_outside(folder)?;
         let record = format!("{VIEW_FOLDER}/{RECORD}");
         // Before anything is downloaded.
         Place::make(&absolute, &record)?;
