@@ -185,7 +185,7 @@ fn a_clone_is_filled_from_another_repository() {
     }
     assert_eq!(run(&["commit", "-m", "Mine"]).0, 0);
     git(&here, &["checkout", "-q", "--", "."]);
-    assert_eq!(run(&["checkout"]).0, 3);
+    assert_eq!(run(&["checkout"]).0, 0);
     assert_eq!(run(&["checkout", "--from", &from]).0, 0);
     assert_eq!(run(&["checkout", "--from", "/no/such/folder"]).0, 3);
     assert_eq!(run(&["verify", "--full"]).0, 0);
