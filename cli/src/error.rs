@@ -294,7 +294,11 @@ impl From<RepoError> for Failure {
             RepoError::Path { path, .. } => {
                 let is_there = std::fs::symlink_metadata(path).is_ok();
                 if is_there {
-                    with(code::USAGE, "give the path of a file or folder inside the repository")
+                    with(
+                        code::USAGE,
+                        "give the path of a file or folder inside the repository; one whose name cannot be kept is renamed, or \
+                         left out by naming the others",
+                    )
                 } else {
                     with(code::NOT_FOUND, "check the spelling; paths are relative to the current folder")
                 }
@@ -357,9 +361,10 @@ fn from_revision(error: &RevisionError, with: impl Fn(u8, &str) -> Failure) -> F
             ..with(code::NOT_FOUND, "`shard log` lists commits")
         },
         RevisionError::Unborn => with(code::NOT_FOUND, "`shard add PATH…` and `shard commit -m …` make the first one"),
-        RevisionError::Ambiguous { .. } => {
-            with(code::NOT_FOUND, "give the name in full, or more digits of the commit id")
-        }
+        RevisionError::Ambiguous { .. } => with(
+            code::NOT_FOUND,
+            "give the name in full, as in heads/NAME or tags/NAME, or more digits of the commit id",
+        ),
         RevisionError::NotInLog(text) => {
             let name = text.split("@{").next().unwrap_or(text);
             with(code::NOT_FOUND, &format!("`shard reflog {name}` lists what the ref was"))

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", conflicts_with = "prune_now")]
     keep_reflog: Option<u64>,
     /// Write packs anew until at most so many percent of what is needed is dead in the others
-    #[arg(long, value_name = "PERCENT", conflicts_with = "prune_now")]
+    #[arg(long, value_name = "PERCENT", conflicts_with = "prune_now", value_parser = clap::value_parser!(u32).range(0..=100))]
     max_unused: Option<u32>,
     /// Also what `download` and `snapshot` made inside the repository: they make it again
     #[arg(long)]
