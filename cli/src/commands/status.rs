@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Show the branch, in the short form too
     #[arg(short, long)]
     branch: bool,
-    /// Exit with 1 where a tracked file is not as committed
+    /// Exit with 1 where a tracked file is not as committed, or a merge waits
     #[arg(long)]
     exit_code: bool,
 }
@@ -58,6 +58,7 @@ fn to_json(status: &Status) -> Value {
         "work": work.collect::<Vec<_>>(),
         "pointers": status.pointers.iter().map(|(path, state)| pointer_json(path, state)).collect::<Vec<_>>(),
         "merge": status.merge.as_ref().map(merge_json),
+        "bisect": status.is_bisecting,
     })
 }
 
@@ -167,8 +168,13 @@ fn long(status: &Status, context: &Context) -> String {
     if let Some(merge) = &status.merge {
         text.push_str(&merge_text(merge, context));
     }
+    if status.is_bisecting {
+        let what = ui.paint("Bisect under way", Style::Bold);
+        text.push_str(&format!("\n{what} (`shard bisect log` shows where it stands, `shard bisect reset` ends it)\n"));
+    }
     if !status.staged.is_empty() {
-        text.push_str(&format!("\n{} (`shard commit` records them)\n", ui.paint("Staged", Style::Bold)));
+        let command = if status.merge.is_some() { "shard merge --continue" } else { "shard commit" };
+        text.push_str(&format!("\n{} (`{command}` records them)\n", ui.paint("Staged", Style::Bold)));
         text.push_str(&ui.table(&change_table(&status.staged)));
     }
     let (untracked, changed): (Vec<_>, Vec<_>) =
@@ -199,6 +205,8 @@ fn long(status: &Status, context: &Context) -> String {
         text.push_str(&ui.table(&table));
     }
     text.push_str(match (status.staged.is_empty(), status.is_clean(), untracked.is_empty()) {
+        // What a merge waits for was said.
+        _ if status.merge.is_some() => "",
         (false, ..) => "",
         (true, true, true) => "Nothing to commit: the work tree is as committed\n",
         (true, true, false) => "\nNothing is staged, but there are untracked files\n",
@@ -235,6 +243,7 @@ mod tests {
             ],
             pointers: vec![("m".to_owned(), PointerState::FileMissing)],
             merge: None,
+            is_bisecting: false,
         };
         let ui = Ui::new(false, false, ColorChoice::Never);
         let context = Context { ui, settings: Settings::default(), store: Default::default() };

@@ -35,13 +35,16 @@ pub struct Status {
     pub pointers: Vec<(String, PointerState)>,
     /// The merge that is under way.
     pub merge: Option<MergeState>,
+    /// Whether a bisect is under way.
+    pub is_bisecting: bool,
 }
 
 impl Status {
-    /// Whether nothing differs; untracked files do not count.
+    /// Whether nothing differs and no merge waits; untracked files do not count.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.staged.is_empty()
+        self.merge.is_none()
+            && self.staged.is_empty()
             && self.pointers.is_empty()
             && self.work.iter().all(|(_, state)| *state == WorkState::Untracked)
     }
@@ -71,7 +74,8 @@ impl Repository {
             work.retain(|(path, state)| *state != WorkState::Untracked || tracked.has(path));
             pointers = self.pointer_states(&tracked, &last)?;
         }
-        Ok(Status { head, staged: diff_files(&last, &stage), work, pointers, merge: self.merge_state()? })
+        let (merge, is_bisecting) = (self.merge_state()?, self.is_bisecting()?);
+        Ok(Status { head, staged: diff_files(&last, &stage), work, pointers, merge, is_bisecting })
     }
 
     /// How the work tree differs from a tree.

@@ -136,7 +136,7 @@ impl Repository {
         if self.is_bare() {
             return Err(BisectProblem::Bare.into());
         }
-        if self.read_ref(START)?.is_some() {
+        if self.is_bisecting()? {
             return Err(BisectProblem::Started.into());
         }
         let RefState { target, .. } = head_of(&self.store)?;
@@ -162,7 +162,7 @@ impl Repository {
         options: CheckoutOptions,
         progress: &dyn Progress,
     ) -> Result<BisectReport> {
-        if self.read_ref(START)?.is_none() {
+        if !self.is_bisecting()? {
             return Err(BisectProblem::NotStarted.into());
         }
         if mark == Mark::Bad && revisions.len() > 1 {
@@ -172,6 +172,11 @@ impl Repository {
         let names: Vec<String> = commits.iter().map(|(_, commit)| commit.short()).collect();
         let message = format!("bisect: {} {}", mark.as_str(), names.join(" "));
         self.bisect_step(Vec::new(), &commits, &message, options, progress)
+    }
+
+    /// Whether a search was started.
+    pub(crate) fn is_bisecting(&self) -> Result<bool> {
+        Ok(self.read_ref(START)?.is_some())
     }
 
     /// Where the search stands.
