@@ -79,6 +79,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let progress = context.ui.progress();
     if args.abort {
         let options = CheckoutOptions { force: args.force };
+        let head = repository.head()?;
         let state = repository.abort_merge(options, progress.as_ref()).map_err(|error| {
             Failure::or_lost(error, "move them elsewhere, and give it up then; --force loses the changes")
         })?;
@@ -86,7 +87,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
             context.ui.print_json(&json!({"aborted": state.theirs.to_hex(), "head": state.ours.to_hex()}))?;
         } else {
             let [theirs, ours] = [state.theirs, state.ours].map(|id| context.ui.paint(&id.short(), Style::Cyan));
-            context.ui.inform(&format!("Gave up merging {theirs}: back at {ours}\n"))?;
+            let is_here = head.commit == Some(state.ours) && head.branch == state.target;
+            let what = match is_here {
+                true => format!("Gave up merging {theirs}: back at {ours}\n"),
+                false => format!(
+                    "Gave up merging {theirs}: {ours}, where it began, is not checked out, so nothing else changed\n"
+                ),
+            };
+            context.ui.inform(&what)?;
         }
         return Ok(code::DONE);
     }

@@ -61,6 +61,10 @@ pub(super) fn from_merge(problem: &MergeProblem) -> (u8, &'static str) {
             "`shard checkout HEAD PATH` takes it back, or where HEAD has no such file, `shard add PATH` after the file is moved away; \
              `shard merge --abort` gives up",
         ),
+        MergeProblem::NothingForRules => (
+            code::REFUSED,
+            "`shard merge --continue` without --strategy and --rule commits it, `shard merge --abort` gives it up",
+        ),
         MergeProblem::State(_) => (code::DAMAGED, "`shard reset --hard` forgets it"),
     }
 }

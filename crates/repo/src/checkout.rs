@@ -48,12 +48,14 @@ pub struct CheckoutReport {
 pub(crate) enum Losses {
     /// They stay in files that are the same in stage and target, and are refused to be lost in others.
     Keep,
-    /// The same, where the log of the stage keeps what is staged.
+    /// The same, where the log of the stage keeps what is staged; files that are gone stay so where they do not differ.
     KeepUnstaged,
     /// Tracked files may have none.
     Refuse,
     /// They may be lost.
     Allow,
+    /// They may be lost, but only in files that differ between stage and target.
+    AllowTouched,
 }
 
 /// What became of the work tree.
@@ -189,18 +191,18 @@ impl Repository {
         let work = self.work()?;
         let (stage_state, stage) = self.stage()?;
         let changes: BTreeMap<String, WorkState> = self.work_changes(&stage)?.into_iter().collect();
-        if losses != Losses::Allow {
+        if !matches!(losses, Losses::Allow | Losses::AllowTouched) {
             self.refuse_losses(&stage, target, &changes, losses)?;
         }
         let gone = stage.files().keys().filter(|path| target.get(path).is_none());
         let removed: Vec<String> = gone.cloned().collect();
         let (wanted, unchanged): (BTreeMap<_, _>, BTreeMap<_, _>) = target.files().iter().partition(|(path, entry)| {
             let is_off = match changes.get(*path) {
-                Some(WorkState::Deleted) => true,
-                Some(WorkState::Modified) => !matches!(losses, Losses::Keep | Losses::KeepUnstaged),
+                Some(WorkState::Deleted) => !matches!(losses, Losses::KeepUnstaged | Losses::AllowTouched),
+                Some(WorkState::Modified) => matches!(losses, Losses::Refuse | Losses::Allow),
                 _ => false,
             };
-            is_off || stage.get(path) != Some(*entry)
+            is_off || !is_same_file(stage.get(path), Some(*entry))
         });
         self.refuse_clashes(&wanted, &removed)?;
         let touched = wanted.keys().copied().chain(&removed);
@@ -238,8 +240,9 @@ impl Repository {
         self.refuse_clashes(&wanted, &[])?;
         let written = place_all(self.prepare_files(&wanted, progress)?, self.work()?.root())?;
         let changes = chosen.iter().map(|(path, entry)| (path.clone(), Some(*entry))).collect();
-        self.move_stage(&transaction, stage_state, &mut stage, &changes, &format!("checkout: {text} (paths)"))?;
-        self.note_decided(&transaction, |path| chosen.contains_key(path))?;
+        let is_decided = |path: &str| chosen.contains_key(path);
+        let message = format!("checkout: {text} (paths)");
+        self.move_stage(&transaction, stage_state, &mut stage, &changes, is_decided, &message)?;
         Ok(CheckoutReport { commit, branch: None, written, removed: Vec::new(), unchanged: 0 })
     }
 
@@ -310,7 +313,8 @@ impl Repository {
         let mut lost: Vec<String> = Vec::new();
         for (path, entry) in stage.files() {
             let wanted = target.get(path);
-            if losses != Losses::KeepUnstaged && last.get(path) != Some(entry) && wanted != Some(entry) {
+            let is_kept = losses == Losses::KeepUnstaged || is_same_file(wanted, Some(entry));
+            if !is_kept && last.get(path) != Some(entry) {
                 lost.push(path.clone());
             }
         }
@@ -318,7 +322,7 @@ impl Repository {
             let wanted = target.get(path);
             let is_touched = match state {
                 WorkState::Deleted => false,
-                WorkState::Modified => losses == Losses::Refuse || stage.get(path) != wanted,
+                WorkState::Modified => losses == Losses::Refuse || !is_same_file(stage.get(path), wanted),
                 WorkState::Untracked => wanted.is_some(),
             };
             if is_touched && !self.has_content(path, wanted)? {
@@ -375,6 +379,12 @@ impl Repository {
         let threads = self.settings.workers();
         prepare_all(&self.store, wanted, self.work()?.root(), (&temporary, &prefix), threads, progress)
     }
+}
+
+/// Whether two trees have the same at a path: the same file, however it is stored, or none.
+pub(crate) fn is_same_file(one: Option<&FileEntry>, other: Option<&FileEntry>) -> bool {
+    let content = |entry: &FileEntry| (entry.mode, entry.size, entry.sha256);
+    one.map(content) == other.map(content)
 }
 
 /// Refuses where files are in a folder already, unless they may be overwritten.

@@ -116,13 +116,13 @@ impl Repository {
         let stats = adder.stats;
         progress.finish();
         report.files.sort_by(|a, b| a.path.cmp(&b.path));
-        self.move_stage(&transaction, state, &mut tree, &changes, "add")?;
         // A path decides about itself by its name, and for a file where a folder is, so do paths below it. A folder that is named
         // decides only about what was staged: that the rest is ours still may be because nobody looked at it.
-        self.note_decided(&transaction, |path| {
+        let is_decided = |path: &str| {
             let below = format!("{path}/");
             named.contains(path) || named.iter().any(|named| named.starts_with(&below)) || changes.contains_key(path)
-        })?;
+        };
+        self.move_stage(&transaction, state, &mut tree, &changes, is_decided, "add")?;
         self.store.stat_cache().update(&stats, &[])?;
         Ok(report)
     }
@@ -144,14 +144,16 @@ impl Repository {
         Ok((state, tree))
     }
 
-    /// Stages changes to paths (`None` removes one). Where another writer staged something meanwhile, the changes are made
-    /// to what it staged.
+    /// Stages changes to paths (`None` removes one), and where a merge is under way, notes that its conflicts at the paths that
+    /// `is_decided` holds for were decided about. Where another writer staged something meanwhile, the changes are made to what it
+    /// staged.
     pub(crate) fn move_stage(
         &self,
         transaction: &Transaction,
         mut state: Option<RefState>,
         tree: &mut FileTree,
         changes: &BTreeMap<String, Option<FileEntry>>,
+        is_decided: impl Fn(&str) -> bool,
         message: &str,
     ) -> Result<()> {
         loop {
@@ -165,12 +167,16 @@ impl Repository {
                 }
             }
             let root = put_tree(transaction, tree)?;
-            if matches!(&state, Some(state) if state.target == Target::Tree(root)) {
+            let mut updates = Vec::new();
+            if state.as_ref().is_none_or(|state| state.target != Target::Tree(root)) {
+                updates.push(RefUpdate { name: STAGE.to_owned(), expected: state, target: Target::Tree(root) });
+            }
+            updates.extend(self.decided(transaction, &is_decided)?);
+            if updates.is_empty() {
                 transaction.seal()?;
                 return Ok(());
             }
-            let update = RefUpdate { name: STAGE.to_owned(), expected: state, target: Target::Tree(root) };
-            match self.move_refs(transaction, &[update], message) {
+            match self.move_refs(transaction, &updates, message) {
                 Err(RepoError::Store(error)) if RepoError::is_conflict(&error) => (state, *tree) = self.stage()?,
                 other => return other,
             }

@@ -75,15 +75,7 @@ fn giving_up_brings_back_what_was() {
     );
     assert!(!place.path().join("b").exists());
     assert_eq!(place.ok(&["status", "-s"]), " M c\n?? untracked\n");
-    // Where something else is checked out, it is only forgotten.
     place.write("c", b"1");
-    conflicts(&place, &["merge", "side"]);
-    place.ok(&["reset", "--soft", "HEAD~1"]);
-    place.fails(&["merge", "--continue"], 4, &["something else is checked out", "--abort"]);
-    let before = place.ok(&["status", "-s"]);
-    place.ok(&["merge", "--abort"]);
-    assert_eq!(place.ok(&["status", "-s"]), before);
-    place.ok(&["reset", "--soft", "main@{1}"]);
     conflicts(&place, &["merge", "side"]);
     place.ok(&["reset", "--hard"]);
     assert_eq!(place.json(&["status"])["merge"], Value::Null);
@@ -282,4 +274,121 @@ fn a_merge_that_waits_outlives_what_tidies() {
     assert_eq!(place.json(&["verify", "--full"])["ok"], true);
     place.ok(&["squash"]);
     assert_eq!(place.read("model.safetensors"), theirs);
+}
+
+/// A merge of `side` with a conflict in `f`; `side` also changed `g` and added `h`.
+fn open_conflict() -> Place {
+    let place = fork(
+        &[("f", Some(b"1")), ("g", Some(b"1"))],
+        &[("f", Some(b"main"))],
+        &[("f", Some(b"side")), ("g", Some(b"side")), ("h", Some(b"side"))],
+    );
+    conflicts(&place, &["merge", "side"]);
+    place
+}
+
+#[test]
+fn what_a_merge_began_from_stays_while_it_waits() {
+    let files = |place: &Place| ["f", "g", "h"].map(|path| fs::read(place.path().join(path)).unwrap_or_default());
+    let place = open_conflict();
+    let refused = ["a merge is under way", "`shard merge --continue`", "`shard merge --abort`"];
+    place.ok(&["checkout", "--theirs", "f"]);
+    let before = (head(&place, "main"), place.json(&["status"]));
+    let made = place.json(&["operations"])["operations"].as_array().unwrap().clone();
+    let commit = made.iter().find(|made| made["message"] == "commit: Ours").unwrap()["id"].as_str().unwrap();
+    for args in [
+        &["reset"][..],
+        &["reset", "--mixed", "HEAD~1"],
+        &["reset", "--soft", "HEAD~1"],
+        &["branch", "-m", "trunk"],
+        &["undo", commit],
+        &["undo", "--dry-run", commit],
+    ] {
+        place.fails(args, 4, &refused);
+        assert_eq!((head(&place, "main"), place.json(&["status"])), before, "{args:?}");
+    }
+    // Another branch has nothing to do with it.
+    place.ok(&["branch", "other"]);
+    place.ok(&["reset", "HEAD~1", "-r", "other"]);
+    place.ok(&["branch", "-m", "other", "elsewhere"]);
+    place.ok(&["merge", "--continue"]);
+    assert_eq!(files(&place), [b"side"; 3].map(|bytes| bytes.to_vec()));
+
+    // All staged, and nothing of it lost by a reset.
+    let place = open_conflict();
+    place.ok(&["merge", "--abort"]);
+    place.ok(&["merge", "side", "--strategy", "theirs", "--no-commit"]);
+    place.fails(&["reset"], 4, &refused);
+    place.ok(&["merge", "--continue"]);
+    assert_eq!(files(&place), [b"side"; 3].map(|bytes| bytes.to_vec()));
+
+    // A hard one gives the merge up.
+    let place = open_conflict();
+    place.ok(&["checkout", "--theirs", "f"]);
+    place.ok(&["reset", "--hard", "--force"]);
+    assert_eq!(
+        (files(&place), &place.json(&["status"])["merge"]),
+        ([&b"main"[..], b"1", b""].map(<[u8]>::to_vec), &Value::Null)
+    );
+}
+
+#[test]
+fn a_decision_is_one_operation() {
+    let place = open_conflict();
+    for decide in [&["checkout", "--theirs", "f"][..], &["checkout", "side", "f"], &["add", "f"]] {
+        let is_checkout = decide[0] == "checkout";
+        if !is_checkout {
+            place.write("f", b"both");
+        }
+        let before = place.json(&["operations"])["operations"].as_array().unwrap().len();
+        place.ok(decide);
+        assert_eq!(place.json(&["status"])["merge"]["resolved"], json!(["f"]), "{decide:?}");
+        assert_eq!(place.json(&["operations"])["operations"].as_array().unwrap().len(), before + 1, "{decide:?}");
+        place.ok(&["undo"]);
+        let status = place.json(&["status"]);
+        assert_eq!((&status["merge"]["resolved"], &status["staged"]), (&json!([]), &json!([])), "{decide:?}");
+        // What was added came from the work tree, and stays there.
+        assert_eq!(place.read("f"), if is_checkout { &b"main"[..] } else { b"both" }, "{decide:?}");
+    }
+}
+
+#[test]
+fn status_says_what_a_merge_waits_for() {
+    let place = open_conflict();
+    let text = place.ok(&["status"]);
+    assert!(text.contains("Merge under way") && !text.contains("Nothing to commit"), "{text}");
+    assert_eq!(
+        (place.json(&["status"])["clean"].clone(), place.run(&["status", "--exit-code"]).code),
+        (json!(false), 1)
+    );
+    place.ok(&["checkout", "--theirs", "f"]);
+    let text = place.ok(&["status"]);
+    assert!(text.contains("(`shard merge --continue` records them)") && !text.contains("`shard commit`"), "{text}");
+    place.ok(&["merge", "--continue"]);
+    assert_eq!(
+        (place.json(&["status"])["clean"].clone(), place.run(&["status", "--exit-code"]).code),
+        (json!(true), 0)
+    );
+    assert_eq!(place.json(&["status"])["bisect"], false);
+    place.ok(&["bisect", "start"]);
+    let text = place.ok(&["status"]);
+    assert!(text.contains("Bisect under way (`shard bisect log`"), "{text}");
+    assert_eq!(place.json(&["status"])["bisect"], true);
+}
+
+#[test]
+fn rules_that_have_nothing_to_decide_are_refused() {
+    let refused = ["everything is decided already", "without --strategy and --rule", "--abort"];
+    let place = open_conflict();
+    place.ok(&["checkout", "--ours", "f"]);
+    place.fails(&["merge", "--continue", "--rule", "*=theirs"], 4, &refused);
+    place.fails(&["merge", "--continue", "--strategy", "theirs"], 4, &refused);
+    place.ok(&["merge", "--continue"]);
+    assert_eq!(place.read("f"), b"main");
+    let place = open_conflict();
+    place.ok(&["merge", "--abort"]);
+    place.ok(&["merge", "side", "--strategy", "ours", "--no-commit"]);
+    place.fails(&["merge", "--continue", "--strategy", "theirs"], 4, &refused);
+    place.ok(&["merge", "--continue"]);
+    assert_eq!(place.read("f"), b"main");
 }

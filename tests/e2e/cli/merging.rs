@@ -448,3 +448,45 @@ fn types_and_files_that_are_not_computed_or_looked_into() {
     place.ok(&["merge", "--continue", "--strategy", "theirs"]);
     assert_eq!(place.read("w.npz"), theirs);
 }
+
+#[test]
+fn a_merge_that_was_interrupted_is_done_again() {
+    let merged = but(&[("a.weight", 5.0), ("b.weight", 6.0)]);
+    let fork = || {
+        fork(
+            &[("model.safetensors", Some(&but(&[]))), ("g", Some(b"1"))],
+            &[("model.safetensors", Some(&but(&[("a.weight", 5.0)])))],
+            &[("model.safetensors", Some(&but(&[("b.weight", 6.0)]))), ("g", Some(b"2")), ("h", Some(b"2"))],
+        )
+    };
+    // Killed with all files in place, or with the stage moved as well.
+    for is_staged in [false, true] {
+        let place = fork();
+        let files = [("model.safetensors", &merged[..]), ("g", b"2"), ("h", b"2")];
+        for (path, bytes) in files {
+            place.write(path, bytes);
+        }
+        if is_staged {
+            place.ok(&["add", "-A"]);
+        }
+        let json = place.json(&["merge", "side"]);
+        assert_eq!((&json["status"], place.ok(&["status", "-s"])), (&json!("merged"), String::new()), "{is_staged}");
+        assert_eq!(place.json(&["show"])["parents"].as_array().map(Vec::len), Some(2));
+        assert!(files.iter().all(|(path, bytes)| place.read(path) == *bytes));
+    }
+    // What is not as the merge would have it is not lost.
+    let lost = ["changes that no commit has", "model.safetensors"];
+    for other in [but(&[("a.weight", 5.0), ("b.weight", 7.0)]), b"shorter".to_vec()] {
+        for is_staged in [false, true] {
+            let place = fork();
+            place.write("model.safetensors", &other);
+            if is_staged {
+                place.ok(&["add", "-A"]);
+            }
+            let before = (head(&place, "main"), place.ok(&["status", "-s"]));
+            place.fails(&["merge", "side"], 4, &lost);
+            assert_eq!((head(&place, "main"), place.ok(&["status", "-s"])), before);
+            assert!(place.read("model.safetensors") == other && place.read("g") == b"1");
+        }
+    }
+}

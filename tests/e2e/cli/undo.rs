@@ -202,3 +202,74 @@ fn what_was_moved_later_is_not_undone() {
     let place_of = |wanted: &str| messages.iter().position(|message| message == wanted).unwrap();
     assert!(place_of("commit: Second") < place_of("commit: First"), "{messages:?}");
 }
+
+#[test]
+fn what_is_protected_is_refused_before_files_are_touched() {
+    let place = Place::with_history();
+    let (second, new) = (id(&place, "main"), place.read("model.safetensors"));
+    place.ok(&["reset", "--hard", "v1"]);
+    let old = place.read("model.safetensors");
+    place.ok(&["reset", "--hard", "main@{1}"]);
+    let forward = operations(&place)[0].0.clone();
+    place.ok(&["protect", "main"]);
+    let refused = ["cannot lose commits", "nothing was changed", "protect --remove"];
+    for args in [
+        &["reset", "--hard", "v1"][..],
+        &["reset", "--hard", "--force", "v1"],
+        &["undo", &forward],
+        &["undo", "--force", &forward],
+        &["undo", "--dry-run", &forward],
+    ] {
+        place.write("notes.txt", b"mine");
+        place.fails(args, 4, &refused);
+        assert_eq!((id(&place, "main"), status(&place)), (second.clone(), " M notes.txt\n".to_owned()), "{args:?}");
+        assert!(place.read("model.safetensors") == new && place.read("notes.txt") == b"mine", "{args:?}");
+    }
+    place.write("notes.txt", b"one");
+    place.ok(&["protect", "--remove", "main"]);
+    place.ok(&["undo", &forward]);
+    assert_eq!(place.read("model.safetensors"), old);
+}
+
+#[test]
+fn a_commit_by_paths_leaves_the_work_tree_when_it_is_undone() {
+    let place = Place::with_history();
+    place.write("new.txt", b"precious");
+    place.write("notes.txt", b"edited");
+    let before = status(&place);
+    place.ok(&["commit", "-m", "Paths", "--add", "new.txt=new.txt", "--add", "notes.txt=notes.txt"]);
+    assert_eq!(status(&place), "");
+    for expected in [&before[..], "", &before] {
+        assert_eq!(place.json(&["undo"])["files"], false);
+        assert_eq!(status(&place), expected);
+        assert_eq!((place.read("new.txt"), place.read("notes.txt")), (b"precious".to_vec(), b"edited".to_vec()));
+    }
+}
+
+#[test]
+fn only_files_of_the_operation_are_overwritten() {
+    let place = Place::with_history();
+    place.write("b", b"1");
+    place.write("gone", b"1");
+    place.ok(&["add", "."]);
+    place.ok(&["commit", "-m", "Third"]);
+    place.ok(&["checkout", "-b", "side"]);
+    place.write("notes.txt", b"two");
+    place.ok(&["add", "."]);
+    place.ok(&["commit", "-m", "Fourth"]);
+    place.ok(&["checkout", "main"]);
+    place.ok(&["merge", "side"]);
+    place.write("notes.txt", b"mine");
+    place.write("b", b"mine");
+    fs::remove_file(place.path().join("gone")).unwrap();
+    let run = place.run(&["undo"]);
+    assert!(run.code == 4 && run.err.contains("would be lost: notes.txt\n"), "{}", run.err);
+    place.ok(&["undo", "--force"]);
+    assert_eq!((place.read("notes.txt"), place.read("b")), (b"one".to_vec(), b"mine".to_vec()));
+    assert_eq!(status(&place), " M b\n D gone\n");
+    // Nor is what was removed by hand brought back by the way.
+    place.ok(&["checkout", "v1", "model.safetensors"]);
+    let json = place.json(&["undo"]);
+    assert_eq!(json["written"].as_array().map(Vec::len), Some(1), "{json}");
+    assert_eq!(status(&place), " M b\n D gone\n");
+}

@@ -239,9 +239,13 @@ impl Model {
             self.work.remove(path);
         }
         for (path, content) in target {
-            let stays = matches!(losses, Losses::Keep | Losses::KeepUnstaged)
-                && stage.get(path) == Some(content)
-                && self.work.contains_key(path);
+            // Undoing leaves alone what the operation had nothing to do with, also where it is gone.
+            let is_left = match losses {
+                Losses::Keep => self.work.contains_key(path),
+                Losses::KeepUnstaged => true,
+                Losses::Refuse | Losses::Allow => false,
+            };
+            let stays = is_left && stage.get(path) == Some(content);
             if !stays {
                 self.work.insert(path, *content);
             }
@@ -305,6 +309,9 @@ impl Model {
         if old != new && self.branches.contains_key(new) {
             return Outcome::Taken;
         }
+        if is_current && old != new && self.merge.is_some() {
+            return Outcome::Merging;
+        }
         if let Some(number) = self.branches.remove(old) {
             self.branches.insert(new.to_owned(), number);
         }
@@ -331,6 +338,9 @@ impl Model {
 
     /// `soft`: what is staged stays; `hard` says what may be lost of the work tree.
     pub(crate) fn reset(&mut self, number: usize, soft: bool, hard: Option<Losses>) -> Outcome {
+        if hard.is_none() && self.merge.is_some() {
+            return Outcome::Merging;
+        }
         let target = self.commits[number].tree.clone();
         if let Some(losses) = hard {
             let outcome = self.replace(&target, losses);
@@ -394,9 +404,20 @@ impl Model {
         (outcome, (outcome == Outcome::Done).then(|| waiting.commit(waiting.tree.clone())))
     }
 
-    /// Whether something is staged, or changed where a merge, or who decides about its conflicts, would write.
+    /// Whether something is staged, or changed where a merge, or who decides about its conflicts, would write. Where there are no
+    /// conflicts, what is as the merge would have it is not in its way.
     fn is_in_the_way(&self, merge: &Waiting) -> bool {
         let (ours, theirs) = (&self.commits[merge.ours].tree, &self.commits[merge.theirs].tree);
+        let staged = self.staged();
+        if merge.conflicts.is_empty() {
+            let is_lost = |path: &&'static str| {
+                let (work, now, merged) = (self.work.get(path), staged.get(path), merge.tree.get(path));
+                let is_written = now != merged && (merge.both.contains(path) || merged != ours.get(path));
+                (now != ours.get(path) && now != merged)
+                    || (is_written && work.is_some() && work != now && work != merged)
+            };
+            return ours.keys().chain(staged.keys()).chain(self.work.keys()).any(is_lost);
+        }
         let is_in_the_way = |(path, work): (&&'static str, &Content)| {
             let merged = merge.tree.get(path);
             match (merge.conflicts.contains(path), merge.both.contains(path)) {
@@ -405,7 +426,7 @@ impl Model {
                 _ => merged != ours.get(path) && merged != Some(work),
             }
         };
-        self.staged() != *ours || self.work.iter().any(|file| ours.get(file.0) != Some(file.1) && is_in_the_way(file))
+        staged != *ours || self.work.iter().any(|file| ours.get(file.0) != Some(file.1) && is_in_the_way(file))
     }
 
     /// Goes on with the merge that waits; as [`Self::merge`].

@@ -168,8 +168,6 @@ impl Machine {
             Operation::Continue => return self.go_on(),
             Operation::Undo => return self.undo(undoable),
             Operation::Squash => return self.squash(),
-            // What these leave of a merge that waits is not part of the model.
-            Operation::Reset { .. } | Operation::RenameBranch { .. } if before.merge.is_some() => return,
             _ => {}
         }
         let expected = self.model_step(operation);

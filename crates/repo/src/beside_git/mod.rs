@@ -293,7 +293,8 @@ impl Repository {
             self.add(&places, progress)?;
         } else if !wanted.is_empty() {
             let changes = wanted.into_iter().map(|(path, entry)| (path, Some(entry))).collect();
-            self.move_stage(&transaction, stage_state, &mut stage, &changes, "checkout: pointers (paths)")?;
+            let message = "checkout: pointers (paths)";
+            self.move_stage(&transaction, stage_state, &mut stage, &changes, |_| false, message)?;
         }
         Ok(PointerCheckout { written, unchanged })
     }

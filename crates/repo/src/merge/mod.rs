@@ -14,7 +14,8 @@ mod state;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use shard_manifest::ContentManifest;
 use shard_store::{EntryKind, RefState, RefUpdate, Target, Transaction, timestamp};
 use thiserror::Error;
 
-use crate::checkout::Losses;
+use crate::checkout::{Losses, is_same_file};
 use crate::error::{RepoError, Result};
 use crate::parent::EarlierFiles;
 use crate::refs::full_name;
@@ -81,6 +82,9 @@ pub enum MergeProblem {
     /// Files that were staged since the merge began, though it changes them too.
     #[error("what was staged since the merge began would be lost, since the merge changes it too: {}", .0.join(", "))]
     StagedMeanwhile(Vec<String>),
+    /// Rules for a merge under way in which they have nothing to decide about.
+    #[error("everything is decided already: nothing is left for a strategy or rule")]
+    NothingForRules,
     /// The record of the merge under way cannot be understood.
     #[error("the record of the merge under way is damaged: {0}")]
     State(Digest),
@@ -399,12 +403,25 @@ impl Repository {
     }
 
     /// Refuses where something is staged, and where files of the work tree have changes that no commit has and the merge, or someone
-    /// who decides about its conflicts, would write them.
+    /// who decides about its conflicts, would write them. What is as the merge would have it is no loss: it is what one leaves that
+    /// was interrupted. Of a file merged tensor by tensor only its size is known yet; the rest is told before it is put in place.
     fn refuse_changed(&self, plan: &Plan) -> Result<()> {
         let (_, stage) = self.stage()?;
-        let staged = diff_files(&plan.sides.ours, &stage);
-        let mut lost: BTreeSet<String> = staged.iter().map(|change| change.path().to_owned()).collect();
-        let written: BTreeSet<&str> = plan.models.iter().map(|model| model.path.as_str()).collect();
+        let ours = &plan.sides.ours;
+        let is_clean = plan.conflicts.is_empty();
+        let mut lost: BTreeSet<String> = BTreeSet::new();
+        let written: BTreeMap<&str, Option<u64>> =
+            plan.models.iter().map(|model| (model.path.as_str(), model.size())).collect();
+        for path in ours.files().keys().chain(stage.files().keys()) {
+            let (before, now) = (ours.get(path), stage.get(path));
+            let is_as_merged = match written.get(path.as_str()) {
+                Some(size) => now.map(|entry| entry.size) == *size,
+                None => is_same_file(now, plan.tree.get(path)),
+            };
+            if before != now && !(is_clean && is_as_merged) {
+                lost.insert(path.clone());
+            }
+        }
         let conflicts: HashMap<&str, &MergeConflict> =
             plan.conflicts.iter().map(|conflict| (conflict.path.as_str(), conflict)).collect();
         for (path, state) in self.work_changes(&stage)? {
@@ -412,12 +429,18 @@ impl Repository {
             let conflict = conflicts.get(path.as_str());
             let is_written = match conflict {
                 Some(conflict) => state != WorkState::Untracked || conflict.entries.theirs.is_some(),
-                None => written.contains(path.as_str()) || entry != plan.sides.ours.get(&path),
+                // What is staged is as the merge would have it then, and what differs from that stays.
+                None if stage.get(&path) != ours.get(&path) => false,
+                None => written.contains_key(path.as_str()) || entry != ours.get(&path),
             };
             if state == WorkState::Deleted || !is_written {
                 continue;
             }
-            let is_same = conflict.is_none() && !written.contains(path.as_str()) && self.has_content(&path, entry)?;
+            let is_same = match (conflict, written.get(path.as_str())) {
+                (Some(_), _) => false,
+                (None, Some(size)) => is_clean && self.size_of(&path)? == *size,
+                (None, None) => self.has_content(&path, entry)?,
+            };
             if !is_same {
                 lost.insert(path);
             }
@@ -429,11 +452,18 @@ impl Repository {
         Err(RepoError::WouldOverwrite { what: "there are changes that no commit has", paths })
     }
 
+    /// Bytes of a file of the work tree; `None` where it is none.
+    fn size_of(&self, path: &str) -> Result<Option<u64>> {
+        let place = self.work()?.place(path);
+        let metadata = fs::symlink_metadata(&place).map_err(RepoError::io("cannot read", &place))?;
+        Ok(metadata.is_file().then_some(metadata.len()))
+    }
+
     /// Stores the files that are merged tensor by tensor, and the tree.
     fn store_merged(&self, plan: Plan, transaction: &Transaction, progress: &dyn Progress) -> Result<Stored> {
         let Plan { mut tree, models, .. } = plan;
         let (mut batch, mut cost, mut merged) = (FileBatch::default(), SnapshotCost::default(), Vec::new());
-        let sizes = models.iter().filter_map(|model| Some(model.manifests.side(model.plan.layout).as_ref()?.size));
+        let sizes = models.iter().filter_map(PlannedModel::size);
         if !models.is_empty() {
             progress.begin("merging", Some(sizes.sum()));
         }

@@ -70,6 +70,13 @@ pub(super) struct PlannedModel {
     pub(super) plan: ModelPlan,
 }
 
+impl PlannedModel {
+    /// Bytes of the merged file, which is that of a side with other bytes in some tensors.
+    pub(super) fn size(&self) -> Option<u64> {
+        Some(self.manifests.side(self.plan.layout).as_ref()?.size)
+    }
+}
+
 /// What merging comes to.
 pub(super) struct Plan {
     pub(super) sides: Merge<FileTree>,

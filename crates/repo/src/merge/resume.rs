@@ -30,8 +30,8 @@ impl Repository {
     /// the report has the conflicts that are left, and nothing has moved.
     ///
     /// # Errors
-    /// [`RepoError::Merge`] where none is under way, something else is checked out now, or what was staged meanwhile is changed by the
-    /// merge too; otherwise as [`Self::merge`].
+    /// [`RepoError::Merge`] where none is under way, something else is checked out now, what was staged meanwhile is changed by the
+    /// merge too, or rules are given and nothing is left for them; otherwise as [`Self::merge`].
     pub fn continue_merge(&self, options: &ContinueOptions, progress: &dyn Progress) -> Result<MergeReport> {
         self.again_if_condemned(|| self.continue_once(options, progress))
     }
@@ -47,8 +47,11 @@ impl Repository {
             state.message = message;
         }
         state.author = options.author.clone().or(state.author);
-        if let Some(rules) = options.rules.clone().filter(|_| !state.is_staged) {
+        if let Some(rules) = options.rules.clone() {
             state.record.rules = rules;
+        }
+        if options.rules.is_some() && state.is_staged {
+            return Err(MergeProblem::NothingForRules.into());
         }
         let before = self.files_of(state.ours)?;
         let stored = if state.is_staged {
@@ -65,6 +68,10 @@ impl Repository {
                 self.tell_conflicts(&mut plan, progress)?;
                 report.conflicts = plan.conflicts;
                 return Ok(report);
+            }
+            let is_ruled = state.unresolved().next().is_some() || !plan.models.is_empty() || !plan.taken.is_empty();
+            if options.rules.is_some() && !is_ruled {
+                return Err(MergeProblem::NothingForRules.into());
             }
             report.taken = plan.taken.clone();
             state.record.files = plan.models.iter().map(|model| model.path.clone()).collect();
@@ -225,8 +232,7 @@ impl Repository {
         let changes = wanted.iter().map(|(path, entry)| (path.clone(), Some(*entry))).chain(gone).collect();
         let message = format!("checkout: {} of the merge", side.as_str());
         let decided: BTreeSet<String> = named.iter().chain(&below).map(|path| (*path).to_owned()).collect();
-        self.move_stage(&transaction, expected, &mut stage, &changes, &message)?;
-        self.note_decided(&transaction, |path| decided.contains(path))?;
+        self.move_stage(&transaction, expected, &mut stage, &changes, |path| decided.contains(path), &message)?;
         let written = wanted.into_iter().map(|(path, entry)| (path, entry.size)).collect();
         Ok(CheckoutReport { commit, branch, written, removed, unchanged: 0 })
     }

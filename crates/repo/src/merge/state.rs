@@ -156,20 +156,20 @@ impl Repository {
         Ok(RefUpdate { name: MERGE.to_owned(), expected, target: Target::Commit(id) })
     }
 
-    /// Notes that conflicts were decided about, where a merge is under way: those of the paths that `is_decided` holds for.
-    pub(crate) fn note_decided(
+    /// The move that notes that conflicts were decided about, where a merge is under way and one of the paths that `is_decided`
+    /// holds for was open.
+    pub(crate) fn decided(
         &self,
         transaction: &Transaction,
-        mut is_decided: impl FnMut(&str) -> bool,
-    ) -> Result<()> {
-        let Some((at, mut state)) = self.read_merge()? else { return Ok(()) };
+        is_decided: impl Fn(&str) -> bool,
+    ) -> Result<Option<RefUpdate>> {
+        let Some((at, mut state)) = self.read_merge()? else { return Ok(None) };
         let decided: Vec<String> =
             state.unresolved().map(|(path, _)| path.to_owned()).filter(|path| is_decided(path)).collect();
         if decided.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         state.resolved.extend(decided);
-        let update = self.put_merge(transaction, Some(at), &state)?;
-        self.move_or_lose(transaction, &[update], "merge: decided")
+        Ok(Some(self.put_merge(transaction, Some(at), &state)?))
     }
 }

@@ -199,3 +199,31 @@ fn histories_that_share_nothing_are_merged_where_that_is_asked_for() {
     assert_eq!((report.base, report.changes.len()), (None, 0));
     assert_eq!(repository.read_commit(report.commit.unwrap()).unwrap().parents, [ours, theirs]);
 }
+
+#[test]
+fn a_merge_whose_branch_was_moved_under_it_is_only_forgotten() {
+    let (folder, repository) = repository();
+    let base = keep(&folder, &repository, &[("file", b"1")]);
+    repository.create_branch("side", "main").unwrap();
+    let ours = keep(&folder, &repository, &[("file", b"2")]);
+    repository.checkout("side", CheckoutOptions::default(), &NoProgress).unwrap();
+    keep(&folder, &repository, &[("file", b"3")]);
+    repository.checkout("main", CheckoutOptions::default(), &NoProgress).unwrap();
+    assert!(repository.merge("side", &MergeOptions::default(), &NoProgress).unwrap().is_waiting);
+    // Another process looked before the merge began, and moves the branch now.
+    let transaction = repository.begin_move("test", base).unwrap();
+    let expected = repository.read_ref("heads/main").unwrap();
+    let update = RefUpdate { name: "heads/main".to_owned(), expected, target: Target::Commit(base) };
+    repository.move_or_lose(&transaction, &[update], "test").unwrap();
+    let options = super::ContinueOptions::default();
+    let refused = repository.continue_merge(&options, &NoProgress).unwrap_err();
+    assert!(
+        matches!(refused, RepoError::Merge(MergeProblem::Elsewhere { ours: began }) if began == ours),
+        "{refused:?}"
+    );
+    repository.abort_merge(CheckoutOptions::default(), &NoProgress).unwrap();
+    assert!(repository.merge_state().unwrap().is_none());
+    assert_eq!(repository.resolve("main").unwrap(), base);
+    assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"2");
+    assert_eq!(repository.status().unwrap().staged.len(), 1);
+}

@@ -12,7 +12,7 @@ use crate::checkout::Losses;
 use crate::collect::hold_target;
 use crate::error::Result;
 use crate::refs::RefProblem;
-use crate::repository::{HEAD, HEADS, Repository, STAGE, TAGS};
+use crate::repository::{HEAD, HEADS, MERGE, Repository, STAGE, TAGS};
 
 /// Fewest digits by which an operation is named.
 const FEWEST_DIGITS: usize = 4;
@@ -36,6 +36,17 @@ pub struct UndoPlan {
     /// What the log will say.
     pub message: String,
     present: Vec<Option<RefState>>,
+}
+
+impl UndoPlan {
+    fn updates(&self) -> Vec<RefUpdate> {
+        let update = |(moved, present): (&RefMove, &Option<RefState>)| RefUpdate {
+            name: moved.name.clone(),
+            expected: present.clone(),
+            target: moved.new.clone(),
+        };
+        self.moves.iter().zip(&self.present).map(update).collect()
+    }
 }
 
 /// What was undone.
@@ -86,7 +97,9 @@ impl Repository {
     /// What undoing an operation comes to: the last one, or one that is given by the first digits of its id. Nothing is changed.
     ///
     /// # Errors
-    /// [`RepoError::Undo`](crate::RepoError::Undo) for an operation that is not there, or cannot be undone; refs that cannot be read.
+    /// [`RepoError::Undo`](crate::RepoError::Undo) for an operation that is not there, or cannot be undone;
+    /// [`RepoError::Ref`](crate::RepoError::Ref) where a branch or tag may not move so; [`RepoError::Merge`](crate::RepoError::Merge)
+    /// where a merge waits that would lose what it began from; refs that cannot be read.
     pub fn plan_undo(&self, operation: Option<&str>) -> Result<UndoPlan> {
         let operations = self.operations()?.entries;
         let at = match operation {
@@ -123,6 +136,8 @@ impl Repository {
         let message = undone(&operation.message);
         let plan = UndoPlan { files: moved_files(&operation), operation, moves, message, present };
         self.check_branches(&plan, later)?;
+        self.check_waiting(&plan)?;
+        self.check_protected(&self.store, &plan.updates())?;
         Ok(plan)
     }
 
@@ -146,16 +161,11 @@ impl Repository {
         }
         let (mut written, mut removed) = (Vec::new(), Vec::new());
         if plan.files {
-            let losses = if options.force { Losses::Allow } else { Losses::KeepUnstaged };
+            let losses = if options.force { Losses::AllowTouched } else { Losses::KeepUnstaged };
             let placed = self.replace_work_tree(&self.stage_after(&plan)?, losses, progress)?;
             (written, removed) = (placed.written, placed.removed);
         }
-        let updates = plan.moves.iter().zip(&plan.present).map(|(moved, present)| RefUpdate {
-            name: moved.name.clone(),
-            expected: present.clone(),
-            target: moved.new.clone(),
-        });
-        self.move_or_lose(&transaction, &updates.collect::<Vec<_>>(), &plan.message)?;
+        self.move_or_lose(&transaction, &plan.updates(), &plan.message)?;
         Ok(UndoReport { plan, written, removed })
     }
 
@@ -178,6 +188,18 @@ impl Repository {
             Target::Commit(commit) => self.files_of(commit),
             _ => Ok(FileTree::new()),
         }
+    }
+
+    /// Refuses to take from under a merge that waits what it began from, unless the merge goes as well.
+    fn check_waiting(&self, plan: &UndoPlan) -> Result<()> {
+        let moves = |name: &str| plan.moves.iter().any(|moved| moved.name == name);
+        if moves(MERGE) {
+            return Ok(());
+        }
+        if moves(HEAD) {
+            return self.refuse_while_merging();
+        }
+        plan.moves.iter().try_for_each(|moved| self.refuse_while_merging_into(&moved.name))
     }
 
     /// Refuses where what is checked out now would lose its branch, or one that comes back could not be beside the others.
@@ -234,7 +256,7 @@ fn undone(message: &str) -> String {
 }
 
 /// Whether an operation made the files of the work tree those of the stage: what moved the stage together with something else
-/// did, but for a reset that was not asked to; what moved the stage alone did where it took files from a revision.
+/// did, but for `add`, commits and a reset that was not asked to; what moved the stage alone did where it took files from a revision.
 fn moved_files(operation: &Operation) -> bool {
     let message = &operation.message;
     let message = message.strip_prefix("undo: ").or(message.strip_prefix("redo: ")).unwrap_or(message);
@@ -244,6 +266,8 @@ fn moved_files(operation: &Operation) -> bool {
         && match kind {
             "reset" => message.ends_with(crate::refs::HARD),
             "checkout" => true,
+            // What was added comes from the work tree, and a commit by paths does not look at it.
+            "add" | "commit" => false,
             _ => operation.moves.len() > 1,
         }
 }
@@ -275,5 +299,6 @@ mod tests {
         assert!(follows("reset: moving to v1 (hard)", &["stage"]) && follows("merge: side", &["heads/main", "stage"]));
         assert!(!follows("reset: moving to v1", &["heads/main", "stage"]) && !follows("add", &["stage"]));
         assert!(!follows("commit: checkout: v1", &["heads/main"]) && !follows("checkout: main", &["HEAD"]));
+        assert!(!follows("commit: By paths", &["heads/main", "stage"]) && !follows("undo: add", &["merge", "stage"]));
     }
 }

@@ -157,7 +157,7 @@ impl Repository {
     /// the old name.
     ///
     /// # Errors
-    /// [`RepoError::Ref`], [`RepoError::Raced`].
+    /// [`RepoError::Ref`]; [`RepoError::Merge`] where a merge into it waits; [`RepoError::Raced`].
     pub fn rename_branch(&self, old: &str, new: &str) -> Result<()> {
         let head = self.head()?;
         let is_current = head.branch.as_deref() == Some(old);
@@ -167,6 +167,7 @@ impl Repository {
         if old == new {
             return Ok(());
         }
+        self.refuse_while_merging_into(&full_name(RefKind::Branch, old))?;
         // Whatever is left half done, what is checked out has a branch, and nothing loses its name.
         let mut updates = Vec::new();
         if let Some(state) = &state {

@@ -7,7 +7,7 @@ use shard_core::Digest;
 use shard_history::dag::is_ancestor;
 use shard_history::glob::Glob;
 use shard_history::{Node, validate_ref_name};
-use shard_store::{EntrySource, RefUpdate, StoreError, Target, Transaction, ref_name};
+use shard_store::{EntrySource, RefUpdate, StoreError, Target, ref_name};
 
 use super::RefProblem;
 use crate::error::{RepoError, Result};
@@ -129,8 +129,9 @@ impl Repository {
     }
 
     /// Refuses moves that protected branches and tags do not make: a branch may only go on to commits that follow its last
-    /// one, a tag stays.
-    pub(crate) fn check_protected(&self, transaction: &Transaction, updates: &[RefUpdate]) -> Result<()> {
+    /// one, a tag stays. `source` has the commits. Where files are put in place first, this is asked before: what is refused
+    /// changes nothing.
+    pub(crate) fn check_protected(&self, source: &dyn EntrySource, updates: &[RefUpdate]) -> Result<()> {
         let moved = |update: &&RefUpdate| {
             let is_named = update.name.starts_with(HEADS) || update.name.starts_with(TAGS);
             is_named && update.expected.as_ref().is_some_and(|state| state.target != update.target)
@@ -146,7 +147,7 @@ impl Repository {
                     (Target::Deleted, Some(Target::Deleted)) => continue,
                     (Target::Deleted, _) => "cannot be deleted or renamed",
                     _ if update.name.starts_with(TAGS) => "cannot be moved",
-                    (Target::Commit(new), Some(Target::Commit(old))) if follows(transaction, *old, *new)? => continue,
+                    (Target::Commit(new), Some(Target::Commit(old))) if follows(source, *old, *new)? => continue,
                     _ => "cannot lose commits",
                 };
                 return Err(RefProblem::Protected { name: update.name.clone(), pattern: rule.to_string(), what }.into());

@@ -53,7 +53,8 @@ impl Repository {
     /// the branch was is in its log.
     ///
     /// # Errors
-    /// [`RepoError::WouldOverwrite`] where changes that no commit has would be lost, before anything is touched;
+    /// [`RepoError::WouldOverwrite`] where changes that no commit has would be lost, and [`RepoError::Ref`] where the branch is
+    /// protected, before anything is touched; [`RepoError::Merge`] where a merge waits, which only [`ResetMode::Hard`] gives up;
     /// [`RepoError::NotAt`] where the branch is not where it was expected;
     /// [`RepoError::Raced`] where another writer moved it meanwhile; an unknown revision; damaged data.
     pub fn reset(&self, revision: &str, options: ResetOptions, progress: &dyn Progress) -> Result<ResetReport> {
@@ -61,6 +62,10 @@ impl Repository {
     }
 
     fn reset_once(&self, revision: &str, options: ResetOptions, progress: &dyn Progress) -> Result<ResetReport> {
+        if options.mode != ResetMode::Hard {
+            // It would be continued with a stage, or a commit, that is not its own.
+            self.refuse_while_merging()?;
+        }
         let to = self.resolve(revision)?;
         let (moved, state) = self.moved_by_commits()?;
         let head = self.head()?;
@@ -72,6 +77,13 @@ impl Repository {
             return Err(RepoError::Raced(moved));
         }
         let transaction = self.begin_move("reset", to)?;
+        let branch_moves = (from != Some(to)).then(|| RefUpdate {
+            name: moved.clone(),
+            expected: state.clone(),
+            target: Target::Commit(to),
+        });
+        // A branch that may not move leaves the files as they are.
+        self.check_protected(&self.store, branch_moves.as_slice())?;
         let tree = self.read_commit(to)?.tree;
         let mut stage = self.read_ref(STAGE)?;
         let (mut written, mut removed) = (Vec::new(), Vec::new());
@@ -92,11 +104,6 @@ impl Repository {
                 Some(tree)
             }
         };
-        let branch_moves = (from != Some(to)).then(|| RefUpdate {
-            name: moved.clone(),
-            expected: state.clone(),
-            target: Target::Commit(to),
-        });
         let staged = staged.filter(|tree| stage.as_ref().is_none_or(|state| state.target != Target::Tree(*tree)));
         let stage_moves =
             staged.map(|tree| RefUpdate { name: STAGE.to_owned(), expected: stage, target: Target::Tree(tree) });
