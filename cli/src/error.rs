@@ -10,8 +10,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use shard_history::RevisionError;
 use shard_repo::{RepoError, Repository};
-use shard_store::StoreError;
 use shard_store::refs::RefError;
+use shard_store::{RecordError, StoreError};
 
 use crate::report::size::human;
 use crate::report::style::Style;
@@ -241,6 +241,14 @@ impl From<RepoError> for Failure {
                 "nothing is collected or rewritten like this: `shard verify --repair --from COPY` takes the refs from another copy of \
                  the repository; where there is none, leave `.shard` as it is, since its packs still hold what the refs named",
             ),
+            RepoError::LostBranch { branch, commit, .. } => with(
+                code::DAMAGED,
+                &format!(
+                    "nothing was deleted: `shard verify --repair --from COPY` takes the ref from another copy of the repository, \
+                     `shard branch {branch} {commit}` makes it anew; if nothing of them is wanted, `shard gc --prune-now` deletes what \
+                     no ref leads to"
+                ),
+            ),
             RepoError::Unfinished(_) => with(
                 code::REFUSED,
                 "nothing is kept in it yet: run `shard init` again (--bare for a bare one) to finish it",
@@ -383,6 +391,16 @@ fn from_store(error: &StoreError, what: String, why: Vec<String>) -> Failure {
     let (code, next) = match error {
         StoreError::NotARepository(_) => (code::NOT_FOUND, "`shard init` makes a repository here"),
         StoreError::AlreadyARepository(_) => (code::REFUSED, "nothing needs to be done"),
+        StoreError::NoFormat(_) => (
+            code::DAMAGED,
+            "nothing was written: `shard verify --repair --from COPY` takes the file from another copy of this very repository; where \
+             there is none, leave the folder as it is, since its packs still hold everything",
+        ),
+        StoreError::Record { file, problem: RecordError::Checksum } if file == "format" => (
+            code::DAMAGED,
+            "`shard verify --repair --from COPY` takes it from another copy of this very repository, and from no other; where there is \
+             none, leave the folder as it is, since its packs still hold everything",
+        ),
         StoreError::Index(_) => (code::SYSTEM, "`shard reindex` builds the index anew; nothing is lost with it"),
         StoreError::Claimed(_) => {
             (code::REFUSED, "wait for it; `shard leases` lists it, and `shard leases --break` ends one that is dead")

@@ -24,6 +24,8 @@ mod lineage;
 mod looking;
 #[path = "cli/lossy.rs"]
 mod lossy;
+#[path = "cli/lost_refs.rs"]
+mod lost_refs;
 #[path = "cli/manners.rs"]
 mod manners;
 #[path = "cli/merges_that_wait.rs"]

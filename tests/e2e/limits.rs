@@ -90,8 +90,14 @@ fn fault_06_full_disk() {
     assert_eq!(digests(&out), expected, "expected every file once there is room");
 }
 
+/// Room for small files and not for a pack; and for nothing at all, where caches have to go before a collection can begin.
 #[test]
 fn fault_06_a_collection_gives_room_back_on_a_full_disk() {
+    collect_on_a_full_disk(300 << 10);
+    collect_on_a_full_disk(0);
+}
+
+fn collect_on_a_full_disk(room: u64) {
     let Some(disk) = small_disk(8 << 10) else { return };
     let shard = repository(disk.path());
     // A commit that is dead, and a pack of which half is.
@@ -109,8 +115,7 @@ fn fault_06_a_collection_gives_room_back_on_a_full_disk() {
     let mut filler = fs::File::create(disk.path().join(".shard/filler")).unwrap();
     while filler.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
     let filled = filler.metadata().unwrap().len();
-    // Room for small files, and not for a pack.
-    filler.set_len(filled - (300 << 10)).unwrap();
+    filler.set_len(filled - room).unwrap();
     drop(filler);
     let packs = || -> u64 {
         let packs = shard_tests::tree::files_ending(&disk.path().join(".shard/packs"), ".pack");

@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// Write nothing; say what would be done
     #[arg(long, short = 'n')]
     dry_run: bool,
-    /// Also what only the logs of refs hold, and every dead byte
+    /// Also what only the logs of refs hold, every dead byte, and commits that a lost ref may have led to
     #[arg(long)]
     prune_now: bool,
     /// Earlier states of each ref that stay, with what they hold
@@ -42,6 +42,7 @@ impl Args {
             max_unused: self.max_unused.unwrap_or(usual.max_unused),
             wait: Duration::from_secs(self.wait),
             prune_cache: self.prune_cache,
+            ..usual
         };
         if self.prune_now { options.prune_now() } else { options }
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use shard_repo::{Archive, RepairReport, RepoError, VerifyOptions, VerifyReport};
+use shard_repo::{Archive, RepairReport, RepoError, Repository, VerifyOptions, VerifyReport};
 
 use crate::Context;
 use crate::error::{Failure, code};
@@ -38,9 +38,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let progress = context.ui.progress();
     if args.repair {
         let from = args.from.as_deref();
+        let copy = from.filter(|from| from.is_dir());
+        let is_opened = copy.map_or(Ok(false), |copy| Repository::restore_format(Path::new("."), copy))?;
         let outcome = context.damaged_repository()?.repair(from, progress.as_ref());
         drop(progress);
-        return repaired(&outcome.map_err(|error| in_copy(error, from))?, context);
+        let mut report = outcome.map_err(|error| in_copy(error, from))?;
+        if is_opened {
+            report.files.insert(0, "format".to_owned());
+            report.before.problems.insert(0, "format: it was missing or damaged".to_owned());
+        }
+        return repaired(&report, context);
     }
     let report = match &args.archive {
         Some(path) => {
@@ -165,6 +172,9 @@ fn repair_text(report: &RepairReport, context: &Context) -> String {
         text.push_str(&format!("  {} was put right\n", visible(file)));
     }
     text.push_str(&lines(&report.after, context));
+    for note in report.notes.iter().filter(|_| !ui.quiet) {
+        text.push_str(&format!("{} {}\n", ui.paint("note:", Style::Yellow), visible(note)));
+    }
     for affected in &report.affected {
         let path = if affected.path.is_empty() { "everything".into() } else { visible(&affected.path) };
         let commits: Vec<String> = affected.commits.iter().take(NAMED).map(|id| id.short()).collect();
@@ -200,6 +210,7 @@ fn repair_json(report: &RepairReport) -> Value {
         "retired": report.retired.iter().map(|id| id.to_hex()).collect::<Vec<_>>(),
         "left": report.left.iter().map(|id| id.to_hex()).collect::<Vec<_>>(),
         "files": report.files,
+        "notes": report.notes,
         "problems": report.after.problems,
         "affected": affected.collect::<Vec<_>>(),
     })

@@ -35,6 +35,16 @@ pub enum RepoError {
         /// What is not there.
         missing: &'static str,
     },
+    /// A branch that is checked out and has no ref, beside commits that no ref leads to.
+    #[error("the branch {branch:?} is checked out and has no ref, and no other leads to commit {commit}{}: the ref was lost, or a first commit was interrupted", others(*.commits))]
+    LostBranch {
+        /// The branch.
+        branch: String,
+        /// The newest of these commits.
+        commit: Digest,
+        /// How many there are.
+        commits: usize,
+    },
     /// A repository whose making was interrupted.
     #[error("{}: the repository has no HEAD yet: its making was interrupted", .0.display())]
     Unfinished(PathBuf),
@@ -274,6 +284,10 @@ pub enum RepoError {
     /// A wrong argument.
     #[error("{0}")]
     Argument(String),
+}
+
+fn others(commits: usize) -> String {
+    if commits > 1 { format!(", the newest of {commits}") } else { String::new() }
 }
 
 /// What was read; `None` where that is damaged or missing. That it could not be read is an error: it may be whole.

@@ -9,7 +9,7 @@ use shard_core::Digest;
 use shard_core::limits::Cut;
 use shard_history::revision::{RefKind, ResolveError, Resolver};
 use shard_history::{GitId, Revision, RevisionError, validate_path};
-use shard_store::{EntryKey, EntryKind, Nonce, RefState, Store, StoreError, Target, ref_name};
+use shard_store::{EntryKey, EntryKind, Nonce, RecordError, RefState, Store, StoreError, Target, ref_name};
 
 use crate::base_chain::ChainLimits;
 use crate::error::{RepoError, Result};
@@ -19,6 +19,11 @@ use crate::objects::Objects;
 use crate::refs::check_name;
 use crate::snapshot::SnapshotOptions;
 use crate::worktree::{REPOSITORY_DIR, WorkTree};
+
+/// The file without which a repository cannot be opened.
+const FORMAT: &str = "format";
+/// Largest file of a ref's state, in bytes.
+const MAX_STATE: u64 = 1 << 20;
 
 /// The branch that a new repository starts on.
 pub const DEFAULT_BRANCH: &str = "main";
@@ -129,7 +134,7 @@ impl Repository {
     pub fn init_bare(dir: &Path, branch: &str, cut: Cut, settings: Settings) -> Result<Self> {
         let branch = check_name(RefKind::Branch, branch)?;
         let dir = made(dir)?;
-        let is_begun = Store::is_in(&dir);
+        let is_begun = Store::is_in(&dir) || Store::lacks_format(&dir);
         let mut names = fs::read_dir(&dir).map_err(RepoError::io("cannot list", &dir))?;
         if !is_begun && !names.all(|name| name.is_ok_and(|name| Store::is_own(&name.file_name()))) {
             let why = "has files already: a bare repository is a folder of its own".to_owned();
@@ -182,23 +187,60 @@ impl Repository {
         }
     }
 
+    /// The folder of the repository that the folder `start` is in, and that of its work tree.
+    fn place(start: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+        let start = start.canonicalize().map_err(RepoError::io("cannot be resolved", start))?;
+        let found = start.ancestors().find_map(|folder| {
+            let dir = folder.join(REPOSITORY_DIR);
+            if dir.is_dir() {
+                return Some((dir, Some(folder.to_owned())));
+            }
+            let is_bare = !folder.ends_with(REPOSITORY_DIR) && (Store::is_in(folder) || Store::lacks_format(folder));
+            is_bare.then(|| (folder.to_owned(), None))
+        });
+        found.ok_or_else(|| RepoError::NotARepository(start.clone()))
+    }
+
+    /// Puts back the format file of a repository that cannot be opened without it, from another copy of it: one that has a state
+    /// of a ref with it in common. Nobody else knows its id. Gives whether the file was missing or damaged.
+    ///
+    /// # Errors
+    /// [`RepoError::NotARepository`]; [`RepoError::Argument`] where the other one is no copy of this repository.
+    pub fn restore_format(start: &Path, copy: &Path) -> Result<bool> {
+        let (dir, _) = Self::place(start)?;
+        match Store::open(&dir) {
+            Err(StoreError::NoFormat(_)) => {}
+            Err(StoreError::Record { file, problem }) if file == FORMAT && problem == RecordError::Checksum => {}
+            _ => return Ok(false),
+        }
+        let inside = copy.join(REPOSITORY_DIR);
+        let copy = Store::open(if inside.is_dir() { &inside } else { copy })?;
+        // Every state has a nonce that no other has.
+        let (backend, mut is_same) = (copy.backend(), false);
+        for folder in backend.list(REFS).map_err(StoreError::from)? {
+            for file in backend.list(&format!("{REFS}/{folder}")).map_err(StoreError::from)? {
+                let file = format!("{REFS}/{folder}/{file}");
+                let here = fs::read(dir.join(&file)).ok();
+                is_same |= here.is_some() && here == backend.get(&file, MAX_STATE).ok();
+            }
+        }
+        if !is_same {
+            let why = "the other copy has no state of a ref in common with this repository: only a copy of this very one has its \
+                       format file";
+            return Err(RepoError::Argument(why.to_owned()));
+        }
+        Store::restore_format(&dir, &copy)?;
+        Ok(true)
+    }
+
     /// As [`Self::discover`], and also opens one whose HEAD is missing: for who looks what is damaged, and repairs it.
     ///
     /// # Errors
     /// [`RepoError::NotARepository`], or what the store says.
     pub fn discover_damaged(start: &Path, settings: Settings) -> Result<Self> {
-        let start = start.canonicalize().map_err(RepoError::io("cannot be resolved", start))?;
-        let found = start.ancestors().find_map(|folder| {
-            let dir = folder.join(REPOSITORY_DIR);
-            if dir.is_dir() {
-                return Some((dir, Some(folder)));
-            }
-            let is_bare = !folder.ends_with(REPOSITORY_DIR) && Store::is_in(folder);
-            is_bare.then(|| (folder.to_owned(), None))
-        });
-        let (dir, root) = found.ok_or_else(|| RepoError::NotARepository(start.clone()))?;
+        let (dir, root) = Self::place(start)?;
         let store = Store::open(&dir)?;
-        Ok(Self::new(dir, root.map(Path::to_owned), store, settings))
+        Ok(Self::new(dir, root, store, settings))
     }
 
     pub(crate) fn new(dir: PathBuf, root: Option<PathBuf>, store: Store, settings: Settings) -> Self {

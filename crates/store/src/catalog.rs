@@ -49,7 +49,7 @@ impl Store {
         Ok(())
     }
 
-    fn absorb_listed(&self, index: &mut Index) -> Result<(), StoreError> {
+    pub(crate) fn absorb_listed(&self, index: &mut Index) -> Result<(), StoreError> {
         let names = self.0.backend.list("packs")?;
         let mut fold = Fold::default();
         let listed: Vec<Digest> = names.iter().filter_map(|name| parse_pack_name(name)).collect();

@@ -89,6 +89,9 @@ pub enum StoreError {
     /// There is no repository in the directory.
     #[error("{}: not a shard repository", .0.display())]
     NotARepository(PathBuf),
+    /// What a repository consists of is in the directory, and its format file is not.
+    #[error("{}: the file format is missing: the repository is damaged", .0.display())]
+    NoFormat(PathBuf),
     /// There is a repository in the directory already.
     #[error("{}: is a shard repository already", .0.display())]
     AlreadyARepository(PathBuf),

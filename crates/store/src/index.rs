@@ -213,6 +213,17 @@ impl Index {
         Ok(note)
     }
 
+    /// Goes on in memory, with nothing taken in, and deletes what is on disk. Gives how many bytes that was.
+    pub(crate) fn leave_disk(&mut self, repository: Nonce) -> Result<u64, StoreError> {
+        let path = self.path.clone();
+        *self = Self::in_memory(repository)?;
+        let Some(path) = path else { return Ok(0) };
+        let size = |suffix| std::fs::metadata(with_suffix(&path, suffix)).map_or(0, |file| file.len());
+        let bytes = size("") + size("-wal") + size("-shm");
+        remove_database(&path);
+        Ok(bytes)
+    }
+
     /// Whether an error means that nothing can be written here.
     pub(crate) fn is_unwritable(error: &StoreError) -> bool {
         matches!(error, StoreError::Index(error) if error.code().is_some_and(means_unwritable))

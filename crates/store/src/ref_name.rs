@@ -67,7 +67,7 @@ pub fn escape(name: &str) -> String {
 
 /// The name that a file name stands for, if it is exactly its escaped form.
 #[must_use]
-pub(crate) fn unescape(escaped: &str) -> Option<String> {
+pub fn unescape(escaped: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(escaped.len());
     let mut rest = escaped.bytes();
     while let Some(byte) = rest.next() {

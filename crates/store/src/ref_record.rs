@@ -97,6 +97,14 @@ impl RefState {
             .finish()
     }
 
+    /// What a torn state named, where that line of it is whole. Nothing proves it.
+    #[must_use]
+    pub fn torn_target(bytes: &[u8]) -> Option<Target> {
+        let ended = bytes.iter().rposition(|byte| *byte == b'\n')?;
+        let lines = std::str::from_utf8(&bytes[..ended]).ok()?;
+        lines.lines().find_map(|line| Target::parse(line.strip_prefix("target ")?))
+    }
+
     /// Reads the file's bytes.
     ///
     /// # Errors
@@ -154,6 +162,9 @@ mod tests {
             let bytes = state.encode();
             assert!(!bytes.contains(&0x1b));
             assert_eq!(RefState::decode(&bytes), Ok(state.clone()));
+            let whole = bytes.windows(8).position(|line| line == b"created ").unwrap();
+            assert_eq!(RefState::torn_target(&bytes[..whole]), Some(state.target.clone()));
+            assert_eq!(RefState::torn_target(&bytes[..whole - 1]), None);
             let wrong = RefState { generation: 0, ..state.clone() };
             assert_eq!(RefState::decode(&wrong.encode()), Err(RecordError::Field("generation")));
             let long = RefState { message: "a".repeat(MAX_MESSAGE), ..state };

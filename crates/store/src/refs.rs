@@ -336,6 +336,40 @@ impl<'a> Refs<'a> {
         Err(RefError::Starved(name.to_owned()))
     }
 
+    /// Ends a ref whose newest state cannot be read: a state that says it was deleted takes its place, and what came before is no
+    /// log of it any more. Gives whether there was such a one; a ref that can be read stays as it is.
+    ///
+    /// # Errors
+    /// [`RefError`], and [`RefError::Conflict`] where somebody else did so first.
+    pub fn end_damaged(&self, name: &str, message: &str, operation: Nonce) -> Result<bool, RefError> {
+        match self.read_newest(name) {
+            Err(RefError::Damaged { .. }) => {}
+            read => return read.map(|_| false),
+        }
+        let Some(damaged) = self.newest_generation(name)? else { return Ok(false) };
+        let state = RefState {
+            name: name.to_owned(),
+            generation: damaged + 1,
+            nonce: Nonce::random().map_err(RefError::Random)?,
+            // Nobody knows that of the state before it, which goes: a log ends where one is missing.
+            previous: Some(Nonce::random().map_err(RefError::Random)?),
+            operation,
+            target: Target::Deleted,
+            created_at: timestamp::now_exact(),
+            message: message.to_owned(),
+        };
+        match self.backend.put_if_absent(&file(name, state.generation), &state.encode()) {
+            // Only what is there tells whose it is.
+            Ok(()) | Err(BackendError::Uncertain { .. } | BackendError::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if self.read_generation(name, state.generation)?.nonce != state.nonce {
+            return Err(self.conflict(name)?);
+        }
+        self.backend.delete(&file(name, damaged))?;
+        Ok(true)
+    }
+
     /// Checks that a ref is in the expected state and returns its newest.
     pub(crate) fn expect(&self, name: &str, expected: Option<&RefState>) -> Result<Option<RefState>, RefError> {
         let current = self.read_newest(name)?;

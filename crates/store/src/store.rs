@@ -13,7 +13,7 @@
 //! twins                        from which size on files are pointers in Git twins, where that was chosen
 //! ```
 
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -25,6 +25,7 @@ use crate::backend::Backend;
 use crate::entry::{EntryKey, EntryKind, EntrySource, Location, PackId};
 use crate::epoch::Epochs;
 use crate::error::{PackError, StoreError};
+use crate::format::{FORMAT, decode_format, encode_format};
 use crate::fs::{FileSystem, RealFs};
 use crate::hints::Hints;
 use crate::index::Index;
@@ -32,19 +33,14 @@ use crate::lease::{Claim, Leases};
 use crate::local::LocalBackend;
 use crate::nonce::Nonce;
 use crate::pack::{Object, PackReader, pack_name, read_entry, read_entry_header, sha256_of};
-use crate::record::{MAX_RECORD, RecordError, RecordReader, RecordWriter};
+use crate::record::MAX_RECORD;
 use crate::refs::Refs;
 use crate::sketch_index::SketchIndex;
 use crate::stat_cache::StatCache;
 use crate::transaction::Transaction;
 use crate::twins::TwinCache;
 
-const FORMAT: &str = "format";
-const KIND: &str = "repository";
-/// How a format file begins.
-const KIND_MARK: [u8; 16] = *b"shard-repository";
-const VERSION: u32 = 1;
-const FOLDERS: [&str; 7] = ["packs", "index", "refs", "leases", "epochs", "tmp", "cache"];
+pub(crate) const FOLDERS: [&str; 7] = ["packs", "index", "refs", "leases", "epochs", "tmp", "cache"];
 const INDEX: &str = "cache/index.db";
 
 /// How a store writes.
@@ -119,29 +115,19 @@ impl Store {
     /// Creates a repository in the directory `root`, which may exist, and opens it.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyARepository`]; [`StoreError::Backend`], [`StoreError::Io`].
+    /// [`StoreError::AlreadyARepository`], [`StoreError::NoFormat`]; [`StoreError::Backend`], [`StoreError::Io`].
     pub fn init(root: &Path, cut: Cut) -> Result<Self, StoreError> {
         let absolute = std::path::absolute(root).map_err(|source| StoreError::Io {
             path: root.to_owned(),
             action: "find",
             source,
         })?;
+        // Before anything is written: another id would make the packs another repository's.
+        if Self::lacks_format(&absolute) {
+            return Err(StoreError::NoFormat(root.to_owned()));
+        }
         Self::init_with(Arc::new(RealFs), &absolute, cut)?;
         Self::open(root)
-    }
-
-    /// Whether a directory is a repository, whole or damaged, by the beginning of its format file.
-    #[must_use]
-    pub fn is_in(root: &Path) -> bool {
-        let mut start = [0; KIND_MARK.len()];
-        let read = std::fs::File::open(root.join(FORMAT)).and_then(|mut file| file.read_exact(&mut start));
-        read.is_ok() && start == KIND_MARK
-    }
-
-    /// Whether a name in a directory is one that [`Self::init`] makes there.
-    #[must_use]
-    pub fn is_own(name: &std::ffi::OsStr) -> bool {
-        name == FORMAT || FOLDERS.iter().any(|folder| name == *folder)
     }
 
     /// Creates a repository over another file system, without opening it.
@@ -242,7 +228,10 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let bytes = match backend.get(FORMAT, MAX_RECORD) {
             Err(error) if error.is_not_found() => {
-                return Err(StoreError::NotARepository(root.unwrap_or_else(|| FORMAT.into())));
+                return Err(match root {
+                    Some(root) if on_disk && Self::lacks_format(&root) => StoreError::NoFormat(root),
+                    root => StoreError::NotARepository(root.unwrap_or_else(|| FORMAT.into())),
+                });
             }
             bytes => bytes?,
         };
@@ -387,6 +376,32 @@ impl Store {
             None => (0, 0),
         };
         Ok(Leftovers { leases, files, bytes })
+    }
+
+    /// Gives back the room that caches take, on a disk that is so full that not even a claim can be written: files that say how far
+    /// something came, index files, and the index itself, which then lives in memory. All of them are made again. Gives how many
+    /// files went, and their bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn give_back_caches(&self) -> Result<(u64, u64), StoreError> {
+        let (backend, mut given) = (self.backend(), (0, 0));
+        let mut files = vec!["cache/verified".to_owned(), "cache/optimized".to_owned()];
+        files.extend(backend.list("index")?.iter().map(|name| format!("index/{name}")));
+        for file in files {
+            match backend.size(&file) {
+                Ok(size) => {
+                    backend.delete(&file)?;
+                    given = (given.0 + 1, given.1 + size);
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let mut index = self.0.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = index.leave_disk(self.0.id)?;
+        self.absorb_listed(&mut index)?;
+        Ok((given.0 + u64::from(bytes > 0), given.1 + bytes))
     }
 
     /// The unfinished files of processes that are provably gone: how many, and their bytes.
@@ -582,16 +597,4 @@ impl EntrySource for Store {
         let PackId::Sealed(pack) = location.pack else { return Ok(()) };
         self.with_index(|index| index.forget(&location.key, &pack))
     }
-}
-
-pub(crate) fn encode_format(id: Nonce, cut: Cut) -> Vec<u8> {
-    RecordWriter::new(KIND, VERSION).field("id", &id.to_hex()).field("cut", &cut.block().to_string()).finish()
-}
-
-pub(crate) fn decode_format(bytes: &[u8]) -> Result<(Nonce, Cut), RecordError> {
-    let mut record = RecordReader::new(bytes, KIND, VERSION)?;
-    let id = record.nonce("id")?;
-    let cut = Cut::from_block(record.number("cut")?).ok_or(RecordError::Field("cut"))?;
-    record.finish()?;
-    Ok((id, cut))
 }

@@ -167,12 +167,11 @@ fn fault_09_damage_of_every_kind_is_repaired_from_another_copy() {
         let report = check(&place, "a ref");
         assert_eq!(report["files"].as_array().unwrap().len(), 1, "{report}");
     }
-    // What proves nothing is not believed.
+    // One of which nothing is left: it is told that the copy says so, and nothing here.
     let place = fresh();
     overwrite(&place.path().join(newest), b"");
-    let run = place.run(&["verify", "--repair", "--from", from]);
-    assert_eq!(run.code, 1, "{}{}", run.out, run.err);
-    assert!(run.out.contains("heads/main"), "{}", run.out);
+    let report = check(&place, "an empty ref");
+    assert!(report["notes"].to_string().contains("ref heads/main is where the other copy has it"), "{report}");
 }
 
 #[test]
@@ -352,6 +351,10 @@ fn forget_keeps_what_rules_keep() {
     assert_eq!(place.ok(&["status", "-s"]), "");
     // The tag is where it was, on a history that main does not have any more.
     assert!(done["blocking_refs"].as_array().unwrap().iter().any(|by| by["name"] == "tags/kept"), "{done}");
+    // It is meant for what became of that commit as well: the same rules keep the same again.
+    let again = place.json(&args);
+    assert_eq!((again["kept"].as_u64(), again["dropped"].as_u64()), (Some(4), Some(0)), "{again}");
+    assert_eq!(again["commits"][2]["reasons"], serde_json::json!(["tag kept"]));
     let again = place.ok(&["forget", "--keep-last", "9"]);
     assert_eq!(again, "main keeps all of its commits\n");
     place.ok(&["forget", "--keep-daily", "2"]);

@@ -38,20 +38,29 @@ pub struct GcOptions {
     pub wait: Duration,
     /// Whether the views that downloads made inside the repository go too. Whoever still reads one loses it.
     pub prune_cache: bool,
+    /// Whether commits that no ref leads to go also where the branch that is checked out has no ref: it may have been lost with
+    /// them.
+    pub prune_unnamed: bool,
 }
 
 impl Default for GcOptions {
     fn default() -> Self {
         // A twentieth, as restic has it: packs with a byte dead here and there would otherwise be written anew each time.
-        Self { keep_reflog: 100, max_unused: 5, wait: Duration::from_secs(60), prune_cache: false }
+        Self {
+            keep_reflog: 100,
+            max_unused: 5,
+            wait: Duration::from_secs(60),
+            prune_cache: false,
+            prune_unnamed: false,
+        }
     }
 }
 
 impl GcOptions {
-    /// Keeps nothing that only logs of refs hold, and no dead byte.
+    /// Keeps nothing that only logs of refs hold, no dead byte, and no commit that no ref leads to.
     #[must_use]
     pub fn prune_now(self) -> Self {
-        Self { keep_reflog: 0, max_unused: 0, ..self }
+        Self { keep_reflog: 0, max_unused: 0, prune_unnamed: true, ..self }
     }
 }
 
@@ -99,6 +108,7 @@ impl Repository {
     /// # Errors
     /// As [`Self::gc`].
     pub fn plan_gc(&self, options: &GcOptions) -> Result<GcPlan> {
+        self.refuse_lost(options)?;
         let roots = roots::Roots::read(&self.store, options.keep_reflog)?;
         let inventory = Inventory::read(&self.store)?;
         let before = plan::Before { condemned: self.store.epochs().current()?.condemned, ..Default::default() };

@@ -36,13 +36,27 @@ impl Repository {
         if options.prune_cache {
             (report.view_files, report.view_bytes) = self.remove_views()?;
         }
-        let claim = store.claim("gc")?;
+        let claim = match store.claim("gc").map_err(RepoError::from) {
+            Err(error) if is_full(&error) => {
+                let (files, bytes) = store.give_back_caches()?;
+                let what = format!("the disk is full: {files} files of caches ({bytes} bytes) were deleted first");
+                report.notes.push(what);
+                store.claim("gc")?
+            }
+            claim => claim?,
+        };
+        self.refuse_lost(options)?;
         let freed = self.collect(&claim, options, &mut report, true, progress)?;
         if freed == Rewriting::NoRoom && report.deleted_packs > 0 {
             // There is room now, perhaps.
             self.collect(&claim, options, &mut report, false, progress)?;
         }
         Ok(report)
+    }
+
+    /// Refuses to delete what a ref led to that may be lost, unless that is wanted.
+    pub(super) fn refuse_lost(&self, options: &GcOptions) -> Result<()> {
+        if options.prune_unnamed { Ok(()) } else { self.refuse_lost_branch() }
     }
 
     fn collect(

@@ -16,8 +16,13 @@ use tempfile::TempDir;
 use super::{GcOptions, Reclaim};
 use crate::{CheckoutOptions, CommitOptions, RepoError, Repository, ResetMode, ResetOptions, Settings};
 
-const NOW: GcOptions =
-    GcOptions { keep_reflog: 0, max_unused: 0, wait: Duration::from_millis(200), prune_cache: false };
+const NOW: GcOptions = GcOptions {
+    keep_reflog: 0,
+    max_unused: 0,
+    wait: Duration::from_millis(200),
+    prune_cache: false,
+    prune_unnamed: true,
+};
 
 /// A repository over a backend in memory, with a work tree.
 pub(super) struct Bench {

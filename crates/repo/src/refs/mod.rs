@@ -20,7 +20,7 @@ pub use tag::{TagOptions, TagReport, TaggedCommit};
 
 use shard_core::Digest;
 use shard_history::revision::RefKind;
-use shard_store::{RefError, RefState, RefUpdate, StoreError, Target, Transaction};
+use shard_store::{Nonce, RefError, RefState, RefUpdate, StoreError, Target, Transaction};
 
 use crate::collect::hold_commit;
 use crate::error::{RepoError, Result};
@@ -55,6 +55,16 @@ impl Repository {
             },
             other => other,
         })
+    }
+
+    /// Ends a tag whose newest state cannot be read.
+    fn end_damaged(&self, full: &str, message: &str) -> Result<()> {
+        self.refuse_protected(full)?;
+        let transaction = self.store.begin("tag")?;
+        transaction.check_epoch()?;
+        let operation = Nonce::random().map_err(RepoError::io("cannot draw random numbers for", &self.dir()))?;
+        self.store.refs().end_damaged(full, message, operation).map_err(StoreError::from)?;
+        Ok(())
     }
 
     /// The state of a branch or tag that is there.

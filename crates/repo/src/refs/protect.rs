@@ -86,6 +86,17 @@ impl Repository {
         Ok(rules.iter().filter_map(|(name, _)| Glob::new(&pattern_of(name)?).ok()).collect())
     }
 
+    /// Refuses to end a branch or tag that is protected, whatever its state.
+    pub(super) fn refuse_protected(&self, full: &str) -> Result<()> {
+        match self.rules()?.iter().find(|rule| rule.matches(full)) {
+            Some(rule) => {
+                let (name, what) = (full.to_owned(), "cannot be deleted or renamed");
+                Err(RefProblem::Protected { name, pattern: rule.to_string(), what }.into())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Protects the branches and tags that a pattern matches, now and later. `*` is any text, also with slashes, `?` a
     /// character, `[a-z]` one of several; what does not begin with `heads/` or `tags/` is about branches. Gives the rule, and
     /// whether it is new.

@@ -82,7 +82,13 @@ impl Repository {
     fn create_tag_once(&self, name: &str, revision: &str, options: &TagOptions) -> Result<TagReport> {
         let commit = self.resolve(revision)?;
         let full = check_name(RefKind::Tag, name)?;
-        let expected = self.read_ref(&full)?;
+        let expected = match self.read_ref(&full) {
+            Err(error) if options.force && error.is_damage() => {
+                self.end_damaged(&full, "tag: damaged")?;
+                self.read_ref(&full)?
+            }
+            read => read?,
+        };
         match &expected {
             Some(_) if !options.force => return Err(RefProblem::Exists { kind: "tag", name: name.to_owned() }.into()),
             Some(_) => {}
@@ -120,12 +126,19 @@ impl Repository {
         Ok(TagReport { commit, tag, moved_from })
     }
 
-    /// Deletes a tag, and gives the commit that had it. Its log stays.
+    /// Deletes a tag, and gives the commit that had it. Its log stays. So is one deleted whose state cannot be read; then nothing of
+    /// its log is left.
     ///
     /// # Errors
     /// [`RepoError::Ref`] where there is none; [`RepoError::Raced`].
     pub fn delete_tag(&self, name: &str) -> Result<Option<Digest>> {
-        let state = self.existing(RefKind::Tag, name)?;
+        let state = match self.existing(RefKind::Tag, name) {
+            Err(error) if error.is_damage() => {
+                self.end_damaged(&full_name(RefKind::Tag, name), "tag: deleted")?;
+                return Ok(None);
+            }
+            state => state?,
+        };
         let commit = match state.target {
             Target::Commit(commit) => Some(commit),
             // A tag whose object is damaged can be deleted too.

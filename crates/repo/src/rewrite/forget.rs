@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use shard_core::Digest;
+use shard_history::Commit;
 use shard_history::retention::{Candidate, Reason, Retention, metric};
 use shard_history::revision::RefKind;
 
@@ -58,6 +59,22 @@ pub struct ForgetReport {
     pub blocking_refs: Vec<BlockingRef>,
 }
 
+/// What a rewritten commit has in common with the one that it was, and with hardly any other.
+#[derive(PartialEq, Eq, Hash)]
+struct Same {
+    tree: Digest,
+    created_at: String,
+    author: Option<String>,
+    message: String,
+}
+
+impl Same {
+    fn of(commit: &Commit) -> Self {
+        let Commit { tree, created_at, author, message, .. } = commit.clone();
+        Self { tree, created_at, author, message }
+    }
+}
+
 impl ForgetReport {
     /// How many commits go.
     #[must_use]
@@ -79,8 +96,15 @@ impl Repository {
         }
         let branch = self.branch_with_history(options.branch.as_deref())?;
         let mut tags: HashMap<Digest, Vec<String>> = HashMap::new();
-        for tag in self.named_refs()?.into_iter().filter(|named| named.kind == RefKind::Tag) {
-            tags.entry(tag.commit).or_default().push(tag.name);
+        // Tags stay on the commits that an earlier run took out of the branch; what it made of those is meant by them too.
+        let mut tags_of_older: HashMap<Same, Vec<String>> = HashMap::new();
+        let mut objects = self.objects();
+        for tag in self.named_refs()?.into_iter().filter(|named| rules.tagged && named.kind == RefKind::Tag) {
+            if branch.commits.contains_key(&tag.commit) {
+                tags.entry(tag.commit).or_default().push(tag.name);
+            } else {
+                tags_of_older.entry(Same::of(&objects.commit(tag.commit)?)).or_default().push(tag.name);
+            }
         }
         let mut candidates = Vec::with_capacity(branch.order.len());
         for id in &branch.order {
@@ -88,7 +112,7 @@ impl Repository {
             candidates.push(Candidate {
                 id: *id,
                 time: commit.time().map_err(|source| RepoError::History { what: "commit", id: *id, source })?,
-                tags: tags.remove(id).unwrap_or_default(),
+                tags: tags.remove(id).or_else(|| tags_of_older.remove(&Same::of(commit))).unwrap_or_default(),
                 metrics: rules.best.iter().map(|best| metric(commit, &best.metric, best.lowest)).collect(),
             });
         }

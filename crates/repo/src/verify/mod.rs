@@ -5,6 +5,7 @@
 //! What is damaged can be taken from another copy of the repository ([`repair`]).
 
 mod decode;
+mod lost;
 mod memory;
 mod order;
 mod repair;
@@ -124,20 +125,25 @@ impl Repository {
     /// # Errors
     /// Only what keeps it from looking; what is wrong is in the report.
     pub fn verify_with(&self, options: VerifyOptions, progress: &dyn Progress) -> Result<VerifyReport> {
-        Ok(self.inspect(options, progress)?.0)
+        Ok(self.inspect(options, None, progress)?.0)
     }
 
     /// Looks, and again where a collection took meanwhile what was looked at: earlier states of refs, and the packs that only
     /// they need. Whoever looks again holds a lease, where one can be had: later collections then wait, and only what an earlier
-    /// one condemned still goes.
-    fn inspect(&self, options: VerifyOptions, progress: &dyn Progress) -> Result<(VerifyReport, Damage)> {
+    /// one condemned still goes. `claim` is that of who asks, if it has one.
+    fn inspect(
+        &self,
+        options: VerifyOptions,
+        claim: Option<Nonce>,
+        progress: &dyn Progress,
+    ) -> Result<(VerifyReport, Damage)> {
         let mut looks = 1;
         loop {
             let lease = if looks > 1 { self.store.begin_copy("verify").ok() } else { None };
-            let own = lease.as_ref().map(|lease| lease.lease().nonce);
+            let own: Vec<Nonce> = lease.iter().map(|lease| lease.lease().nonce).chain(claim).collect();
             self.store.refresh()?;
             let packs = self.store.packs()?;
-            let (report, damage) = self.inspect_once(&packs, own, options, progress)?;
+            let (report, damage) = self.inspect_once(&packs, &own, options, progress)?;
             if report.problems.is_empty() || looks == LOOKS {
                 return Ok((report, damage));
             }
@@ -153,7 +159,7 @@ impl Repository {
     fn inspect_once(
         &self,
         packs: &[PackInfo],
-        own_lease: Option<Nonce>,
+        own_leases: &[Nonce],
         options: VerifyOptions,
         progress: &dyn Progress,
     ) -> Result<(VerifyReport, Damage)> {
@@ -168,7 +174,7 @@ impl Repository {
         progress.finish();
         let openable = self.check_packs(packs, &mut report, &mut damage)?;
         self.check_epochs(&mut report, &mut damage)?;
-        self.find_leftovers(own_lease, &mut report)?;
+        self.find_leftovers(own_leases, &mut report)?;
         let budget = Budget::new(options.at_most);
         if options.full {
             let packs = PackHashes::new(&self.store, openable, &memory, &budget);
@@ -221,8 +227,10 @@ impl Repository {
             }
         }
         for key in self.store.undecodable()? {
-            report.problems.push(format!("{key} leans on blocks that are missing"));
-            damage.entries.insert(key);
+            // What a file needs was told with its path.
+            if damage.entries.insert(key) {
+                report.problems.push(format!("{key} leans on blocks that are missing"));
+            }
         }
         Ok(openable)
     }
@@ -241,10 +249,10 @@ impl Repository {
         Ok(())
     }
 
-    fn find_leftovers(&self, own_lease: Option<Nonce>, report: &mut VerifyReport) -> Result<()> {
+    fn find_leftovers(&self, own_leases: &[Nonce], report: &mut VerifyReport) -> Result<()> {
         for (file, lease) in self.store.leases().list()? {
             let what = match lease {
-                Ok(lease) if Some(lease.nonce) == own_lease => continue,
+                Ok(lease) if own_leases.contains(&lease.nonce) => continue,
                 Ok(lease) => format!("process {} on {} ({})", lease.process.pid, lease.process.host, lease.purpose),
                 Err(error) => {
                     let name = file.rsplit('/').next().unwrap_or(&file);

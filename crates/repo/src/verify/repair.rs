@@ -3,7 +3,7 @@
 //! The other copy is never believed. An entry is taken when its bytes hash to the id that is wanted; it is stored as the other
 //! has it where that decodes to those bytes here too, and by itself otherwise. A pack that is damaged goes out of use as a
 //! whole: what is good in it is proven and written again, and then it is removed, if nothing is lost with it ([`packs`]). So no
-//! index that is built anew finds the bad copies again. A ref's state is taken only where what is left of it here proves the other's.
+//! index that is built anew finds the bad copies again. How states of refs are put right is in [`refs`].
 
 mod packs;
 mod refs;
@@ -28,6 +28,7 @@ use crate::error::{RepoError, Result, unless_damaged};
 use crate::objects::Objects;
 use crate::repository::Repository;
 use crate::worktree::REPOSITORY_DIR;
+use refs::Mended;
 
 /// Folders in folders that are looked into: more than a path that can be kept has.
 const MAX_FOLDERS: usize = 4096 / 2;
@@ -46,7 +47,7 @@ pub struct AffectedPath {
 /// What a repair did.
 #[derive(Debug, Clone, Default)]
 pub struct RepairReport {
-    /// What was found before.
+    /// What was found before, refs that were put right among it.
     pub before: VerifyReport,
     /// Entries that were taken from the other copy.
     pub fetched: u64,
@@ -60,6 +61,8 @@ pub struct RepairReport {
     pub left: Vec<Digest>,
     /// Files of refs, of epochs and index files that were put right, or removed since others do without them.
     pub files: Vec<String>,
+    /// What to know of refs that were put right: where nothing proves what they were, and commits that none leads to.
+    pub notes: Vec<String>,
     /// What is still wrong.
     pub after: VerifyReport,
     /// Whom that concerns.
@@ -125,19 +128,27 @@ impl Repository {
         // Packs are removed by one at a time.
         let claim = self.store.claim("repair")?;
         let mut report = RepairReport::default();
+        let mut told = Vec::new();
         if let Other::Repository(store) = &copy {
             let place = |store: &Store| store.root().and_then(|root| root.canonicalize().ok());
             if place(store) == place(&self.store) {
                 return Err(RepoError::Argument("a repository cannot be repaired with itself".to_owned()));
             }
             report.files.extend(self.restore_refs(store)?);
-            report.files.extend(self.repair_refs(store)?);
+            told.extend(report.files.iter().map(|file| format!("{file}: it was missing")));
+        }
+        let mended = self.repair_refs(copy.store())?;
+        for Mended { file, problem, note } in mended {
+            told.push(problem);
+            report.notes.extend(note);
+            report.files.push(file);
         }
         let is_ref_restored = !report.files.is_empty();
         report.files.extend(self.remove_damaged_index_files()?);
         let full = VerifyOptions { full: true, ..VerifyOptions::default() };
-        let (before, damage) = self.inspect(full, progress)?;
+        let (before, damage) = self.inspect(full, Some(claim.lease().nonce), progress)?;
         report.before = before;
+        report.before.problems.splice(0..0, told);
         if let Some(error) = damage.failed {
             return Err(error);
         }
@@ -173,10 +184,10 @@ impl Repository {
         drop(transaction);
         claim.delete_packs(&packs)?;
         report.retired = packs;
-        let (after, left) = self.inspect(full, progress)?;
+        let (after, left) = self.inspect(full, Some(claim.lease().nonce), progress)?;
         report.after = after;
         if is_ref_restored {
-            report.after.warnings.extend(self.unnamed()?);
+            report.notes.extend(self.unnamed()?);
         }
         report.affected = self.affected(&left.entries)?;
         Ok(report)

@@ -89,7 +89,16 @@ impl Repository {
         report: &mut VerifyReport,
         damage: &mut Damage,
     ) -> Result<Vec<ReachedFile>> {
-        let Followed { names, trees, earlier_trees, .. } = self.follow_commits(source, report, damage)?;
+        let followed = self.follow_commits(source, report, damage)?;
+        match self.lost_branch(&followed) {
+            Ok(Some(lost)) if lost.is_certain => report.problems.push(lost.problem()),
+            Ok(Some(lost)) => report.warnings.push(lost.problem()),
+            // Of these it was told that they are missing or damaged.
+            Ok(None) | Err(RepoError::NoHead { .. } | RepoError::Unfinished(_)) => {}
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
+        }
+        let Followed { names, trees, earlier_trees, .. } = followed;
         let mut walk = TreeWalk { source, names: &names, known: HashSet::new(), seen: HashSet::new() };
         let mut files = walk.below(trees, report, damage);
         files.extend(walk.below(earlier_trees, report, damage));

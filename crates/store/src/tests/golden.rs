@@ -20,7 +20,7 @@ use crate::lease::Lease;
 use crate::memory::MemoryBackend;
 use crate::pack::{Object, PackReader, PackWriter, pack_name};
 use crate::process::Process;
-use crate::{Nonce, RefState, Store, StoreOptions, Target, refs, store};
+use crate::{Nonce, RefState, Store, StoreOptions, Target, format, refs};
 
 const SMALL_PACK: &str = "93097bf3bafc85621b748111e8d9dbf1d3f07177499c5ff74e49c629943736f6";
 const LARGE_PACK: &str = "935823c6dd905507f8385b3e1e4eebdff8265a41710a4ba79cd61a10bcb90ac3";
@@ -82,7 +82,7 @@ fn name_digest(path: &str, extension: &str) -> Digest {
 pub(super) fn decode(path: &str, bytes: &[u8]) -> Result<Content, Box<dyn std::error::Error>> {
     Ok(match kind(path) {
         "format" => {
-            let (id, cut) = store::decode_format(bytes)?;
+            let (id, cut) = format::decode_format(bytes)?;
             Content::Format { id, cut }
         }
         "packs" => {
@@ -111,7 +111,7 @@ pub(super) fn decode(path: &str, bytes: &[u8]) -> Result<Content, Box<dyn std::e
 /// The file and its path, as they are written today.
 pub(super) fn encode(content: &Content) -> (String, Vec<u8>) {
     match content {
-        Content::Format { id, cut } => ("format".to_owned(), store::encode_format(*id, *cut)),
+        Content::Format { id, cut } => ("format".to_owned(), format::encode_format(*id, *cut)),
         Content::Pack { salt, footer, stored } => {
             let mut pack = PackWriter::new(MemoryBackend::new().create().unwrap(), *salt).unwrap();
             for (entry, stored) in footer.entries.iter().zip(stored) {

@@ -1,33 +1,73 @@
-//! Refs from another copy: single states that are damaged, and all of them where they were lost.
+//! Refs: states that are damaged, and refs that were lost, put right by another copy and by what is left here.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
 use shard_core::Digest;
-use shard_store::{EntryKind, RefState, Store, StoreError, ref_name};
+use shard_store::{EntryKind, Nonce, RefState, Store, StoreError, Target, ref_name, timestamp};
 
 use super::get;
-use crate::error::{RepoError, Result};
+use crate::error::{RepoError, Result, unless_damaged};
 use crate::objects::Objects;
-use crate::repository::{HEAD, REFS, Repository, head_of};
+use crate::repository::{DEFAULT, HEAD, HEADS, REFS, Repository};
 use crate::verify::{Damage, VerifyReport};
 
 /// Largest file of a ref's state, in bytes.
 const MAX_REF_FILE: u64 = 1 << 20;
 
+/// A file of a ref that was put right.
+pub(super) struct Mended {
+    pub(super) file: String,
+    /// What was wrong with it.
+    pub(super) problem: String,
+    /// What there is to know, where nothing proves that it is what it was.
+    pub(super) note: Option<String>,
+}
+
+/// A state that cannot be read, and its neighbours in the log of its ref, as far as they can.
+struct Torn {
+    name: String,
+    generation: u64,
+    bytes: Vec<u8>,
+    newer: Option<RefState>,
+    older: Option<RefState>,
+    is_newest: bool,
+}
+
+impl Torn {
+    /// Whether a state of another copy of this very repository follows what is here, and does not contradict what is left of this
+    /// one.
+    fn is_followed_by(&self, there: &RefState) -> bool {
+        let previous = self.older.as_ref().is_none_or(|older| there.previous == Some(older.nonce));
+        let nonce = format!("\nnonce {}", there.nonce.to_hex());
+        let is_same = match self.bytes.windows(7).position(|line| line == b"\nnonce ") {
+            Some(at) => {
+                self.bytes[at..].starts_with(nonce.as_bytes()) || nonce.as_bytes().starts_with(&self.bytes[at..])
+            }
+            None => true,
+        };
+        previous && is_same
+    }
+}
+
 impl Repository {
     /// Where HEAD is missing, refs were lost, and nothing here tells which: those that are not here are taken from the other copy,
-    /// with their logs, if it is one of this repository. Others have nothing to say about its refs.
+    /// with their logs, if it is one of this repository. Others have nothing to say about its refs. Where HEAD leads to a branch
+    /// that has no state, that branch is taken.
     pub(super) fn restore_refs(&self, other: &Store) -> Result<Vec<String>> {
-        if !matches!(head_of(&self.store), Err(RepoError::NoHead { .. })) || other.id() != self.store.id() {
-            return Ok(Vec::new());
+        let mut names: Vec<String> =
+            other.refs().list_each("").map_err(StoreError::from)?.into_iter().map(|r| r.0).collect();
+        match self.branch_without_state() {
+            _ if other.id() != self.store.id() => return Ok(Vec::new()),
+            Err(RepoError::NoHead { .. }) => {}
+            Ok(Some(branch)) => names.retain(|name| *name == branch),
+            // Another error is told with its ref.
+            Ok(None) | Err(_) => return Ok(Vec::new()),
         }
         let (here, there) = (self.store.backend(), other.backend());
         let mut restored = Vec::new();
-        let mut names: Vec<String> =
-            other.refs().list_each("").map_err(StoreError::from)?.into_iter().map(|r| r.0).collect();
         // With HEAD it is complete: should this be interrupted, it is done again.
         names.sort_by_key(|name| name == HEAD);
         for name in names {
@@ -48,46 +88,162 @@ impl Repository {
         Ok(restored)
     }
 
-    /// The commits at the ends of what no ref leads to, once refs were taken from another copy: it may be older than this one.
+    /// The commits at the ends of what no ref leads to, once refs were put right: a copy may be older than this one.
     pub(super) fn unnamed(&self) -> Result<Vec<String>> {
-        let followed = self.follow_commits(&self.store, &mut VerifyReport::default(), &mut Damage::default())?;
-        let mut unnamed: BTreeSet<Digest> = self.store.ids(EntryKind::Commit)?.into_iter().collect();
-        for (commit, _) in &followed.commits {
-            unnamed.remove(commit);
-        }
-        let mut objects = Objects::new(&self.store);
-        for id in unnamed.clone() {
-            if let Ok(commit) = objects.commit(id) {
-                for parent in &commit.parents {
-                    unnamed.remove(parent);
-                }
-            }
-        }
         let tell = |id: &Digest| {
             format!("no ref leads to commit {id}: `shard branch NAME {id}` keeps it, `shard gc` removes it")
         };
-        Ok(unnamed.iter().map(tell).collect())
+        Ok(self.unnamed_ends()?.iter().map(tell).collect())
     }
 
-    /// Puts states of refs right of which this copy has enough to prove what the other has: their checksum, or all but that.
-    pub(super) fn repair_refs(&self, other: &Store) -> Result<Vec<String>> {
+    fn unnamed_ends(&self) -> Result<Vec<Digest>> {
+        let followed = self.follow_commits(&self.store, &mut VerifyReport::default(), &mut Damage::default())?;
+        Ok(self.unnamed_commits(&followed)?.ends)
+    }
+
+    /// Puts states of refs right. The other's state is taken where what is left of this one proves it; where the state after it
+    /// names its nonce; and, of the newest one, where it is of this very repository, follows the state before it, and nothing that
+    /// is left says otherwise. Where there is no such state, a ref whose newest one is damaged goes to what that, the commits that
+    /// no ref leads to, or the state before it tell.
+    pub(super) fn repair_refs(&self, other: Option<&Store>) -> Result<Vec<Mended>> {
         let Some(root) = self.store.root() else { return Ok(Vec::new()) };
-        let mut repaired = Vec::new();
+        let mut mended = Vec::new();
         for folder in self.store.backend().list(REFS).map_err(StoreError::from)? {
+            let Some(name) = ref_name::unescape(&folder) else { continue };
             let folder = format!("{REFS}/{folder}");
-            for name in self.store.backend().list(&folder).map_err(StoreError::from)? {
-                let name = format!("{folder}/{name}");
-                let read = |store: &Store| get(store, &name, MAX_REF_FILE);
-                let Some(here) = read(&self.store)?.filter(|here| RefState::decode(here).is_err()) else { continue };
-                let Some(there) = read(other)?.filter(|there| RefState::decode(there).is_ok()) else { continue };
-                if proves(&here, &there) {
-                    replace(&root.join(&name), &there)?;
-                    repaired.push(name);
+            let files = self.store.backend().list(&folder).map_err(StoreError::from)?;
+            // The newest first: an older one is proven by the one after it.
+            for file in files {
+                let Some(number) = u64::from_str_radix(&file, 16).ok().filter(|_| file.len() == 16) else { continue };
+                let (generation, file) = (u64::MAX - number, format!("{folder}/{file}"));
+                let Some(bytes) = get(&self.store, &file, MAX_REF_FILE)? else { continue };
+                let Err(problem) = decode(&bytes, &name, generation) else { continue };
+                let neighbour = |generation: u64| -> Result<Option<Vec<u8>>> {
+                    get(&self.store, &format!("{folder}/{:016x}", u64::MAX - generation), MAX_REF_FILE)
+                };
+                let (newer, older) = (neighbour(generation + 1)?, neighbour(generation - 1)?);
+                let read = |bytes: &Option<Vec<u8>>, of| bytes.as_ref().and_then(|bytes| decode(bytes, &name, of).ok());
+                let torn = Torn {
+                    is_newest: newer.is_none(),
+                    newer: read(&newer, generation + 1),
+                    older: read(&older, generation - 1),
+                    name: name.clone(),
+                    generation,
+                    bytes,
+                };
+                let there = other.map(|other| get(other, &file, MAX_REF_FILE)).transpose()?.flatten();
+                let there = there.and_then(|bytes| Some((decode(&bytes, &name, generation).ok()?, bytes)));
+                let is_copy = other.is_some_and(|other| other.id() == self.store.id());
+                let found = match there {
+                    Some((state, there)) if self.is_proven(&torn, &state, &there) => Some((there, None)),
+                    Some((state, there)) if torn.is_newest && is_copy && torn.is_followed_by(&state) => {
+                        let note = format!("ref {name} is where the other copy has it: {}", state.target);
+                        Some((there, Some(note)))
+                    }
+                    _ => self.guess(&torn)?.map(|(state, note)| (state.encode(), Some(note))),
+                };
+                if let Some((bytes, note)) = found {
+                    replace(&root.join(&file), &bytes)?;
+                    mended.push(Mended { problem: format!("{file}: {problem}"), file, note });
                 }
             }
         }
-        Ok(repaired)
+        Ok(mended)
     }
+
+    fn is_proven(&self, torn: &Torn, state: &RefState, there: &[u8]) -> bool {
+        let is_named = torn.newer.as_ref().is_some_and(|newer| newer.previous == Some(state.nonce));
+        is_named || proves(&torn.bytes, there)
+    }
+
+    /// A new state in place of a newest one that nobody has: it leads to what is left of that, else to the one commit that no ref
+    /// leads to and that follows the state before, else to what that led to.
+    fn guess(&self, torn: &Torn) -> Result<Option<(RefState, String)>> {
+        if !torn.is_newest || (torn.older.is_none() && torn.generation > 1) {
+            return Ok(None);
+        }
+        let before = match &torn.older {
+            Some(older) => Some(older.target.clone()),
+            // Both begin with the repository.
+            None if torn.name == HEAD => match self.read_ref(DEFAULT) {
+                Ok(default) => default.map(|default| default.target),
+                Err(error) if error.is_damage() => None,
+                Err(error) => return Err(error),
+            },
+            None => None,
+        };
+        let left = match RefState::torn_target(&torn.bytes) {
+            Some(Target::Commit(id)) if self.has(EntryKind::Commit, id)? => Some(Target::Commit(id)),
+            Some(Target::Tree(id)) if self.has(EntryKind::Tree, id)? => Some(Target::Tree(id)),
+            Some(Target::Tag(id)) if self.has(EntryKind::Tag, id)? => Some(Target::Tag(id)),
+            Some(target @ (Target::Symbolic(_) | Target::Deleted)) => Some(target),
+            _ => None,
+        };
+        let (target, how) = match (left, self.only_follower(torn, before.as_ref())?, before) {
+            (Some(target), ..) => (target, "what is left of its newest state says so"),
+            (None, Some(commit), _) => {
+                (Target::Commit(commit), "its newest state was damaged, and nothing else leads to this commit")
+            }
+            (None, None, Some(before)) => (before, "its newest state was damaged, and this is what it was before"),
+            (None, None, None) => return Ok(None),
+        };
+        let draw = || Nonce::random().map_err(RepoError::io("cannot draw random numbers for", &self.dir()));
+        let state = RefState {
+            name: torn.name.clone(),
+            generation: torn.generation,
+            nonce: draw()?,
+            previous: torn.older.as_ref().map(|older| older.nonce),
+            operation: draw()?,
+            target,
+            created_at: timestamp::now_exact(),
+            message: "repair: the state was damaged".to_owned(),
+        };
+        let note = format!("ref {} is at {}: {how}", torn.name, state.target);
+        Ok(Some((state, note)))
+    }
+
+    /// The one commit that no ref leads to and that follows where a branch was before; `None` where there are several, too.
+    fn only_follower(&self, torn: &Torn, before: Option<&Target>) -> Result<Option<Digest>> {
+        if !torn.name.starts_with(HEADS) {
+            return Ok(None);
+        }
+        let mut found = Vec::new();
+        for end in self.unnamed_ends()? {
+            let follows = match before {
+                Some(Target::Commit(before)) => is_followed(&self.store, *before, end)?,
+                _ => true,
+            };
+            found.extend(follows.then_some(end));
+        }
+        Ok(if found.len() == 1 { found.pop() } else { None })
+    }
+}
+
+/// A state, if it is the one that its place says.
+fn decode(bytes: &[u8], name: &str, generation: u64) -> std::result::Result<RefState, String> {
+    let state = RefState::decode(bytes).map_err(|error| error.to_string())?;
+    if state.name == name && state.generation == generation {
+        Ok(state)
+    } else {
+        Err("it is the state of another ref, or another one of this".to_owned())
+    }
+}
+
+/// Whether a commit is among the ancestors of another; what cannot be read leads nowhere.
+fn is_followed(store: &Store, before: Digest, from: Digest) -> Result<bool> {
+    let mut objects = Objects::new(store);
+    let (mut seen, mut open) = (HashSet::new(), vec![from]);
+    while let Some(id) = open.pop() {
+        if id == before {
+            return Ok(true);
+        }
+        if seen.insert(id)
+            && let Some(commit) = unless_damaged(objects.commit(id))?
+        {
+            open.extend(commit.parents);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether what is left of a record here shows that it was the one that the other copy has. Records end in a line with the
