@@ -343,7 +343,8 @@ impl<'a> Refs<'a> {
     /// [`RefError`], and [`RefError::Conflict`] where somebody else did so first.
     pub fn end_damaged(&self, name: &str, message: &str, operation: Nonce) -> Result<bool, RefError> {
         match self.read_newest(name) {
-            Err(RefError::Damaged { .. }) => {}
+            // What a later version wrote is whole.
+            Err(RefError::Damaged { problem, .. }) if !matches!(problem, RecordError::Version { .. }) => {}
             read => return read.map(|_| false),
         }
         let Some(damaged) = self.newest_generation(name)? else { return Ok(false) };

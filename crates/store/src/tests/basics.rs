@@ -265,3 +265,42 @@ fn all_copies_are_listed_and_agree_with_the_footers() {
     let sums = store.index_sums().unwrap();
     assert_eq!(footers().iter().filter(|(pack, sum)| sums.get(pack) == Some(sum)).count(), 1);
 }
+
+#[test]
+fn a_ref_that_cannot_be_read_can_be_ended_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::init(dir.path(), Cut::V1).unwrap();
+    let refs = store.refs();
+    let (operation, target) = (Nonce([7; 16]), Target::Symbolic("heads/main".to_owned()));
+    let first = refs.compare_and_swap("tags/t", None, target.clone(), "first", operation).unwrap();
+    refs.compare_and_swap("tags/t", Some(&first), target.clone(), "second", operation).unwrap();
+    assert!(!refs.end_damaged("tags/t", "end", operation).unwrap());
+    assert!(!refs.end_damaged("tags/none", "end", operation).unwrap());
+    let newest = dir.path().join("refs/tags%2ft").join(format!("{:016x}", u64::MAX - 2));
+    std::fs::remove_file(&newest).unwrap();
+    std::fs::write(&newest, b"").unwrap();
+    assert!(refs.read("tags/t").is_err());
+    assert!(refs.end_damaged("tags/t", "end", operation).unwrap());
+    assert_eq!(refs.read("tags/t").unwrap(), None);
+    // What came before is no log of it any more, and it goes on from there.
+    assert_eq!(refs.log("tags/t").unwrap().count(), 1);
+    let again = refs.compare_and_swap("tags/t", None, target, "again", operation).unwrap();
+    assert_eq!(again.generation, 4);
+    assert_eq!(refs.log("tags/t").unwrap().filter(Result::is_ok).count(), 2);
+}
+
+#[test]
+fn nobody_makes_a_repository_of_what_lost_its_format_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::init(dir.path(), Cut::V1).unwrap();
+    std::fs::remove_file(dir.path().join("format")).unwrap();
+    // Nothing is in it yet: its making was interrupted.
+    assert!(matches!(Store::open(dir.path()), Err(StoreError::NotARepository(_))));
+    let main = Target::Symbolic("heads/main".to_owned());
+    store.refs().compare_and_swap("HEAD", None, main, "init", Nonce([7; 16])).unwrap();
+    assert!(matches!(Store::open(dir.path()), Err(StoreError::NoFormat(_))));
+    assert!(matches!(Store::init(dir.path(), Cut::V1), Err(StoreError::NoFormat(_))));
+    assert!(!dir.path().join("format").exists());
+    Store::restore_format(dir.path(), &store).unwrap();
+    assert_eq!(Store::open(dir.path()).unwrap().id(), store.id());
+}

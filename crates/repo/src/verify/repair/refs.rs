@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use shard_core::Digest;
-use shard_store::{EntryKind, Nonce, RefState, Store, StoreError, Target, ref_name, timestamp};
+use shard_store::{EntryKind, Nonce, RecordError, RefState, Store, StoreError, Target, ref_name, timestamp};
 
 use super::get;
 use crate::error::{RepoError, Result, unless_damaged};
@@ -117,6 +117,10 @@ impl Repository {
                 let Some(number) = u64::from_str_radix(&file, 16).ok().filter(|_| file.len() == 16) else { continue };
                 let (generation, file) = (u64::MAX - number, format!("{folder}/{file}"));
                 let Some(bytes) = get(&self.store, &file, MAX_REF_FILE)? else { continue };
+                // What a later version wrote is whole.
+                if matches!(RefState::decode(&bytes), Err(RecordError::Version { .. })) {
+                    continue;
+                }
                 let Err(problem) = decode(&bytes, &name, generation) else { continue };
                 let neighbour = |generation: u64| -> Result<Option<Vec<u8>>> {
                     get(&self.store, &format!("{folder}/{:016x}", u64::MAX - generation), MAX_REF_FILE)
