@@ -336,8 +336,8 @@ impl<'a> Refs<'a> {
         Err(RefError::Starved(name.to_owned()))
     }
 
-    /// Ends a ref whose newest state cannot be read: a state that says it was deleted takes its place, and what came before is no
-    /// log of it any more. Gives whether there was such a one; a ref that can be read stays as it is.
+    /// Ends a ref whose newest state cannot be read: a state that says it was deleted takes its place, and what came before goes
+    /// with it. Gives whether there was such a one; a ref that can be read stays as it is.
     ///
     /// # Errors
     /// [`RefError`], and [`RefError::Conflict`] where somebody else did so first.
@@ -367,7 +367,8 @@ impl<'a> Refs<'a> {
         if self.read_generation(name, state.generation)?.nonce != state.nonce {
             return Err(self.conflict(name)?);
         }
-        self.backend.delete(&file(name, damaged))?;
+        // With all before it: for who looks from a hint on, a gap would pass for the end of the log.
+        self.prune(name, state.generation)?;
         Ok(true)
     }
 

@@ -282,7 +282,7 @@ fn a_ref_that_cannot_be_read_can_be_ended_and_no_other() {
     assert!(refs.read("tags/t").is_err());
     assert!(refs.end_damaged("tags/t", "end", operation).unwrap());
     assert_eq!(refs.read("tags/t").unwrap(), None);
-    // What came before is no log of it any more, and it goes on from there.
+    // What came before is gone, and it goes on from there, also for who remembers where it was.
     assert_eq!(refs.log("tags/t").unwrap().count(), 1);
     let again = refs.compare_and_swap("tags/t", None, target, "again", operation).unwrap();
     assert_eq!(again.generation, 4);
