@@ -231,10 +231,9 @@ fn main() -> ExitCode {
             if let Ok(Some(repository)) = context.repository_if_any() {
                 failure.suggest(&repository);
             }
-            let known = <Cli as clap::CommandFactory>::command();
-            let named = arguments.iter().skip(1).filter_map(|argument| argument.to_str());
-            if let Some(command) = named.filter_map(|name| known.find_subcommand(name)).next() {
-                failure.in_command(command.get_name());
+            let parsed = <Cli as clap::CommandFactory>::command().try_get_matches_from(&arguments);
+            if let Some(command) = parsed.ok().as_ref().and_then(clap::ArgMatches::subcommand_name) {
+                failure.in_command(command);
             }
             context.ui.report(&failure);
             ExitCode::from(failure.code())

@@ -108,7 +108,9 @@ fn nothing(args: &Args, path: Option<&str>) -> Failure {
         (Some(pattern), None) => format!("no commit there has a tensor like {pattern:?}"),
         (None, _) => format!("no commit there has a path {:?}", path.unwrap_or_default()),
     };
-    Failure::new(code::NOT_FOUND, what).next("check the spelling; `shard log BRANCH PATH` looks at another branch, `shard show REV:PATH --tensors` lists tensors")
+    Failure::new(code::NOT_FOUND, what).next(
+        "check the spelling; `shard log BRANCH PATH` looks at another branch, `shard show REV:PATH --tensors` lists tensors",
+    )
 }
 
 /// The commit to start from, and the path that the log is about.

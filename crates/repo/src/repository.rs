@@ -20,11 +20,6 @@ use crate::refs::check_name;
 use crate::snapshot::SnapshotOptions;
 use crate::worktree::{REPOSITORY_DIR, WorkTree};
 
-/// The file without which a repository cannot be opened.
-const FORMAT: &str = "format";
-/// Largest file of a ref's state, in bytes.
-const MAX_STATE: u64 = 1 << 20;
-
 /// The branch that a new repository starts on.
 pub const DEFAULT_BRANCH: &str = "main";
 
@@ -32,6 +27,8 @@ pub const DEFAULT_BRANCH: &str = "main";
 pub(crate) const HEAD: &str = "HEAD";
 /// The folder that refs are in.
 pub(crate) const REFS: &str = "refs";
+/// Largest file of a ref's state, in bytes.
+pub(crate) const MAX_REF_FILE: u64 = 1 << 20;
 /// The ref that names the staged tree.
 pub(crate) const STAGE: &str = "stage";
 /// The ref that names a merge under way.
@@ -210,7 +207,8 @@ impl Repository {
         let (dir, _) = Self::place(start)?;
         match Store::open(&dir) {
             Err(StoreError::NoFormat(_)) => {}
-            Err(StoreError::Record { file, problem }) if file == FORMAT && problem == RecordError::Checksum => {}
+            Err(StoreError::Record { file, problem })
+                if file == shard_store::FORMAT && problem == RecordError::Checksum => {}
             _ => return Ok(false),
         }
         let inside = copy.join(REPOSITORY_DIR);
@@ -220,8 +218,10 @@ impl Repository {
         for folder in backend.list(REFS).map_err(StoreError::from)? {
             for file in backend.list(&format!("{REFS}/{folder}")).map_err(StoreError::from)? {
                 let file = format!("{REFS}/{folder}/{file}");
-                let here = fs::read(dir.join(&file)).ok();
-                is_same |= here.is_some() && here == backend.get(&file, MAX_STATE).ok();
+                let Ok(there) = backend.get(&file, MAX_REF_FILE) else { continue };
+                let here = dir.join(&file);
+                let may_be = fs::metadata(&here).is_ok_and(|here| here.len() == there.len() as u64);
+                is_same |= may_be && fs::read(&here).is_ok_and(|here| here == there);
             }
         }
         if !is_same {

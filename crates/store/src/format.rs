@@ -14,7 +14,8 @@ use crate::record::{RecordError, RecordReader, RecordWriter};
 use crate::ref_name;
 use crate::store::{FOLDERS, Store};
 
-pub(crate) const FORMAT: &str = "format";
+/// The object without which a repository cannot be opened.
+pub const FORMAT: &str = "format";
 const KIND: &str = "repository";
 /// How a format file begins.
 const KIND_MARK: [u8; 16] = *b"shard-repository";

@@ -52,6 +52,7 @@ pub use backend::{Backend, BackendError, Output, Upload};
 pub use choice::Choice;
 pub use entry::{EntryKey, EntryKind, EntrySink, EntrySource, Location, PackId};
 pub use error::StoreError;
+pub use format::FORMAT;
 pub use inventory::Inventory;
 pub use lease::Claim;
 pub use listing::{EntryList, PackSum, StoredCopy};

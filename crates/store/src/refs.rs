@@ -104,11 +104,15 @@ fn folder(name: &str) -> String {
     format!("{FOLDER}/{}", ref_name::escape(name))
 }
 
-pub(crate) fn file(name: &str, generation: u64) -> String {
+/// The object that holds a state of a ref.
+#[must_use]
+pub fn file(name: &str, generation: u64) -> String {
     format!("{}/{:016x}", folder(name), u64::MAX - generation)
 }
 
-fn parse_generation(file: &str) -> Option<u64> {
+/// The generation that the name of an object in a ref's folder stands for, from 1; `None` where it stands for none.
+#[must_use]
+pub fn parse_generation(file: &str) -> Option<u64> {
     let number = u64::from_str_radix(file, 16).ok()?;
     (format!("{number:016x}") == file).then(|| u64::MAX - number).filter(|generation| *generation > 0)
 }
@@ -348,9 +352,11 @@ impl<'a> Refs<'a> {
             read => return read.map(|_| false),
         }
         let Some(damaged) = self.newest_generation(name)? else { return Ok(false) };
+        // A name that no writer gives leaves no room for another state.
+        let generation = damaged.checked_add(1).ok_or_else(|| RefError::Starved(name.to_owned()))?;
         let state = RefState {
             name: name.to_owned(),
-            generation: damaged + 1,
+            generation,
             nonce: Nonce::random().map_err(RefError::Random)?,
             // Nobody knows that of the state before it, which goes: a log ends where one is missing.
             previous: Some(Nonce::random().map_err(RefError::Random)?),

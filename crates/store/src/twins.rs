@@ -1,6 +1,7 @@
 //! The cache of Git twins: what Git would call the same objects. It can be deleted at any time: whoever misses one computes it
 //! from the objects. Each row carries a checksum, since nothing else tells that one went bad.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -124,15 +125,16 @@ impl TwinCache {
     }
 
     /// Forgets the trees and commits that are not there any more, and gives room back where there is much.
-    fn forget_gone(&self, is_there: impl Fn(&EntryKey) -> bool) {
+    fn forget_gone(&self, there: &[(EntryKind, HashSet<Digest>)]) {
         // Failing to is no harm.
         let _ = self.with(|db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for kind in [EntryKind::Tree, EntryKind::Commit] {
+            for (kind, there) in there {
+                let kind = *kind;
                 let mut query = tx.prepare("SELECT id FROM twin WHERE kind = ?1")?;
                 let ids: Vec<[u8; 32]> =
                     query.query_map([kind as u8], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-                for id in ids.into_iter().filter(|id| !is_there(&EntryKey::new(kind, Digest(*id)))) {
+                for id in ids.into_iter().filter(|id| !there.contains(&Digest(*id))) {
                     tx.prepare_cached("DELETE FROM twin WHERE kind = ?1 AND id = ?2")?
                         .execute(params![kind as u8, id])?;
                 }
@@ -193,16 +195,23 @@ fn prepare(mut db: Connection, repository: Nonce, threshold: i64) -> rusqlite::R
 impl Store {
     /// Forgets the twins of what was deleted.
     pub(crate) fn forget_twins(&self) {
-        let is_there = |key: &EntryKey| self.copies(key).is_ok_and(|copies| !copies.is_empty());
-        if let Some(open) = self.0.twins.get() {
-            return open.forget_gone(is_there);
+        let path = self.root().map(|root| root.join(CACHE)).filter(|path| path.exists());
+        if path.is_none() && self.0.twins.get().is_none() {
+            return;
         }
-        let Some(path) = self.root().map(|root| root.join(CACHE)).filter(|path| path.exists()) else { return };
+        let ids = |kind| Some((kind, HashSet::from_iter(self.ids(kind).ok()?)));
+        let there: Option<Vec<_>> = [EntryKind::Tree, EntryKind::Commit].into_iter().map(ids).collect();
+        // Where it cannot be told what is there, all of them stay.
+        let Some(there) = there else { return };
+        if let Some(open) = self.0.twins.get() {
+            return open.forget_gone(&there);
+        }
+        let Some(path) = path else { return };
         let opened = open_file(&path).and_then(|db| {
             let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
             Ok((version == SCHEMA_VERSION).then_some(db))
         });
-        TwinCache(Mutex::new(opened.ok().flatten())).forget_gone(is_there);
+        TwinCache(Mutex::new(opened.ok().flatten())).forget_gone(&there);
     }
 
     /// The cache of Git twins, which are pointers for files of `threshold` bytes and more. The first call opens it, and decides
@@ -271,7 +280,7 @@ mod tests {
         assert_eq!((cache.get(&commit), cache.get(&tree)), (None, Some([1; 20])));
         assert_eq!(cache.commits(&[3; 20], 9), []);
         cache.put(&[(commit, [1; 20])]);
-        cache.forget_gone(|key| key.kind == EntryKind::Commit);
+        cache.forget_gone(&[(EntryKind::Tree, HashSet::new()), (EntryKind::Commit, HashSet::from([commit.id]))]);
         assert_eq!((cache.get(&tree), cache.commits(&[1; 20], 9)), (None, vec![Digest([1; 32])]));
         drop(cache);
         // Another threshold makes other trees.

@@ -74,8 +74,8 @@ pub(super) fn limit(plan: &mut Plan, paths: &[PathBuf], context: &Context) -> Re
 }
 
 /// The paths of all files of trees.
-fn paths_of(trees: &[FileTree]) -> BTreeSet<String> {
-    trees.iter().flat_map(|tree| tree.files().keys().cloned()).collect()
+fn paths_of(trees: [&FileTree; 2]) -> BTreeSet<String> {
+    trees.into_iter().flat_map(|tree| tree.files().keys().cloned()).collect()
 }
 
 /// `A..B`, where that is no file.
@@ -180,8 +180,8 @@ impl Planner<'_> {
     fn revisions(&self, old: &Revision, new: &Revision) -> Result<Plan, Failure> {
         let repository = self.repository()?;
         let tree = |revision: &Revision| repository.files_of(repository.resolve(&revision.to_string())?);
-        let trees = [tree(old)?, tree(new)?];
-        let changes = diff_files(&trees[0], &trees[1]);
+        let (before, after) = (tree(old)?, tree(new)?);
+        let (changes, files) = (diff_files(&before, &after), paths_of([&before, &after]));
         let touched = |path: &str| changes.iter().any(|change| is_at(change, path));
         let (mut before, after) = (repository.models(old, "")?, repository.models(new, "")?);
         follow_renames(&mut before, &after, &changes);
@@ -189,7 +189,7 @@ impl Planner<'_> {
         // A model that is the same on both sides is not worth a heading, unless it is all there is.
         let one = pairs.len() == 1;
         let changed = pairs.into_iter().filter(|pair| one || touched(&pair.name)).collect();
-        Ok(Plan { pairs: changed, others: self.without_tensors(changes)?, files: paths_of(&trees) })
+        Ok(Plan { pairs: changed, others: self.without_tensors(changes)?, files })
     }
 
     /// A revision against the work tree: what is tracked and not the same.
@@ -215,7 +215,7 @@ impl Planner<'_> {
                 }
             }
         }
-        let files = paths_of(&[base.clone(), tracked.clone()]);
+        let files = paths_of([&base, &tracked]);
         let modified: BTreeSet<&str> = work_paths(&status.work, WorkState::Modified);
         for path in work_paths(&status.work, WorkState::Deleted) {
             tracked.remove(path);

@@ -70,8 +70,8 @@ struct Same {
 
 impl Same {
     fn of(commit: &Commit) -> Self {
-        let Commit { tree, created_at, author, message, .. } = commit.clone();
-        Self { tree, created_at, author, message }
+        let Commit { tree, created_at, author, message, .. } = commit;
+        Self { tree: *tree, created_at: created_at.clone(), author: author.clone(), message: message.clone() }
     }
 }
 
@@ -109,10 +109,14 @@ impl Repository {
         let mut candidates = Vec::with_capacity(branch.order.len());
         for id in &branch.order {
             let Some(commit) = branch.commits.get(id) else { continue };
+            let tags = match tags.remove(id) {
+                None if !tags_of_older.is_empty() => tags_of_older.remove(&Same::of(commit)),
+                tags => tags,
+            };
             candidates.push(Candidate {
                 id: *id,
                 time: commit.time().map_err(|source| RepoError::History { what: "commit", id: *id, source })?,
-                tags: tags.remove(id).or_else(|| tags_of_older.remove(&Same::of(commit))).unwrap_or_default(),
+                tags: tags.unwrap_or_default(),
                 metrics: rules.best.iter().map(|best| metric(commit, &best.metric, best.lowest)).collect(),
             });
         }

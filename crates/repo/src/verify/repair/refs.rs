@@ -6,16 +6,13 @@ use std::io::Write as _;
 use std::path::Path;
 
 use shard_core::Digest;
-use shard_store::{EntryKind, Nonce, RecordError, RefState, Store, StoreError, Target, ref_name, timestamp};
+use shard_store::{EntryKind, Nonce, RecordError, RefState, Store, StoreError, Target, ref_name, refs, timestamp};
 
 use super::get;
 use crate::error::{RepoError, Result, unless_damaged};
 use crate::objects::Objects;
-use crate::repository::{DEFAULT, HEAD, HEADS, REFS, Repository};
+use crate::repository::{DEFAULT, HEAD, HEADS, MAX_REF_FILE, REFS, Repository};
 use crate::verify::{Damage, VerifyReport};
-
-/// Largest file of a ref's state, in bytes.
-const MAX_REF_FILE: u64 = 1 << 20;
 
 /// A file of a ref that was put right.
 pub(super) struct Mended {
@@ -114,27 +111,23 @@ impl Repository {
             let files = self.store.backend().list(&folder).map_err(StoreError::from)?;
             // The newest first: an older one is proven by the one after it.
             for file in files {
-                let Some(number) = u64::from_str_radix(&file, 16).ok().filter(|_| file.len() == 16) else { continue };
-                let (generation, file) = (u64::MAX - number, format!("{folder}/{file}"));
+                let Some(generation) = refs::parse_generation(&file) else { continue };
+                let file = refs::file(&name, generation);
                 let Some(bytes) = get(&self.store, &file, MAX_REF_FILE)? else { continue };
                 // What a later version wrote is whole.
                 if matches!(RefState::decode(&bytes), Err(RecordError::Version { .. })) {
                     continue;
                 }
                 let Err(problem) = decode(&bytes, &name, generation) else { continue };
-                let neighbour = |generation: u64| -> Result<Option<Vec<u8>>> {
-                    get(&self.store, &format!("{folder}/{:016x}", u64::MAX - generation), MAX_REF_FILE)
+                let neighbour = |of: Option<u64>| -> Result<_> {
+                    let Some(of) = of.filter(|of| *of > 0) else { return Ok((None, None)) };
+                    let bytes = get(&self.store, &refs::file(&name, of), MAX_REF_FILE)?;
+                    let state = bytes.as_ref().and_then(|bytes| decode(bytes, &name, of).ok());
+                    Ok((bytes, state))
                 };
-                let (newer, older) = (neighbour(generation + 1)?, neighbour(generation - 1)?);
-                let read = |bytes: &Option<Vec<u8>>, of| bytes.as_ref().and_then(|bytes| decode(bytes, &name, of).ok());
-                let torn = Torn {
-                    is_newest: newer.is_none(),
-                    newer: read(&newer, generation + 1),
-                    older: read(&older, generation - 1),
-                    name: name.clone(),
-                    generation,
-                    bytes,
-                };
+                let (above, newer) = neighbour(generation.checked_add(1))?;
+                let (_, older) = neighbour(generation.checked_sub(1))?;
+                let torn = Torn { is_newest: above.is_none(), newer, older, name: name.clone(), generation, bytes };
                 let there = other.map(|other| get(other, &file, MAX_REF_FILE)).transpose()?.flatten();
                 let there = there.and_then(|bytes| Some((decode(&bytes, &name, generation).ok()?, bytes)));
                 let is_copy = other.is_some_and(|other| other.id() == self.store.id());
