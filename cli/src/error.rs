@@ -350,6 +350,10 @@ impl From<RepoError> for Failure {
                 let (code, next) = problem::from_undo(problem);
                 with(code, next)
             }
+            RepoError::Sync(problem) => {
+                let (code, next) = problem::from_sync(problem);
+                with(code, next)
+            }
             RepoError::NotAt { .. } => with(
                 code::REFUSED,
                 "nothing was changed: `shard log` shows what came since; name the commit that it is at, if that is right",
@@ -389,6 +393,9 @@ fn from_store(error: &StoreError, what: String, why: Vec<String>) -> Failure {
         return Failure { why, ..from_io(what, io, None) };
     }
     let (code, next) = match error {
+        StoreError::Elsewhere { .. } => {
+            (code::SYSTEM, "run the command again when it can be reached; `shard remote set-url` says where it is now")
+        }
         StoreError::NotARepository(_) => (code::NOT_FOUND, "`shard init` makes a repository here"),
         StoreError::AlreadyARepository(_) => (code::REFUSED, "nothing needs to be done"),
         StoreError::NoFormat(_) => (

@@ -218,7 +218,7 @@ fn main() -> ExitCode {
     };
     let context = Context {
         ui: Ui::new(global.json, global.quiet, global.color),
-        settings: Settings { threads: usize::from(global.threads), level, coarse: global.coarse },
+        settings: Settings { threads: usize::from(global.threads), level, coarse: global.coarse, connect: None },
         store: RefCell::default(),
     };
     let outcome = enter(global.working_folder.as_deref()).and_then(|()| run(&command, &context));

@@ -1,6 +1,6 @@
 //! What people can do about what the engine refuses: the exit code, and the next step.
 
-use shard_repo::{BisectProblem, GitProblem, MergeProblem, RefProblem, UndoProblem};
+use shard_repo::{BisectProblem, GitProblem, MergeProblem, RefProblem, SyncProblem, UndoProblem};
 
 use super::code;
 
@@ -126,5 +126,59 @@ pub(super) fn from_undo(problem: &UndoProblem) -> (u8, &'static str) {
         UndoProblem::Nothing | UndoProblem::Forgotten(_) | UndoProblem::Init => {
             (code::REFUSED, "`shard operations` lists what was done, and `shard reflog REF` what a ref was")
         }
+    }
+}
+
+/// The exit code and what to do about commits that are not exchanged.
+pub(super) fn from_sync(problem: &SyncProblem) -> (u8, &'static str) {
+    match problem {
+        SyncProblem::UnknownRemote(_) => (
+            code::NOT_FOUND,
+            "`shard remote` lists them, `shard remote add NAME URL` makes one; a folder is written ./FOLDER",
+        ),
+        SyncProblem::NoDefault(0) => (
+            code::NOT_FOUND,
+            "`shard connect URL` makes a repository the remote origin, or give its address: a folder with a / in it",
+        ),
+        SyncProblem::NoDefault(_) => (code::USAGE, "name one of them: `shard remote` lists them"),
+        SyncProblem::RemoteExists(_) => (code::REFUSED, "`shard remote set-url NAME URL` gives it another address"),
+        SyncProblem::RemoteName { .. } => (code::USAGE, "choose a name such as origin or lab-2"),
+        SyncProblem::Url { .. } => (
+            code::USAGE,
+            "give a folder, file:// and the whole path of one, or the http:// or https:// address of a server",
+        ),
+        SyncProblem::Unreachable { .. } => (code::SYSTEM, "run the command again: what has arrived is not sent again"),
+        SyncProblem::Refused { .. } => {
+            (code::REFUSED, "nothing was moved: `shard remote` shows the address; who runs the server knows more")
+        }
+        SyncProblem::Promises(_) => (code::REFUSED, "`shard remote set-url NAME URL` says where they are now"),
+        SyncProblem::Raced => (code::REFUSED, "nothing was lost: run the command again"),
+        SyncProblem::NotThere { .. } => (code::NOT_FOUND, "`shard fetch --dry-run` lists what there is to fetch"),
+        SyncProblem::NothingToPush(_) => (
+            code::NOT_FOUND,
+            "`shard branch` and `shard tag` list what there is; HERE:THERE pushes it under another name",
+        ),
+        SyncProblem::Spec { .. } => {
+            (code::USAGE, "name a branch or tag, HERE:THERE, or :THERE to delete it over there")
+        }
+        SyncProblem::NotFastForward { is_known: false, .. } => (
+            code::REFUSED,
+            "nothing was sent: `shard pull` brings its commits and merges them, then push again; --force loses them over there",
+        ),
+        SyncProblem::NotFastForward { is_known: true, .. } => (
+            code::REFUSED,
+            "nothing was moved: `shard merge` what the remote branch has, then push again; --force loses its commits over there",
+        ),
+        SyncProblem::TagThere(_) => (code::REFUSED, "choose another name; --force moves the tag over there"),
+        SyncProblem::CheckedOutThere(_) => {
+            (code::REFUSED, "push it under another name, `shard push REMOTE HERE:THERE`, or to a bare repository")
+        }
+        SyncProblem::WhichBranch => {
+            (code::USAGE, "name one: `shard pull REMOTE BRANCH`, or `shard checkout` a branch first")
+        }
+        SyncProblem::Undecodable { .. } | SyncProblem::Malformed(_) => (
+            code::DAMAGED,
+            "nothing of it was kept: run the command again, and `shard verify --full` over there if it stays",
+        ),
     }
 }

@@ -11,8 +11,10 @@ use shard_store::{EntryKey, EntryKind, EntrySource, Location, StoreError};
 use crate::base_chain::{link_work, versions_work};
 use crate::error::{RepoError, Result};
 
+mod entry;
 mod inputs;
 
+pub(crate) use entry::{EntryDecoder, StoredEntry};
 use inputs::Inputs;
 
 /// Decodes entries of one source. A reader keeps its buffers, so make one a thread.
@@ -490,6 +492,7 @@ pub(crate) fn read_in_order(
     ids: &[Digest],
     each: &mut dyn FnMut(usize, &[u8]) -> Result<()>,
 ) -> Result<()> {
+    source.bring(&mut ids.iter().map(|id| block_key(*id)))?;
     let batch = BATCH * rayon::current_num_threads().clamp(1, 8);
     for (number, ids) in ids.chunks(batch).enumerate() {
         let blocks: Vec<Vec<u8>> = ids

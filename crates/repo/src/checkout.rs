@@ -12,6 +12,7 @@ use shard_store::{EntrySource, RefState, RefUpdate, Target};
 use tempfile::TempPath;
 
 use crate::beneath::Place;
+use crate::blocks::block_key;
 use crate::collect::hold_target;
 use crate::error::{RepoError, Result};
 use crate::objects::{Objects, check_manifest};
@@ -455,6 +456,14 @@ pub(crate) fn prepare_all(
     let mut objects = Objects::new(source);
     let mut ready: Vec<Ready> = Vec::new();
     let mut first: HashMap<(Digest, FileMode), usize> = HashMap::new();
+    if source.is_partial() {
+        // Those of all files at once: small files would take a round trip each.
+        let mut blocks = Vec::new();
+        for entry in wanted.values() {
+            blocks.extend(objects.manifest_once(entry.manifest)?.blocks().map(|block| block_key(block.span.id)));
+        }
+        source.bring(&mut blocks.into_iter())?;
+    }
     progress.begin("writing", Some(wanted.values().map(|entry| entry.size).sum()));
     for (path, entry) in wanted {
         let manifest = objects.manifest_once(entry.manifest)?;

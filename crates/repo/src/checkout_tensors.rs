@@ -118,6 +118,7 @@ impl Repository {
         // The system copies without reading where the file system shares blocks; permissions come along.
         fs::copy(&place, &copy).map_err(RepoError::io("cannot be copied", &place))?;
         let mut file = File::options().write(true).open(&copy).map_err(RepoError::io("cannot write", &copy))?;
+        self.bring_blocks(tensors.iter().flat_map(|view| manifest.tensor_blocks(view).0).map(|span| span.id))?;
         let mut reader = BlockReader::new(&self.store);
         progress.begin("writing", Some(tensors.iter().filter_map(|view| view.byte_len()).sum()));
         let mut bytes = Vec::new();

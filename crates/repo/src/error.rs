@@ -16,6 +16,7 @@ use crate::bisect::BisectProblem;
 use crate::merge::MergeProblem;
 use crate::operations::UndoProblem;
 use crate::refs::RefProblem;
+use crate::sync::SyncProblem;
 
 /// The engine's results.
 pub type Result<T> = std::result::Result<T, RepoError>;
@@ -257,6 +258,9 @@ pub enum RepoError {
     /// A merge that is not begun, continued or given up.
     #[error(transparent)]
     Merge(#[from] MergeProblem),
+    /// Commits that cannot be exchanged with another repository.
+    #[error(transparent)]
+    Sync(#[from] SyncProblem),
     /// A branch is not at the commit that the caller named.
     #[error("{name} is at {}, not at {} as was expected", .found.map_or("no commit".to_owned(), |id| id.to_hex()), .expected.to_hex())]
     NotAt {

@@ -13,6 +13,7 @@
 //! | merge, file by file and tensor by tensor | [`Repository::merge`], [`Repository::continue_merge`], [`Repository::abort_merge`] |
 //! | compare | [`compare_sides`], [`look_inside`] |
 //! | care | [`Repository::verify_with`], [`Repository::gc`], [`Repository::optimize`], [`Repository::plan_squash`], [`Repository::plan_forget`], [`Repository::storage_overview`] |
+//! | exchange commits with other repositories | [`Repository::clone_from`], [`Repository::fetch`], [`Repository::pull`], [`Repository::push`], [`Repository::add_remote`], [`Peer`] |
 //! | where models come from | [`Repository::lineage_of_file`], [`Finder`] |
 //! | beside Git | [`Repository::track`], [`Repository::write_pointers`], [`Repository::checkout_pointers`] |
 //! | one portable file, without a repository | [`pack`], [`Archive`] |
@@ -110,6 +111,7 @@ mod rewrite;
 mod snapshot;
 mod stage;
 mod status;
+mod sync;
 mod tensor_keys;
 mod topic;
 mod verify;
@@ -164,6 +166,10 @@ pub use rewrite::{
 pub use snapshot::SnapshotCost;
 pub use stage::{AddReport, Added, AddedState};
 pub use status::{Status, WorkState};
+pub use sync::{
+    Brought, CloneOptions, Connect, DEFAULT_REMOTE, FetchOptions, MovedRef, Peer, Place, Pulled, PushOptions,
+    RefChange, SyncProblem, SyncReport, peer,
+};
 pub use topic::{LoggedCommit, Topic};
 pub use verify::{AffectedPath, RepairReport, VerifyOptions, VerifyReport};
 pub use worktree::REPOSITORY_DIR;

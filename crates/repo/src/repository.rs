@@ -18,6 +18,7 @@ use crate::object_cache::{BLOCKS, OBJECTS, ObjectCache};
 use crate::objects::Objects;
 use crate::refs::check_name;
 use crate::snapshot::SnapshotOptions;
+use crate::sync::{Connect, with_promised};
 use crate::worktree::{REPOSITORY_DIR, WorkTree};
 
 /// The branch that a new repository starts on.
@@ -57,11 +58,13 @@ pub struct Settings {
     pub level: Level,
     /// The bits of the first of two layers that deltas are stored in, 1 to 8; `None` for one layer.
     pub coarse: Option<u8>,
+    /// Finds other repositories, for blocks that were left there; `None` where nobody is asked.
+    pub connect: Option<Connect>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { threads: 0, level: Level::Default, coarse: None }
+        Self { threads: 0, level: Level::Default, coarse: None, connect: None }
     }
 }
 
@@ -187,14 +190,7 @@ impl Repository {
     /// The folder of the repository that the folder `start` is in, and that of its work tree.
     fn place(start: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
         let start = start.canonicalize().map_err(RepoError::io("cannot be resolved", start))?;
-        let found = start.ancestors().find_map(|folder| {
-            let dir = folder.join(REPOSITORY_DIR);
-            if dir.is_dir() {
-                return Some((dir, Some(folder.to_owned())));
-            }
-            let is_bare = !folder.ends_with(REPOSITORY_DIR) && (Store::is_in(folder) || Store::lacks_format(folder));
-            is_bare.then(|| (folder.to_owned(), None))
-        });
+        let found = start.ancestors().find_map(repository_of);
         found.ok_or_else(|| RepoError::NotARepository(start.clone()))
     }
 
@@ -243,7 +239,20 @@ impl Repository {
         Ok(Self::new(dir, root, store, settings))
     }
 
+    /// Opens the repository of a folder, which has it or is a bare one itself.
+    ///
+    /// # Errors
+    /// As [`Self::discover`].
+    pub fn open(folder: &Path, settings: Settings) -> Result<Self> {
+        let folder = folder.canonicalize().map_err(RepoError::io("cannot be resolved", folder))?;
+        let (dir, root) = repository_of(&folder).ok_or(RepoError::NotARepository(folder))?;
+        let store = Store::open(&dir)?;
+        head_of(&store)?;
+        Ok(Self::new(dir, root, store, settings))
+    }
+
     pub(crate) fn new(dir: PathBuf, root: Option<PathBuf>, store: Store, settings: Settings) -> Self {
+        let store = with_promised(store, settings);
         let (objects, blocks) = (ObjectCache::new(OBJECTS), ObjectCache::new(BLOCKS));
         Self { dir, work: root.map(WorkTree::new), store, settings, objects, blocks, twins: TwinMemory::default() }
     }
@@ -275,6 +284,12 @@ impl Repository {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// How this process uses it.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.settings
     }
 
     /// Where tensors of this repository are cut.
@@ -416,6 +431,16 @@ pub(crate) fn head_of(store: &Store) -> Result<RefState> {
         (false, true) => RepoError::NoHead { dir, missing: "all refs are missing (the folder refs)" },
         (false, false) => RepoError::NoHead { dir, missing: "the ref HEAD is missing" },
     })
+}
+
+/// The repository that a folder has, or is, and its work tree.
+fn repository_of(folder: &Path) -> Option<(PathBuf, Option<PathBuf>)> {
+    let dir = folder.join(REPOSITORY_DIR);
+    if dir.is_dir() {
+        return Some((dir, Some(folder.to_owned())));
+    }
+    let is_bare = !folder.ends_with(REPOSITORY_DIR) && (Store::is_in(folder) || Store::lacks_format(folder));
+    is_bare.then(|| (folder.to_owned(), None))
 }
 
 /// A folder, made where it does not exist, as the system knows it.

@@ -67,6 +67,7 @@ pub(crate) fn restore_file(
     let temporary = temporary_file(temp_dir, temp_prefix)
         .or_else(|_| temporary_file(folder, UNFINISHED.0))
         .map_err(RepoError::io("cannot create a temporary file", folder))?;
+    source.bring(&mut manifest.blocks().map(|block| block_key(block.span.id)))?;
     write_pieces(manifest, source, temporary.as_file(), temporary.path(), threads, progress)?;
     if !manifest.compressed.is_empty() {
         prove(manifest, temporary.path())?;

@@ -172,6 +172,15 @@ pub trait Backend: Send + Sync {
     /// [`BackendError`].
     fn create(&self) -> Result<Box<dyn Upload>, BackendError>;
 
+    /// The same for an object that is worth keeping in part, should its writer be killed: where that is possible,
+    /// [`Store::unfinished_packs`](crate::Store::unfinished_packs) finds it then.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn create_resumable(&self) -> Result<Box<dyn Upload>, BackendError> {
+        self.create()
+    }
+
     /// The last segments of the names of all objects and folders directly in a folder, sorted by their bytes. A folder that
     /// is not there has none; one without objects may be listed or not.
     ///

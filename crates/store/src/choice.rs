@@ -123,6 +123,10 @@ impl EntrySource for Choice<'_> {
         self.store.read_stored(location, out)
     }
 
+    fn is_partial(&self) -> bool {
+        self.store.is_partial()
+    }
+
     fn forget(&self, location: &Location) -> Result<(), StoreError> {
         self.store.forget(location)
     }

@@ -174,6 +174,20 @@ pub trait EntrySource: Sync {
         Ok(location)
     }
 
+    /// Brings entries here that are promised elsewhere, all at once: for who is about to read them. Those that nobody promised are left
+    /// alone, and reading says so.
+    ///
+    /// # Errors
+    /// [`StoreError::Elsewhere`] where they are promised and do not come.
+    fn bring(&self, _keys: &mut dyn Iterator<Item = EntryKey>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whether blocks that are not here may be elsewhere, and come when they are read.
+    fn is_partial(&self) -> bool {
+        false
+    }
+
     /// Stops finding a copy that was found to be bad, as far as this place can: whoever has the entry's bytes may then write
     /// them again.
     ///

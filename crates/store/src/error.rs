@@ -86,6 +86,15 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// Blocks are promised by another repository, and do not come.
+    #[error("{url} has the blocks that are not here, and they cannot be brought")]
+    Elsewhere {
+        /// The address of the other one.
+        url: String,
+        /// What keeps them from coming.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// There is no repository in the directory.
     #[error("{}: not a shard repository", .0.display())]
     NotARepository(PathBuf),

@@ -18,6 +18,8 @@ use crate::process::Process;
 
 /// The folder of unfinished files.
 const TEMPORARY: &str = "tmp";
+/// The end of the names of those that are worth keeping in part.
+const RESUMABLE: &str = ".received";
 /// Most files that are kept open for reading.
 const MAX_OPEN: usize = 64;
 /// Objects as files below a directory.
@@ -92,12 +94,22 @@ impl LocalBackend {
         Ok(stale)
     }
 
-    /// Removes the temporary files of processes that are provably gone, and returns how many, and their bytes.
+    /// The names of those of them that are worth keeping in part.
     ///
     /// # Errors
     /// [`BackendError`] where the folder cannot be listed.
-    pub fn remove_stale_temporaries(&self) -> Result<(u64, u64), BackendError> {
-        let stale = self.stale_temporaries()?.into_iter();
+    pub fn stale_resumables(&self) -> Result<Vec<String>, BackendError> {
+        let names = self.stale_temporaries()?.into_iter().map(|(name, _)| name);
+        Ok(names.filter(|name| name.ends_with(RESUMABLE)).collect())
+    }
+
+    /// Removes the temporary files of processes that are provably gone, those that are worth keeping in part only where `all` says so.
+    /// Gives how many went, and their bytes.
+    ///
+    /// # Errors
+    /// [`BackendError`] where the folder cannot be listed.
+    pub fn remove_stale_temporaries(&self, all: bool) -> Result<(u64, u64), BackendError> {
+        let stale = self.stale_temporaries()?.into_iter().filter(|(name, _)| all || !name.ends_with(RESUMABLE));
         let removed = stale.filter(|(name, _)| self.delete(name).is_ok());
         Ok(removed.fold((0, 0), |(files, bytes), (_, size)| (files + 1, bytes + size)))
     }
@@ -136,9 +148,9 @@ impl Shared {
         Ok(self.root.join(name))
     }
 
-    fn temporary(&self) -> PathBuf {
+    fn temporary(&self, end: &str) -> PathBuf {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.root.join(TEMPORARY).join(format!("{}.{}-{number}", self.process.tag(), self.nonce))
+        self.root.join(TEMPORARY).join(format!("{}.{}-{number}{end}", self.process.tag(), self.nonce))
     }
 
     fn create_folder(&self, folder: &str) -> Result<(), BackendError> {
@@ -219,13 +231,17 @@ impl Backend for LocalBackend {
 
     fn put_if_absent(&self, name: &str, bytes: &[u8]) -> Result<(), BackendError> {
         check_name(name)?;
-        let mut upload = Box::new(LocalUpload::new(&self.shared)?);
+        let mut upload = Box::new(LocalUpload::new(&self.shared, "")?);
         upload.append(bytes)?;
         upload.finish(name)
     }
 
     fn create(&self) -> Result<Box<dyn Upload>, BackendError> {
-        Ok(Box::new(LocalUpload::new(&self.shared)?))
+        Ok(Box::new(LocalUpload::new(&self.shared, "")?))
+    }
+
+    fn create_resumable(&self) -> Result<Box<dyn Upload>, BackendError> {
+        Ok(Box::new(LocalUpload::new(&self.shared, RESUMABLE)?))
     }
 
     fn list(&self, folder: &str) -> Result<Vec<String>, BackendError> {
@@ -279,8 +295,8 @@ struct LocalUpload {
 }
 
 impl LocalUpload {
-    fn new(shared: &Arc<Shared>) -> Result<Self, BackendError> {
-        let path = shared.temporary();
+    fn new(shared: &Arc<Shared>, end: &str) -> Result<Self, BackendError> {
+        let path = shared.temporary(end);
         let create = || FileWriter::create(shared.fs.clone(), path.clone(), true);
         let file = match create() {
             Err(error) if error.is_not_found() => {
@@ -334,8 +350,12 @@ mod tests {
         let dead = Process { pid: child.id(), ..Process::current() };
         let tmp = dir.path().join(TEMPORARY);
         std::fs::write(tmp.join(format!("{}.x-1", dead.tag())), b"left over").unwrap();
+        let received = format!("{TEMPORARY}/{}.x-2{RESUMABLE}", dead.tag());
+        std::fs::write(dir.path().join(&received), b"in part").unwrap();
         std::fs::write(tmp.join("somebody-elses"), b"kept").unwrap();
-        assert_eq!(backend.remove_stale_temporaries().unwrap(), (1, 9));
+        assert_eq!(backend.remove_stale_temporaries(false).unwrap(), (1, 9));
+        assert_eq!(backend.stale_resumables().unwrap(), [received]);
+        assert_eq!(backend.remove_stale_temporaries(true).unwrap(), (1, 7));
         assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 2);
         drop(upload);
         assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 1);

@@ -1,12 +1,14 @@
-//! What a pack still tells of itself where its footer cannot be read: entries lie back to back, and each has a header.
+//! What a pack still tells of itself where it has no footer that can be read, or none yet: entries lie back to back, and each has a
+//! header.
 
 use shard_core::Digest;
 
 use crate::entry::{Location, PackId};
 use crate::error::StoreError;
-use crate::footer::{Footer, HEADER_LEN, TRAILER_LEN, Trailer, entry_header_len, parse_entry_header};
+use crate::footer::{Footer, HEADER_LEN, TRAILER_LEN, Trailer, check_header, entry_header_len, parse_entry_header};
 use crate::pack::{Bytes, MAX_FOOTER, Object, pack_name, read_entry};
 use crate::store::Store;
+use crate::transaction::{Transaction, Writes};
 
 /// The longest header of an entry, in bytes.
 const LONGEST_HEADER: u64 = 64;
@@ -44,6 +46,57 @@ impl Store {
         // Otherwise the first that is not whole ends them, and they are all if what follows is their footer.
         let (entries, end) = walk(&pack, PackId::Sealed(*id), len, true)?;
         Ok(Salvage { entries, is_complete: is_footer(&pack, end, room, len)? })
+    }
+
+    /// Begins to write what another repository sends: should this process be killed, [`Self::unfinished_packs`] has what had come.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn begin_received(&self, purpose: &str) -> Result<Transaction, StoreError> {
+        self.remove_leftovers(false)?;
+        Transaction::begin(self.clone(), purpose, Writes::Received)
+    }
+
+    /// The names of packs that processes which are provably gone were receiving.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`].
+    pub fn unfinished_packs(&self) -> Result<Vec<String>, StoreError> {
+        match &self.0.local {
+            Some(local) => Ok(local.stale_resumables()?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Removes an unfinished pack.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`].
+    pub fn remove_unfinished(&self, name: &str) -> Result<(), StoreError> {
+        Ok(self.backend().delete(name)?)
+    }
+
+    /// The entries of an unfinished pack, up to the first that is not whole. Depths are 0, and packs those of an archive: nobody
+    /// knows them.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`].
+    pub fn salvage_unfinished(&self, name: &str) -> Result<Vec<Location>, StoreError> {
+        let pack = Object::new(self.backend().as_ref(), name.to_owned());
+        let len = pack.size()?;
+        let mut start = [0; HEADER_LEN as usize];
+        if len < HEADER_LEN || pack.read_at(0, &mut start).is_err() || check_header(&start).is_err() {
+            return Ok(Vec::new());
+        }
+        Ok(walk(&pack, PackId::Archive, len, true)?.0)
+    }
+
+    /// Replaces the content of `out` by the stored bytes of an entry of an unfinished pack.
+    ///
+    /// # Errors
+    /// [`StoreError::Entry`] where it is damaged; [`StoreError::Backend`].
+    pub fn read_unfinished(&self, name: &str, location: &Location, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        read_entry(|offset, out| self.backend().get_range(name, offset, out), name, location, out)
     }
 }
 

@@ -7,6 +7,7 @@
 //! refs/<name>/<generation>     the states of refs
 //! leases/<epoch>-<nonce>       who is at work
 //! epochs/<number>              collections, and the packs that they condemned
+//! remotes/<number>             names and addresses of other repositories
 //! tmp/                         unfinished files
 //! cache/index.db               where each entry is: can be deleted at any time
 //! cache/twins.db               what Git would call the objects: can be deleted at any time
@@ -22,6 +23,7 @@ use shard_core::Digest;
 use shard_core::limits::Cut;
 
 use crate::backend::Backend;
+use crate::elsewhere::Elsewhere;
 use crate::entry::{EntryKey, EntryKind, EntrySource, Location, PackId};
 use crate::epoch::Epochs;
 use crate::error::{PackError, StoreError};
@@ -35,12 +37,13 @@ use crate::nonce::Nonce;
 use crate::pack::{Object, PackReader, pack_name, read_entry, read_entry_header, sha256_of};
 use crate::record::MAX_RECORD;
 use crate::refs::Refs;
+use crate::remotes::Remotes;
 use crate::sketch_index::SketchIndex;
 use crate::stat_cache::StatCache;
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, Writes};
 use crate::twins::TwinCache;
 
-pub(crate) const FOLDERS: [&str; 7] = ["packs", "index", "refs", "leases", "epochs", "tmp", "cache"];
+pub(crate) const FOLDERS: [&str; 8] = ["packs", "index", "refs", "leases", "epochs", "remotes", "tmp", "cache"];
 const INDEX: &str = "cache/index.db";
 
 /// How a store writes.
@@ -82,12 +85,12 @@ pub struct Leftovers {
 
 /// The store of a repository. Clones are handles to the same one; all methods may be called from any thread.
 #[derive(Clone)]
-pub struct Store(pub(crate) Arc<Inner>);
+pub struct Store(pub(crate) Arc<Inner>, pub(crate) Option<Arc<dyn Elsewhere>>);
 
 pub(crate) struct Inner {
     pub(crate) backend: Arc<dyn Backend>,
     /// The same backend where it is a local directory.
-    local: Option<Arc<LocalBackend>>,
+    pub(crate) local: Option<Arc<LocalBackend>>,
     root: Option<PathBuf>,
     pub(crate) id: Nonce,
     cut: Cut,
@@ -246,21 +249,24 @@ impl Store {
             None => (Index::in_memory(id)?, None),
         };
         let hints = Hints::load(&index);
-        let store = Self(Arc::new(Inner {
-            backend,
-            local,
-            root,
-            id,
-            cut,
-            options,
-            index: Mutex::new(index),
-            notes: Mutex::new(note.into_iter().collect()),
-            hints,
-            searched: AtomicBool::new(false),
-            epoch: AtomicU64::new(0),
-            listed: AtomicBool::new(false),
-            twins: OnceLock::new(),
-        }));
+        let store = Self(
+            Arc::new(Inner {
+                backend,
+                local,
+                root,
+                id,
+                cut,
+                options,
+                index: Mutex::new(index),
+                notes: Mutex::new(note.into_iter().collect()),
+                hints,
+                searched: AtomicBool::new(false),
+                epoch: AtomicU64::new(0),
+                listed: AtomicBool::new(false),
+                twins: OnceLock::new(),
+            }),
+            None,
+        );
         if !store.0.hints.is_in_step(store.0.backend.changed_ns("packs")) {
             store.refresh()?;
         }
@@ -325,6 +331,12 @@ impl Store {
         Epochs::new(self.0.backend.as_ref())
     }
 
+    /// The names of other repositories.
+    #[must_use]
+    pub fn remotes(&self) -> Remotes<'_> {
+        Remotes::new(self.0.backend.as_ref())
+    }
+
     /// The stat cache of the work tree.
     #[must_use]
     pub fn stat_cache(&self) -> StatCache<'_> {
@@ -345,8 +357,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn begin(&self, purpose: &str) -> Result<Transaction, StoreError> {
-        self.remove_leftovers()?;
-        Transaction::begin(self.clone(), purpose, false)
+        self.remove_leftovers(false)?;
+        Transaction::begin(self.clone(), purpose, Writes::New)
     }
 
     /// Begins to write copies of what is here: packs that no other writer makes, whatever is in them.
@@ -354,7 +366,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn begin_copy(&self, purpose: &str) -> Result<Transaction, StoreError> {
-        Transaction::begin(self.clone(), purpose, true)
+        Transaction::begin(self.clone(), purpose, Writes::Copies)
     }
 
     /// Claims the right to delete packs, which one process at a time has.
@@ -365,14 +377,15 @@ impl Store {
         self.leases().claim(self, purpose)
     }
 
-    /// Removes what processes that are provably gone left behind: leases, claims and unfinished files.
+    /// Removes what processes that are provably gone left behind: leases, claims and unfinished files; of what they had received only
+    /// where `all` says so.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn remove_leftovers(&self) -> Result<Leftovers, StoreError> {
+    pub fn remove_leftovers(&self, all: bool) -> Result<Leftovers, StoreError> {
         let leases = self.leases().remove_stale()?.len() as u64;
         let (files, bytes) = match &self.0.local {
-            Some(local) => local.remove_stale_temporaries()?,
+            Some(local) => local.remove_stale_temporaries(all)?,
             None => (0, 0),
         };
         Ok(Leftovers { leases, files, bytes })
@@ -573,10 +586,11 @@ impl EntrySource for Store {
 
     fn read(&self, key: &EntryKey, out: &mut Vec<u8>) -> Result<Location, StoreError> {
         let mut last = StoreError::Missing(*key);
-        for attempt in 0..3 {
+        for attempt in 0..4 {
             match attempt {
                 0 => {}
                 1 => self.refresh()?,
+                2 => self.bring(&mut std::iter::once(*key))?,
                 // Once for each handle: a block that is not there must not make every reader rebuild the index.
                 _ if self.0.searched.swap(true, Ordering::Relaxed) => break,
                 _ => self.reindex()?,
@@ -589,6 +603,14 @@ impl EntrySource for Store {
             }
         }
         Err(last)
+    }
+
+    fn bring(&self, keys: &mut dyn Iterator<Item = EntryKey>) -> Result<(), StoreError> {
+        self.bring_missing(keys)
+    }
+
+    fn is_partial(&self) -> bool {
+        self.1.is_some()
     }
 
     /// Drops a copy of an entry from the index, since reading or decoding it showed that it is bad: nobody finds it any more,

@@ -46,6 +46,18 @@ pub struct Transaction {
     /// Whether any of them is still there, so that blocks of other packs may lean on it.
     collecting: bool,
     salt: Nonce,
+    writes: Writes,
+}
+
+/// What a transaction writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// What is new.
+    New,
+    /// Copies of what is there.
+    Copies,
+    /// What comes from another repository, and is worth keeping where it ends in the middle.
+    Received,
 }
 
 #[derive(Default)]
@@ -107,7 +119,7 @@ fn describe(error: &dyn std::error::Error) -> String {
 }
 
 impl Transaction {
-    pub(crate) fn begin(store: Store, purpose: &str, copies: bool) -> Result<Self, StoreError> {
+    pub(crate) fn begin(store: Store, purpose: &str, writes: Writes) -> Result<Self, StoreError> {
         let (lease, epoch) = store.leases().acquire(purpose)?;
         store.catch_up(epoch.number)?;
         let mut collecting = false;
@@ -116,8 +128,8 @@ impl Transaction {
         }
         // The same work makes the same packs, so that two who do it keep one. But what was condemned must not be written again
         // under its own name: it may be deleted the moment after.
-        let salt = if epoch.number == 0 && !copies { Nonce::ZERO } else { lease.lease().nonce };
-        Ok(Self { state: Mutex::default(), store, lease, condemned: epoch.condemned, collecting, salt })
+        let salt = if epoch.number == 0 && writes != Writes::Copies { Nonce::ZERO } else { lease.lease().nonce };
+        Ok(Self { state: Mutex::default(), store, lease, condemned: epoch.condemned, collecting, salt, writes })
     }
 
     /// The store that is written to.
@@ -264,7 +276,12 @@ impl Transaction {
                 }
             }
             if !matches!(state.packs.last(), Some(Slot::Growing(_))) {
-                let writer = PackWriter::new(self.store.backend().create()?, self.salt)?;
+                let backend = self.store.backend();
+                let upload = match self.writes {
+                    Writes::Received => backend.create_resumable()?,
+                    Writes::New | Writes::Copies => backend.create()?,
+                };
+                let writer = PackWriter::new(upload, self.salt)?;
                 state.packs.push(Slot::Growing(writer));
             }
             let number = state.packs.len() as u32 - 1;
@@ -403,6 +420,14 @@ impl EntrySource for Transaction {
             }
             _ => self.store.read(key, out),
         }
+    }
+
+    fn bring(&self, keys: &mut dyn Iterator<Item = EntryKey>) -> Result<(), StoreError> {
+        self.store.bring(keys)
+    }
+
+    fn is_partial(&self) -> bool {
+        self.store.is_partial()
     }
 
     fn forget(&self, location: &Location) -> Result<(), StoreError> {

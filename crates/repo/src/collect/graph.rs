@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use shard_core::Digest;
 use shard_history::{HistoryError, Tree, TreeNode};
 use shard_manifest::{Sketch, StorageManifest};
-use shard_store::{Choice, EntryKey, EntryKind, Inventory, Target};
+use shard_store::{Choice, EntryKey, EntryKind, EntrySource, Inventory, Target};
 
 use crate::blocks::BlockReader;
 use crate::error::{RepoError, Result};
@@ -202,13 +202,28 @@ impl<'a> Graph<'a> {
         for some in manifests.chunks(BATCH) {
             let read: Result<Vec<Vec<u32>>> = some
                 .par_iter()
-                .map_init(|| Objects::new(self.choice), |objects, entry| blocks_of(objects, inventory, *entry))
+                .map_init(|| Objects::new(self.choice), |objects, entry| self.blocks_of(objects, *entry))
                 .collect();
             for block in read?.into_iter().flatten() {
                 self.owners.reach(block, owner);
             }
         }
         Ok(())
+    }
+
+    /// The blocks of a manifest; of a partial repository those that are here.
+    fn blocks_of(&self, objects: &mut Objects<'_>, manifest: u32) -> Result<Vec<u32>> {
+        let inventory = self.choice.inventory();
+        let manifest = objects.manifest_once(inventory.key(manifest).id)?;
+        let is_partial = self.choice.is_partial();
+        let find = |id| {
+            let key = EntryKey::block(id);
+            match inventory.find(&key) {
+                None if !is_partial => Some(Err(RepoError::Missing { key })),
+                found => found.map(Ok),
+            }
+        };
+        manifest.blocks().filter_map(|block| find(block.span.id)).collect()
     }
 
     /// Sketches and storage manifests are of a manifest, and stay with it. One that cannot be read serves nobody.
@@ -236,15 +251,6 @@ impl<'a> Graph<'a> {
             }
         }
     }
-}
-
-fn blocks_of(objects: &mut Objects<'_>, inventory: &Inventory, manifest: u32) -> Result<Vec<u32>> {
-    let manifest = objects.manifest_once(inventory.key(manifest).id)?;
-    let find = |id| {
-        let key = EntryKey::block(id);
-        inventory.find(&key).ok_or(RepoError::Missing { key })
-    };
-    manifest.blocks().map(|block| find(block.span.id)).collect()
 }
 
 /// Who reaches what once the bases of the chosen copies count too.

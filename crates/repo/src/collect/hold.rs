@@ -115,11 +115,13 @@ fn hold_tree(transaction: &Transaction, objects: &mut Objects<'_>, tree: Digest)
     Ok(())
 }
 
-/// Makes sure that a manifest and all its blocks stay; says whether they do.
+/// Makes sure that a manifest and all its blocks stay, of a partial repository those that are here; says whether they do.
 pub(crate) fn hold_manifest(transaction: &Transaction, id: Digest, manifest: &ContentManifest) -> Result<bool> {
     let blocks = manifest.blocks().map(|block| block_key(block.span.id));
+    let is_partial = transaction.is_partial();
     for key in [EntryKey::new(EntryKind::Manifest, id)].into_iter().chain(blocks) {
-        if transaction.locate(&key)?.is_none() {
+        let may_be_elsewhere = is_partial && key.kind == EntryKind::Block;
+        if transaction.locate(&key)?.is_none() && !may_be_elsewhere {
             return Ok(false);
         }
     }

@@ -32,7 +32,7 @@ impl Repository {
     pub fn gc(&self, options: &GcOptions, progress: &dyn Progress) -> Result<GcReport> {
         let store = &self.store;
         // First what takes no room on a disk that may be full.
-        let mut report = GcReport { leftovers: store.remove_leftovers()?, ..GcReport::default() };
+        let mut report = GcReport { leftovers: store.remove_leftovers(true)?, ..GcReport::default() };
         if options.prune_cache {
             (report.view_files, report.view_bytes) = self.remove_views()?;
         }

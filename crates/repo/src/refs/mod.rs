@@ -13,6 +13,7 @@ pub use branch::Branch;
 pub use names::RefProblem;
 pub(crate) use names::{check_name, full_name};
 pub use protect::Protection;
+pub(crate) use protect::follows;
 pub use reflog::{Reflog, ReflogEntry};
 pub(crate) use reset::HARD;
 pub use reset::{ResetMode, ResetOptions, ResetReport};

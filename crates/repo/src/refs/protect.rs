@@ -169,7 +169,7 @@ impl Repository {
 }
 
 /// Whether a commit that may not be sealed yet has another among its ancestors.
-fn follows(source: &dyn EntrySource, old: Digest, new: Digest) -> Result<bool> {
+pub(crate) fn follows(source: &dyn EntrySource, old: Digest, new: Digest) -> Result<bool> {
     let mut objects = Objects::new(source);
     is_ancestor(&old, &new, |id: &Digest| -> Result<Node> {
         let node = objects.commit(*id)?.node();

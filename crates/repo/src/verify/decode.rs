@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use rayon::prelude::*;
 use shard_codecs::kernel::sha256_along;
-use shard_codecs::{BlockHeader, Decoder};
 use shard_core::limits::MAX_BLOCK;
 use shard_core::{Digest, Progress, Sha256, sha256};
 use shard_store::{EntryKey, EntryKind, EntryList, EntrySource};
@@ -23,7 +22,7 @@ use super::memory::{Done, Memory};
 use super::order::{Blocks, NONE, Path, UnderWay, lock};
 use super::structure::ReachedFile;
 use super::{PackHashes, with_sources};
-use crate::blocks::{BlockReader, base_error, block_key, read_in_order, under};
+use crate::blocks::{BlockReader, EntryDecoder, StoredEntry, block_key, read_in_order};
 use crate::error::{RepoError, Result};
 use crate::objects::Objects;
 use crate::restore::file_bytes;
@@ -447,17 +446,13 @@ impl<'a> Decoding<'a> {
 /// What one thread has for itself.
 struct Worker<'a, 'd> {
     decoding: &'d Decoding<'a>,
-    decoder: Decoder,
-    /// For bases that are not at hand.
-    reader: BlockReader<'d>,
+    entries: EntryDecoder<'d>,
     stored: Vec<u8>,
-    base: Vec<u8>,
 }
 
 impl<'a, 'd> Worker<'a, 'd> {
     fn new(decoding: &'d Decoding<'a>) -> Self {
-        let reader = BlockReader::new(decoding.source);
-        Self { decoding, decoder: Decoder::new(), reader, stored: Vec::new(), base: Vec::new() }
+        Self { decoding, entries: EntryDecoder::new(decoding.source), stored: Vec::new() }
     }
 
     /// Decodes a block whose parent is the last of the path, proves it, and hands it on.
@@ -491,7 +486,7 @@ impl<'a, 'd> Worker<'a, 'd> {
         match outcome {
             Ok(()) => {
                 for (file, place) in decoding.blocks.uses(block) {
-                    decoding.hand(*file, *place, &out, &mut self.reader, is_first);
+                    decoding.hand(*file, *place, &out, &mut self.entries.reader, is_first);
                 }
                 decoding.states[block].store(GOOD, Ordering::Release);
                 if !was_done {
@@ -513,45 +508,9 @@ impl<'a, 'd> Worker<'a, 'd> {
     fn decode_on(&mut self, key: &EntryKey, path: &Path, out: &mut Vec<u8>) -> Result<()> {
         let source: &dyn EntrySource = self.decoding.source;
         let location = source.read(key, &mut self.stored)?;
-        let damaged = |source| RepoError::Decode { key: *key, pack: location.pack, source };
-        let (header, len) = BlockHeader::read(&self.stored).map_err(damaged)?;
-        if header.raw_len as usize > MAX_BLOCK || u64::from(header.raw_len) != location.raw_len {
-            return Err(RepoError::WrongLength { key: *key, pack: location.pack });
-        }
-        let body = self.stored.get(len..).unwrap_or_default();
         let at_hand = |id: &Digest| path.get(self.decoding.blocks.find(id)? as u32);
-        let whole = |id: &Digest| at_hand(id).and_then(|bytes| bytes.get(..header.raw_len as usize));
-        out.resize(header.raw_len as usize, 0);
-        // What nearly all blocks lean on is there as it is.
-        let two = under(&header).and_then(|under| {
-            let older = under.older.map(|older| whole(&older).ok_or(())).transpose().ok()?;
-            Some((whole(&under.newer)?, older))
-        });
-        if let Some((newer, older)) = two {
-            let bases = [newer, older.unwrap_or_default()];
-            let bases = &bases[..1 + usize::from(older.is_some())];
-            return self.decoder.decode_on(&header, body, bases, out).map_err(damaged);
-        }
-        let Some(reference) = &header.base else {
-            return self.decoder.decode_on(&header, body, &[], out).map_err(damaged);
-        };
-        self.base.resize(header.base_len(), 0);
-        let reader = &mut self.reader;
-        let read = |id: &Digest, buffer: &mut Vec<u8>| match at_hand(id) {
-            Some(bytes) => {
-                buffer.clear();
-                buffer.extend_from_slice(bytes);
-                Ok(())
-            }
-            None => reader.look_at(&block_key(*id), buffer),
-        };
-        reference.assemble(&mut self.base, read).map_err(|error| base_error(reference, error))?;
-        if header.derived.is_some() {
-            return self.decoder.decode_on(&header, body, &[&self.base], out).map_err(damaged);
-        }
-        let count = header.chain.predictor().bases();
-        let bases = self.base.split_at((header.raw_len as usize).min(self.base.len()));
-        self.decoder.decode_on(&header, body, &[bases.0, bases.1][..count.min(2)], out).map_err(damaged)
+        let entry = StoredEntry { key, pack: location.pack, stored: &self.stored, raw_len: location.raw_len };
+        self.entries.decode(entry, at_hand, out)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::lease::Lease;
 use crate::memory::MemoryBackend;
 use crate::pack::{Object, PackReader, PackWriter, pack_name};
 use crate::process::Process;
-use crate::{Nonce, RefState, Store, StoreOptions, Target, format, refs};
+use crate::{Nonce, RefState, RemoteList, Store, StoreOptions, Target, format, refs, remotes};
 
 const SMALL_PACK: &str = "93097bf3bafc85621b748111e8d9dbf1d3f07177499c5ff74e49c629943736f6";
 const LARGE_PACK: &str = "935823c6dd905507f8385b3e1e4eebdff8265a41710a4ba79cd61a10bcb90ac3";
@@ -38,6 +38,7 @@ pub(super) enum Content {
     Ref(RefState),
     Lease(Lease),
     Epoch(Epoch),
+    Remotes(RemoteList),
 }
 
 fn folder() -> PathBuf {
@@ -104,6 +105,7 @@ pub(super) fn decode(path: &str, bytes: &[u8]) -> Result<Content, Box<dyn std::e
         "refs" => Content::Ref(RefState::decode(bytes)?),
         "leases" => Content::Lease(Lease::decode(bytes)?),
         "epochs" => Content::Epoch(Epoch::decode(bytes)?),
+        "remotes" => Content::Remotes(RemoteList::decode(bytes)?),
         other => panic!("{other} is no format"),
     })
 }
@@ -135,6 +137,7 @@ pub(super) fn encode(content: &Content) -> (String, Vec<u8>) {
         Content::Ref(state) => (refs::file(&state.name, state.generation), state.encode()),
         Content::Lease(lease) => (lease.file(), lease.encode()),
         Content::Epoch(epoch) => (epoch::file(epoch.number), epoch.encode()),
+        Content::Remotes(list) => (remotes::file(list.number), list.encode()),
     }
 }
 
@@ -298,6 +301,12 @@ fn index(packs: &[(&str, u64, Content)]) -> Content {
     Content::Index(packs.iter().map(|(id, len, content)| (hex(id), *len, footer(content))).collect())
 }
 
+fn remote_list() -> RemoteList {
+    let urls = [("lab-2", "file:///srv/a\\b"), ("origin", "/srv/models")];
+    let urls = urls.map(|(name, url)| (name.to_owned(), url.to_owned()));
+    RemoteList { number: 2, urls: urls.into(), promises: Some("origin".to_owned()) }
+}
+
 /// What the fixtures say, by their paths.
 fn expected() -> BTreeMap<String, Content> {
     let id = Nonce(0x067d_b394_31ce_8758_15bd_9413_f3dc_b7ba_u128.to_be_bytes());
@@ -323,6 +332,7 @@ fn expected() -> BTreeMap<String, Content> {
     let places = ["fffffffffffffffe", "fffffffffffffffd", "fffffffffffffffc"];
     let found = places.into_iter().zip(epochs());
     expected.extend(found.map(|(place, epoch)| (format!("epochs/{place}"), Content::Epoch(epoch))));
+    expected.insert("remotes/fffffffffffffffd".to_owned(), Content::Remotes(remote_list()));
     expected
 }
 
@@ -364,7 +374,7 @@ fn the_fixtures_hold_everything_that_is_a_format() {
             _ => {}
         }
     }
-    assert_eq!(kinds, ["epochs", "format", "index", "leases", "packs", "refs"].map(str::to_owned).into());
+    assert_eq!(kinds, ["epochs", "format", "index", "leases", "packs", "refs", "remotes"].map(str::to_owned).into());
     assert_eq!(entries, EntryKind::ALL.into());
     assert_eq!(targets.len(), 5, "targets of refs");
     assert!(bases_here > 0 && bases_elsewhere > 0);
@@ -395,6 +405,7 @@ fn the_fixtures_are_a_repository() {
     assert_eq!(held, leases());
     assert_eq!(store.epochs().current().unwrap(), epochs()[2]);
     assert_eq!(store.epochs().condemned_after(0).unwrap().len(), 3);
+    assert_eq!(store.remotes().read().unwrap(), remote_list());
 }
 
 /// The page on formats shows the bytes of fixtures: in hexadecimal between a line's offset and its remark, or as text.
@@ -402,7 +413,8 @@ fn the_fixtures_are_a_repository() {
 fn the_examples_in_the_documentation_are_fixtures() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/format.md")).unwrap();
     let files = files();
-    for path in ["format", "refs/heads%2fmain/fffffffffffffffd", "epochs/fffffffffffffffe"] {
+    for path in ["format", "refs/heads%2fmain/fffffffffffffffd", "epochs/fffffffffffffffe", "remotes/fffffffffffffffd"]
+    {
         let record = std::str::from_utf8(&files[path]).unwrap();
         assert!(page.contains(&format!("```\n{record}```\n")), "{path}");
     }

@@ -5,11 +5,12 @@ use shard_core::sha256;
 use super::golden::{Content, decode, encode, files};
 
 /// One record of each kind, with every field that the kind has.
-const RECORDS: [&str; 4] = [
+const RECORDS: [&str; 5] = [
     "format",
     "refs/heads%2fmain/fffffffffffffffd",
     "leases/0000000000000003-bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
     "epochs/fffffffffffffffc",
+    "remotes/fffffffffffffffd",
 ];
 
 /// Bytes that mean something in a record, or nearly do.

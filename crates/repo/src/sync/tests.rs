@@ -1,0 +1,246 @@
+//! Commits that go from one repository to another.
+
+use std::fs;
+use std::path::PathBuf;
+
+use shard_core::limits::Cut;
+use shard_core::{Digest, NoProgress};
+use shard_store::{EntryKey, EntryKind, EntrySource};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::commit::CommitOptions;
+use crate::error::RepoError;
+use crate::error::Result;
+use crate::repository::{Repository, Settings};
+
+/// Folders with repositories in them.
+struct Bench(TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn url(&self, name: &str) -> String {
+        self.place(name).to_str().unwrap().to_owned()
+    }
+
+    fn init(&self, name: &str) -> Repository {
+        Repository::init(&self.place(name), "main", Cut::TEST, Settings::default()).unwrap()
+    }
+
+    fn bare(&self, name: &str) -> Repository {
+        Repository::init_bare(&self.place(name), "main", Cut::TEST, Settings::default()).unwrap()
+    }
+
+    fn clone(&self, from: &str, name: &str) -> (Repository, SyncReport) {
+        let (options, there) =
+            (CloneOptions::default(), Repository::at(&self.place(from), Settings::default()).unwrap());
+        Repository::clone_from(&there, &self.place(name), &options, Settings::default(), &NoProgress).unwrap()
+    }
+}
+
+/// Bytes that nothing compresses; `changed` of them are other ones.
+fn noise(len: usize, seed: u32, changed: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let mut bytes: Vec<u8> = (0..len).map(|_| next()).collect();
+    bytes.iter_mut().take(changed).for_each(|byte| *byte ^= 0x55);
+    bytes
+}
+
+fn commit(repository: &Repository, path: &str, bytes: &[u8], message: &str) -> Digest {
+    let place = repository.root().join(path);
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    fs::write(&place, bytes).unwrap();
+    repository.add(&[place], &NoProgress).unwrap();
+    repository.commit(&CommitOptions { message: message.to_owned(), ..CommitOptions::default() }).unwrap().id
+}
+
+fn whole(repository: &Repository) {
+    let report = repository.verify(true, &NoProgress).unwrap();
+    assert_eq!(report.problems, Vec::<String>::new());
+}
+
+fn fetch_with(repository: &Repository, options: &FetchOptions) -> Result<SyncReport> {
+    let (name, url) = repository.remote(None)?;
+    repository.fetch(name.as_deref(), &Repository::at(url.as_ref(), Settings::default())?, options, &NoProgress)
+}
+
+fn fetch(repository: &Repository) -> SyncReport {
+    fetch_with(repository, &FetchOptions::default()).unwrap()
+}
+
+fn push(repository: &Repository, specs: &[&str]) -> Result<SyncReport> {
+    let specs = specs.iter().map(|spec| (*spec).to_owned()).collect();
+    let (name, url) = repository.remote(None)?;
+    let options = PushOptions { specs, ..PushOptions::default() };
+    repository.push(name.as_deref(), &Repository::at(url.as_ref(), Settings::default())?, &options, &NoProgress)
+}
+
+#[test]
+fn a_clone_has_everything_and_fetch_brings_what_is_new() {
+    let bench = Bench::new();
+    let origin = bench.init("origin");
+    let first = commit(&origin, "a/model.bin", &noise(400_000, 1, 0), "First");
+    origin
+        .create_tag("v1", "HEAD", &crate::TagOptions { message: Some("one".to_owned()), ..Default::default() })
+        .unwrap();
+    let (copy, report) = bench.clone("origin", "copy");
+    assert_eq!((report.commits, copy.head().unwrap().commit), (1, Some(first)));
+    assert_eq!(fs::read(bench.place("copy/a/model.bin")).unwrap(), noise(400_000, 1, 0));
+    assert_eq!(copy.resolve("origin/main").unwrap(), first);
+    assert_eq!(copy.resolve("v1").unwrap(), first);
+    assert!(copy.tags(None).unwrap()[0].annotation.is_some());
+    whole(&copy);
+    assert_eq!(fetch(&copy).refs, []);
+
+    let second = commit(&origin, "a/model.bin", &noise(400_000, 1, 5), "Second");
+    let plan = fetch_with(&copy, &FetchOptions { dry_run: true, ..FetchOptions::default() }).unwrap();
+    assert_eq!(copy.resolve("origin/main").unwrap(), first, "a plan moves nothing");
+    let report = fetch(&copy);
+    assert_eq!((plan.entries, plan.bytes, &plan.refs), (report.entries, report.bytes, &report.refs));
+    assert_eq!((report.commits, report.refs.len(), report.refs[0].change), (1, 1, RefChange::Forward));
+    assert!(report.bytes < 100_000, "only the blocks that changed: {} bytes", report.bytes);
+    assert_eq!(copy.resolve("origin/main").unwrap(), second);
+    assert_eq!(copy.head().unwrap().commit, Some(first), "what is checked out stays");
+    whole(&copy);
+
+    // What is rewritten over there is told, and what went goes where that is asked.
+    origin.create_branch("side", "HEAD").unwrap();
+    origin
+        .reset("HEAD~1", crate::ResetOptions { mode: crate::ResetMode::Hard, ..Default::default() }, &NoProgress)
+        .unwrap();
+    let report = fetch(&copy);
+    let changes: Vec<_> = report.refs.iter().map(|moved| (moved.name.as_str(), moved.change)).collect();
+    assert_eq!(changes, [("remotes/origin/main", RefChange::Forced), ("remotes/origin/side", RefChange::New)]);
+    assert_eq!(report.entries, 0);
+    origin.delete_branch("side", true).unwrap();
+    assert_eq!(fetch(&copy).refs, []);
+    let report = fetch_with(&copy, &FetchOptions { prune: true, ..FetchOptions::default() }).unwrap();
+    assert_eq!(report.refs[0].change, RefChange::Deleted);
+    assert!(copy.resolve("origin/side").is_err());
+}
+
+#[test]
+fn a_push_moves_what_is_missing_as_it_is_stored() {
+    let bench = Bench::new();
+    let hub = bench.bare("hub");
+    let here = bench.init("here");
+    here.add_remote("origin", &bench.url("hub")).unwrap();
+    commit(&here, "model.bin", &noise(400_000, 1, 0), "First");
+    let report = push(&here, &[]).unwrap();
+    assert_eq!(
+        (report.commits, report.refs[0].name.as_str(), report.refs[0].change),
+        (1, "heads/main", RefChange::New)
+    );
+    assert_eq!(here.resolve("origin/main").unwrap(), here.resolve("main").unwrap());
+    assert_eq!(push(&here, &[]).unwrap().refs, []);
+
+    let second = commit(&here, "model.bin", &noise(400_000, 1, 5), "Second");
+    here.create_tag("v2", "HEAD", &crate::TagOptions::default()).unwrap();
+    let report = push(&here, &["main", "v2"]).unwrap();
+    assert!(report.bytes < 100_000 && report.refs.len() == 2, "{report:?}");
+    assert_eq!((hub.resolve("main").unwrap(), hub.resolve("v2").unwrap()), (second, second));
+    whole(&hub);
+    // What is there already does not move, by whatever path or branch it came.
+    let copied = noise(400_000, 1, 5);
+    commit(&here, "copy.bin", &copied, "Third");
+    let report = push(&here, &["main:other"]).unwrap();
+    assert_eq!((report.blocks, report.refs[0].name.as_str()), (0, "heads/other"));
+    push(&here, &[":other"]).unwrap();
+    assert!(hub.resolve("other").is_err());
+    assert!(matches!(push(&here, &[":main"]), Err(RepoError::Ref(_))), "the default branch stays");
+    whole(&hub);
+}
+
+#[test]
+fn two_pushers_to_one_branch() {
+    let bench = Bench::new();
+    let hub = bench.bare("hub");
+    let one = bench.init("one");
+    one.add_remote("origin", &bench.url("hub")).unwrap();
+    commit(&one, "a.bin", b"a", "First");
+    push(&one, &[]).unwrap();
+    let (two, _) = bench.clone("hub", "two");
+    let theirs = commit(&two, "b.bin", b"b", "Theirs");
+    push(&two, &[]).unwrap();
+    let ours = commit(&one, "c.bin", b"c", "Ours");
+    let refused = push(&one, &[]);
+    assert!(
+        matches!(refused, Err(RepoError::Sync(SyncProblem::NotFastForward { is_known: false, .. }))),
+        "{refused:?}"
+    );
+    assert_eq!(hub.resolve("main").unwrap(), theirs);
+    fetch(&one);
+    let refused = push(&one, &[]);
+    assert!(matches!(refused, Err(RepoError::Sync(SyncProblem::NotFastForward { is_known: true, .. }))), "{refused:?}");
+    one.merge("origin/main", &crate::MergeOptions::default(), &NoProgress).unwrap();
+    let report = push(&one, &[]).unwrap();
+    assert_eq!((report.commits, report.refs[0].change), (2, RefChange::Forward));
+    assert!(hub.log(hub.resolve("main").unwrap(), None, 9).unwrap().iter().any(|entry| entry.id == ours));
+    // By force commits are lost; a branch that is protected does not lose them.
+    let old = one.resolve("main~1").unwrap().to_hex();
+    one.create_branch("old", &old).unwrap();
+    hub.protect("main").unwrap();
+    assert!(matches!(push(&one, &["+old:main"]), Err(RepoError::Ref(_))));
+    hub.unprotect("main").unwrap();
+    assert_eq!(push(&one, &["+old:main"]).unwrap().refs[0].change, RefChange::Forced);
+    whole(&hub);
+}
+
+#[test]
+fn what_is_checked_out_is_not_pushed_to() {
+    let bench = Bench::new();
+    let (there, here) = (bench.init("there"), bench.init("here"));
+    commit(&there, "a.bin", b"a", "Theirs");
+    commit(&here, "a.bin", b"b", "Ours");
+    here.add_remote("origin", &bench.url("there")).unwrap();
+    let refused = push(&here, &["main"]);
+    assert!(matches!(refused, Err(RepoError::Sync(SyncProblem::CheckedOutThere(_)))), "{refused:?}");
+    push(&here, &["main:from-here"]).unwrap();
+    assert_eq!(there.resolve("from-here").unwrap(), here.resolve("main").unwrap());
+    assert!(matches!(push(&here, &["nowhere"]), Err(RepoError::Sync(SyncProblem::NothingToPush(_)))));
+    assert!(matches!(here.remote(Some("x")), Err(RepoError::Sync(SyncProblem::UnknownRemote(_)))));
+}
+
+#[test]
+fn what_arrives_damaged_is_not_kept() {
+    let bench = Bench::new();
+    let origin = bench.init("origin");
+    let bytes = noise(400_000, 9, 0);
+    commit(&origin, "model.bin", &bytes, "First");
+    let copy = bench.bare("copy");
+    copy.add_remote("origin", &bench.url("origin")).unwrap();
+    let keys = origin.store.keys(EntryKind::Block).unwrap();
+    let [told, sent] = [keys[0], keys[1]];
+    /// Sends the stored bytes of another block than it says.
+    struct Lying<'a>(travel::Stored<'a>, EntryKey);
+    impl peer::Supply for Lying<'_> {
+        fn next(&self, stored: &mut Vec<u8>) -> Result<Option<Chosen>> {
+            self.0.next(stored)
+        }
+        fn complete(&self, _: &Chosen, stored: &mut Vec<u8>) -> Result<()> {
+            self.0.complete(&Chosen { key: self.1, is_base: false }, stored)
+        }
+    }
+    let transaction = copy.store.begin("test").unwrap();
+    let lying = Lying(travel::Stored::new(&origin.store, vec![Chosen { key: told, is_base: false }]), sent);
+    let refused = receive::receive(&lying, &transaction, 2, &NoProgress);
+    assert!(matches!(refused, Err(RepoError::WrongBytes { key, .. }) if key == told), "{refused:?}");
+    transaction.seal().unwrap();
+    drop(transaction);
+    assert!(copy.store.locate(&told).unwrap().is_none(), "the id stays missing");
+    fetch(&copy);
+    assert_eq!(copy.read_bytes("model.bin", Some("origin/main")).unwrap(), bytes);
+    whole(&copy);
+}

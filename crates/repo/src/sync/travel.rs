@@ -1,0 +1,138 @@
+//! Which stored copies travel: a delta as it is stored, after everything that it leans on and the other side lacks.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use shard_store::{EntryKey, EntrySource, Store};
+
+use super::needed::Needed;
+use super::peer::{Chosen, Offer, Supply};
+use crate::error::{RepoError, Result};
+
+/// All that may have to travel so that another repository gets what is needed: that first, and then what it leans on.
+///
+/// # Errors
+/// [`RepoError::Missing`] where something that is needed is not here, or cannot be decoded.
+pub(crate) fn offers(store: &Store, needed: &Needed) -> Result<Vec<Offer>> {
+    let keys = needed.blocks.iter().map(|id| EntryKey::block(*id)).chain(needed.objects.iter().copied());
+    let mut open: Vec<EntryKey> = keys.collect();
+    store.bring(&mut open.iter().copied())?;
+    let mut known: HashSet<EntryKey> = open.iter().copied().collect();
+    let needed = open.len();
+    let (mut offers, mut at) = (Vec::with_capacity(needed), 0);
+    while let Some(key) = open.get(at).copied() {
+        // The copy that readers take: it leans on what is less deep, so there is no circle.
+        let location = store.locate(&key)?.ok_or(RepoError::Missing { key })?;
+        let bases = store.bases(&location)?;
+        let keys = bases.iter().map(|base| EntryKey::block(*base));
+        open.extend(keys.filter(|key| known.insert(*key)));
+        let (raw_len, stored_len) = (location.raw_len, location.stored_len);
+        offers.push(Offer { key, raw_len, stored_len, bases, is_needed: at < needed });
+        at += 1;
+    }
+    Ok(offers)
+}
+
+/// Those of the offers that have to travel to one who has those that `there` says, each after what it leans on.
+pub(crate) fn choose(offers: &[Offer], there: &[bool]) -> Vec<(usize, Chosen)> {
+    let numbers: HashMap<EntryKey, usize> =
+        offers.iter().enumerate().map(|(number, offer)| (offer.key, number)).collect();
+    // What is there, and what is in the row already.
+    let mut done = there.to_vec();
+    done.resize(offers.len(), false);
+    let (mut is_met, mut is_base) = (vec![false; offers.len()], HashSet::new());
+    let mut order = Vec::new();
+    for (number, offer) in offers.iter().enumerate() {
+        if !offer.is_needed {
+            continue;
+        }
+        // Down to what leans on nothing that travels, and up again.
+        let mut open = vec![number];
+        while let Some(number) = open.last().copied() {
+            if done[number] {
+                open.pop();
+                continue;
+            }
+            let bases = offers[number].bases.iter().filter_map(|base| numbers.get(&EntryKey::block(*base)).copied());
+            let travelling = bases.filter(|base| !there.get(*base).copied().unwrap_or(false));
+            let lacking: Vec<usize> =
+                travelling.inspect(|base| _ = is_base.insert(*base)).filter(|base| !done[*base]).collect();
+            // Met twice: what it leans on leans on it, which only a lie says. The receiver will tell.
+            if lacking.is_empty() || std::mem::replace(&mut is_met[number], true) {
+                open.pop();
+                done[number] = true;
+                order.push(number);
+            } else {
+                open.extend(lacking);
+            }
+        }
+    }
+    let chosen = |number: usize| (number, Chosen { key: offers[number].key, is_base: is_base.contains(&number) });
+    order.into_iter().map(chosen).collect()
+}
+
+/// Entries as a repository has them stored.
+pub(crate) struct Stored<'a> {
+    source: &'a dyn EntrySource,
+    chosen: Vec<Chosen>,
+    next: AtomicUsize,
+}
+
+impl<'a> Stored<'a> {
+    pub(crate) fn new(source: &'a dyn EntrySource, chosen: Vec<Chosen>) -> Self {
+        Self { source, chosen, next: AtomicUsize::new(0) }
+    }
+}
+
+impl Supply for Stored<'_> {
+    fn next(&self, _: &mut Vec<u8>) -> Result<Option<Chosen>> {
+        Ok(self.chosen.get(self.next.fetch_add(1, Ordering::Relaxed)).copied())
+    }
+
+    fn complete(&self, chosen: &Chosen, stored: &mut Vec<u8>) -> Result<()> {
+        self.source.read(&chosen.key, stored)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shard_core::{Digest, sha256};
+
+    use super::*;
+
+    fn block(name: u8) -> Digest {
+        sha256(&[name])
+    }
+
+    fn offer(name: u8, bases: &[u8], is_needed: bool) -> Offer {
+        let bases = bases.iter().map(|base| block(*base)).collect();
+        Offer { key: EntryKey::block(block(name)), raw_len: 1, stored_len: 1, bases, is_needed }
+    }
+
+    fn chosen(offers: &[Offer], there: &[u8]) -> Vec<(u8, bool)> {
+        let is_there = |offer: &Offer| there.iter().any(|name| offer.key.id == block(*name));
+        let there: Vec<bool> = offers.iter().map(is_there).collect();
+        let name = |key: EntryKey| (0..=255).find(|name| block(*name) == key.id).unwrap();
+        choose(offers, &there).into_iter().map(|(_, chosen)| (name(chosen.key), chosen.is_base)).collect()
+    }
+
+    #[test]
+    fn what_is_leaned_on_comes_first_and_only_where_it_is_lacking() {
+        let offers = [offer(1, &[2], true), offer(4, &[], true), offer(2, &[3], false), offer(3, &[], false)];
+        assert_eq!(chosen(&offers, &[]), [(3, true), (2, true), (1, false), (4, false)]);
+        assert_eq!(chosen(&offers, &[2]), [(1, false), (4, false)], "what only block 2 leans on does not travel");
+        assert_eq!(chosen(&offers, &[3]), [(2, true), (1, false), (4, false)]);
+        assert_eq!(chosen(&offers, &[1, 3]), [(4, false)]);
+        assert_eq!(chosen(&offers, &[1, 2, 3, 4]), []);
+        // A base that is not offered is there.
+        assert_eq!(chosen(&[offer(1, &[9], true)], &[]), [(1, false)]);
+    }
+
+    #[test]
+    fn a_lie_about_bases_ends() {
+        let offers = [offer(1, &[2], true), offer(2, &[1], true), offer(3, &[3], true)];
+        let names: Vec<u8> = chosen(&offers, &[]).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), 3);
+    }
+}
