@@ -1,8 +1,8 @@
 //! The project's performance bars: what `shard` does against a yardstick, in the same run and on the same machine, so that
 //! the numbers hold anywhere. Exits with 1 where a bar is missed and with 2 where it could not be measured.
 //!
-//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|diff|history|scale|codec|series|finding] [--slack 1]
-//! [--dir DIR]`
+//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|diff|history|scale|codec|series|finding|exchange]
+//! [--slack 1] [--dir DIR]`
 //!
 //! Without `--bench` among the arguments (which `cargo bench` adds and `cargo test` does not) nothing is measured.
 #![forbid(unsafe_code)]
@@ -12,6 +12,8 @@
 mod codec;
 #[cfg(unix)]
 mod diff;
+#[cfg(unix)]
+mod exchange;
 #[cfg(unix)]
 mod finding;
 #[cfg(unix)]
@@ -38,6 +40,9 @@ type Failure = Box<dyn std::error::Error>;
 const LARGE_ROUNDS: u32 = 3;
 const CODEC_ROUNDS: u32 = 9;
 const DIFF_ROUNDS: u32 = 9;
+const EXCHANGE_ROUNDS: u32 = 3;
+/// Size of the model that is pushed, in bytes.
+const EXCHANGE_SIZE: u64 = 1 << 30;
 /// Size of each of two files that are compared, in bytes.
 const DIFF_SIZE: u64 = 1 << 30;
 /// The codec's memory shows in a pair of files of this size together, in bytes.
@@ -108,6 +113,8 @@ enum Part {
     Finding,
     /// Comparing two large files, against `cmp`.
     Diff,
+    /// Pushing a large model and versions of it over HTTP, against the first push.
+    Exchange,
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
@@ -162,6 +169,11 @@ fn run(options: &Options) -> Result<Vec<table::Row>, Failure> {
     if asked(Part::Diff) {
         let dir = folder("bars-diff-")?;
         rows.extend(diff::measure(dir.path(), options.size.min(DIFF_SIZE), options.rounds.unwrap_or(DIFF_ROUNDS))?);
+    }
+    if asked(Part::Exchange) {
+        let dir = folder("bars-exchange-")?;
+        let (size, rounds) = (options.size.min(EXCHANGE_SIZE), options.rounds.unwrap_or(EXCHANGE_ROUNDS));
+        rows.extend(exchange::measure(dir.path(), size, rounds)?);
     }
     if asked(Part::History) {
         let dir = folder("bars-history-")?;

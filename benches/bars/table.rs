@@ -152,7 +152,7 @@ impl Row {
             bar: bar.to_owned(),
             yardstick: mebibytes(raw),
             ours: mebibytes(ours),
-            ratio: format!("{percent:.2}% of raw"),
+            ratio: format!("{percent:.3}% of raw"),
             limit: format!("< {most}%"),
             passed: Some(percent < most),
             margin: None,

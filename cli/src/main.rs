@@ -99,6 +99,13 @@ enum Command {
     Reset(commands::reset::Args),
     Reflog(commands::reflog::Args),
     Merge(Box<commands::merge::Args>),
+    Clone(commands::clone::Args),
+    Remote(commands::remote::Args),
+    Connect(commands::remote::ConnectArgs),
+    Fetch(commands::fetch::Args),
+    Pull(commands::pull::Args),
+    Push(commands::push::Args),
+    Serve(commands::serve::Args),
     #[command(alias = "op")]
     Operations(commands::operations::Args),
     Undo(commands::undo::Args),
@@ -141,6 +148,8 @@ impl Command {
                 | Self::Tag(_)
                 | Self::Reflog(_)
                 | Self::Leases(_)
+                | Self::Remote(_)
+                | Self::Connect(_)
                 | Self::Operations(_)
                 | Self::Blame(_)
                 | Self::Track(_)
@@ -218,7 +227,12 @@ fn main() -> ExitCode {
     };
     let context = Context {
         ui: Ui::new(global.json, global.quiet, global.color),
-        settings: Settings { threads: usize::from(global.threads), level, coarse: global.coarse, connect: None },
+        settings: Settings {
+            threads: usize::from(global.threads),
+            level,
+            coarse: global.coarse,
+            connect: Some(shard_remote::peer),
+        },
         store: RefCell::default(),
     };
     let outcome = enter(global.working_folder.as_deref()).and_then(|()| run(&command, &context));
@@ -267,6 +281,13 @@ fn run(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Reset(args) => commands::reset::run(args, context),
         Command::Reflog(args) => commands::reflog::run(args, context),
         Command::Merge(args) => commands::merge::run(args, context),
+        Command::Clone(args) => commands::clone::run(args, context),
+        Command::Remote(args) => commands::remote::run(args, context),
+        Command::Connect(args) => commands::remote::connect(args, context),
+        Command::Fetch(args) => commands::fetch::run(args, context),
+        Command::Pull(args) => commands::pull::run(args, context),
+        Command::Push(args) => commands::push::run(args, context),
+        Command::Serve(args) => commands::serve::run(args, context),
         Command::Operations(args) => commands::operations::run(args, context),
         Command::Undo(args) => commands::undo::run(args, context),
         Command::Blame(args) => commands::blame::run(args, context),

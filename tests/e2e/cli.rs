@@ -16,6 +16,8 @@ mod care;
 mod collecting;
 #[path = "cli/diffing.rs"]
 mod diffing;
+#[path = "cli/exchange.rs"]
+mod exchange;
 #[path = "cli/hub.rs"]
 mod hub;
 #[path = "cli/lineage.rs"]
@@ -32,6 +34,8 @@ mod manners;
 mod merges_that_wait;
 #[path = "cli/merging.rs"]
 mod merging;
+#[path = "cli/partial.rs"]
+mod partial;
 #[path = "cli/place.rs"]
 mod place;
 #[path = "cli/recording.rs"]

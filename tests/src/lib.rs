@@ -1,4 +1,4 @@
-//! What shard's end-to-end suites share: running the binary ([`process`]), files and folders to give it ([`odd_files`],
+//! What shard's end-to-end suites share: running the binary ([`process`], [`serving`]), files and folders to give it ([`odd_files`],
 //! [`reshard`], [`rewrite`], [`tree`], [`zips`]), faults ([`inject`], [`disk`], [`damage`], [`crash`]), long histories ([`long_history`]), what blocks cost
 //! ([`payload`]), and the published baseline to measure against ([`bitx`]).
 //!
@@ -22,6 +22,7 @@ pub mod payload;
 pub mod process;
 pub mod reshard;
 pub mod rewrite;
+pub mod serving;
 pub mod tree;
 pub mod zips;
 

@@ -128,22 +128,27 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
             Failure::or_lost(error, "commit them (`shard add`, `shard commit`) or move them away, and merge then")
         })?
     };
-    if let (Some(commit), None, false) = (report.commit, &args.into, repository.is_bare()) {
-        // As after any commit; the merge is made, whatever becomes of what Git is given.
-        repository.write_pointers(false).map_err(|error| {
-            let failure =
-                Failure::from(error).because(format!("the commit {commit} was made; its pointers were not written"));
-            failure.next("once the cause is gone, `shard track --refresh` writes them")
-        })?;
+    if args.into.is_none() && !repository.is_bare() {
+        write_pointers(&repository, &report)?;
     }
     if context.ui.json {
-        context.ui.print_json(&to_json(&report, args))?;
+        context.ui.print_json(&to_json(&report, args.source.as_deref()))?;
     } else if report.status == MergeStatus::Conflict {
         context.ui.print(&conflict_text(&report, context))?;
     } else {
         context.ui.inform(&to_text(&report, &repository, context)?)?;
     }
     Ok(if report.status == MergeStatus::Conflict { code::DIFFERENT } else { code::DONE })
+}
+
+/// Writes pointers as after any commit; the merge is made, whatever becomes of what Git is given.
+pub(super) fn write_pointers(repository: &Repository, report: &MergeReport) -> Result<(), Failure> {
+    let Some(commit) = report.commit else { return Ok(()) };
+    repository.write_pointers(false).map(drop).map_err(|error| {
+        let failure =
+            Failure::from(error).because(format!("the commit {commit} was made; its pointers were not written"));
+        failure.next("once the cause is gone, `shard track --refresh` writes them")
+    })
 }
 
 /// The message of the commit, the description after it.
@@ -183,7 +188,8 @@ pub(crate) fn rules_text(record: &MergeRecord) -> String {
     format!("{}{of} (arithmetic {})", rules.join(" "), record.arithmetic)
 }
 
-fn to_text(report: &MergeReport, repository: &Repository, context: &Context) -> Result<String, Failure> {
+/// What was merged, for people.
+pub(super) fn to_text(report: &MergeReport, repository: &Repository, context: &Context) -> Result<String, Failure> {
     let ui = &context.ui;
     let target = ui.paint(report.target.as_deref().unwrap_or("HEAD"), Style::Green);
     let short = |id: Digest| ui.paint(&id.short(), Style::Cyan);
@@ -225,7 +231,8 @@ fn tensors_text(tensors: &TensorsMerged) -> String {
     format!("tensors: {}", parts.join(", "))
 }
 
-fn conflict_text(report: &MergeReport, context: &Context) -> String {
+/// Why nothing was merged, for people.
+pub(super) fn conflict_text(report: &MergeReport, context: &Context) -> String {
     let ui = &context.ui;
     let target = ui.paint(report.target.as_deref().unwrap_or("HEAD"), Style::Green);
     let files = count(report.conflicts.len() as u64, "conflict");
@@ -299,7 +306,8 @@ fn change_text(change: &SideChange) -> String {
     text
 }
 
-fn to_json(report: &MergeReport, args: &Args) -> Value {
+/// For programs: `source` is what was merged, as it was named.
+pub(super) fn to_json(report: &MergeReport, source: Option<&str>) -> Value {
     let hex = |id: Option<Digest>| id.map(|id| id.to_hex());
     let models = report.models.iter().map(|model| {
         let TensorsMerged { same, ours, theirs, computed, removed } = model.tensors;
@@ -311,7 +319,7 @@ fn to_json(report: &MergeReport, args: &Args) -> Value {
     json!({
         "status": report.status.as_str(),
         "target_revision": report.target,
-        "source_revision": args.source,
+        "source_revision": source,
         "base_commit": hex(report.base),
         "other_bases": report.other_bases.iter().map(Digest::to_hex).collect::<Vec<_>>(),
         "target_head_before": hex(report.from),

@@ -1,6 +1,7 @@
 //! What the user sees: text in tables, JSON, progress, colour.
 
 pub(crate) mod changes;
+pub(crate) mod exchange;
 pub(crate) mod graph;
 pub(crate) mod json;
 pub(crate) mod lossy;
