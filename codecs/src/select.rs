@@ -9,7 +9,7 @@ use crate::entropy;
 use crate::kernel::Isa;
 use crate::predict::{Factors, Known};
 use crate::transform::{Transform, Workbench};
-use crate::{Block, CodecError, Level, filter, kernel, residual};
+use crate::{Block, CodecError, Level, filter, kernel, predict, residual};
 
 /// Blocks up to this length, in bytes, are their own sample.
 const WHOLE: usize = 12 << 10;
@@ -21,6 +21,9 @@ const SHARE: usize = 24 * RUN;
 const RUNS: (usize, usize) = (5, 8);
 /// And of floats with a base, of which the sample only says that it helps.
 const FEW_RUNS: usize = 4;
+
+/// Where a block is expected to take less than this part of its bytes, few of its words moved.
+const FEW_MOVED: u64 = 96;
 
 /// Parameters of the context coder weigh on fewer words than this, so that simpler forms may be smaller.
 const FEW_WORDS: usize = 8 << 10;
@@ -209,6 +212,7 @@ impl Selector {
             candidate.estimated = streams + (header + if based { base_len } else { 0 }) as u64;
             self.ranking.push(candidate);
         }
+        self.mask_few(block, word, header + base_len, bench)?;
         if let Some(candidate) = alone {
             let words = &block.data[..whole];
             let input = context::Input { word, words, prediction: None, turned: false, rows: block.rows };
@@ -240,6 +244,36 @@ impl Selector {
             self.ranking.sort_by_key(|candidate| candidate.estimated);
         }
         Ok(&self.ranking)
+    }
+
+    /// Where few words of a float moved, estimates a mask of them as well: what they moved to is then most of what is stored, and
+    /// a stream of its own.
+    fn mask_few(
+        &mut self,
+        block: &Block<'_>,
+        word: Word,
+        header: usize,
+        bench: &mut Workbench,
+    ) -> Result<(), CodecError> {
+        let whole = block.data.len() / word.bytes * word.bytes;
+        let is_left_out = word.float.is_some() && whole / word.bytes >= FEW_WORDS;
+        let few_moved = self.least(true).is_some_and(|least| least < whole as u64 / FEW_MOVED);
+        if !is_left_out || !few_moved || bench.workspace.level() != Level::Default {
+            return Ok(());
+        }
+        let coding = Coding::Filtered(&filter::Sparse);
+        let shape = Shape { predictor: &predict::Parent, residual: &residual::Ulp, coding };
+        let mut mask = Candidate { shape, estimated: 0, repeats: [false; MAX_STREAMS], factors: Factors::default() };
+        if let Some(streams) = self.estimate(&mut mask, word, whole, false, bench)? {
+            mask.estimated = streams + header as u64;
+            // So few say little about how the context coder compares: where the mask seems smaller, both are encoded.
+            let rivals = self.ranking.iter_mut().filter(|other| other.shape.coding == Coding::Context);
+            if let Some(rival) = rivals.min_by_key(|other| other.estimated) {
+                rival.estimated = rival.estimated.min(mask.estimated);
+            }
+            self.ranking.push(mask);
+        }
+        Ok(())
     }
 
     /// Ranks the context coder by the best that others make of a base: looking for its parameters costs about as much as encoding.

@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use super::cluster::{Group, Member, Scale, cluster, gather};
+use super::low_bits::Use;
 use super::params::{Context, MAX_CLASSES, Params};
 use super::subject::{Input, Subject};
 use super::{Rows, TILE};
 use crate::Level;
 use crate::chain::Word;
-use crate::kernel::buckets::{BINS, Key};
+use crate::kernel::buckets::{BINS, ESCAPE, Key};
 use crate::kernel::{self, Isa};
 
 /// Fewer words than this have no classes: naming them costs more than they tell.
@@ -219,7 +220,7 @@ pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u
     let seen = sample.seen_by_exponent(1, bins);
     sample.typical = typical_step(subject.word, &seen);
     sample.steps = [sample.typical; MAX_CLASSES];
-    let mut best = sample.fit(&subject, 1, bins, seen);
+    let mut best = sample.fit(&subject, None, 1, bins, seen);
     classes.clear();
     let rows = subject.rows.filter(|_| subject.level != Level::Fast && subject.given() >= LEAST_FOR_CLASSES);
     let mut tried = Vec::new();
@@ -230,7 +231,7 @@ pub(super) fn fit(sample: &mut Sample, subject: Subject<'_>, classes: &mut Vec<u
         }
         sample.name_classes(&subject, rows, &tried);
         let seen = sample.seen_by_exponent(known, bins);
-        let mut fit = sample.fit(&subject, known, bins, seen);
+        let mut fit = sample.fit(&subject, Some((rows, &tried)), known, bins, seen);
         let mut counts = [0; 256];
         tried.iter().for_each(|class| counts[usize::from(*class)] += 1);
         fit.cost += super::segment::cost(&counts, tried.len()) + (64 << 16);
@@ -336,8 +337,15 @@ impl Sample {
         preferring
     }
 
-    /// The contexts for the sample with its classes.
-    fn fit(&mut self, subject: &Subject<'_>, classes: usize, bins: usize, seen: Vec<(u32, f64)>) -> Fit {
+    /// The contexts for the sample with its classes, which are those of `runs` where there are several.
+    fn fit(
+        &mut self,
+        subject: &Subject<'_>,
+        runs: Option<(Rows, &[u8])>,
+        classes: usize,
+        bins: usize,
+        seen: Vec<(u32, f64)>,
+    ) -> Fit {
         let contexts = classes * bins;
         let mantissa_classes = self.prefer_mantissas(classes);
         let seen = if mantissa_classes == 0 { seen } else { self.seen(classes, bins) };
@@ -348,26 +356,30 @@ impl Sample {
         // come that far: twice as much is let through for fewer of them to need low bits.
         let kept_bits = if subject.word.bytes <= 2 { 4 } else { 3 };
         let mut found = vec![Context::default(); contexts];
-        let mut keys = vec![0u64; contexts];
-        for (((found, seen), keys), step) in
-            found.chunks_mut(bins).zip(seen.chunks(bins)).zip(keys.chunks_mut(bins)).zip(self.steps)
+        let mut means = vec![0f32; contexts];
+        for (((found, seen), means), step) in
+            found.chunks_mut(bins).zip(seen.chunks(bins)).zip(means.chunks_mut(bins)).zip(self.steps)
         {
             let step = Some(step).filter(|_| follows_ulp(seen));
             let overall = mean_residual(seen);
-            for (((context, (count, moved)), key), bin) in found.iter_mut().zip(seen).zip(keys).zip(0..) {
+            for (((context, (count, moved)), mean), bin) in found.iter_mut().zip(seen).zip(means).zip(0..) {
                 // A few words say less about a context than all of its class do.
-                let mut mean = step.map_or(overall, |step| step / ulp_of(subject.word, bin));
+                *mean = step.map_or(overall, |step| step / ulp_of(subject.word, bin));
                 if *count > 0 {
                     let own = (*moved as f32 + 0.5) / *count as f32;
                     let trust = 1.0 + PRIOR / *count as f32;
-                    mean = mean.clamp(own / trust, own * trust);
+                    *mean = mean.clamp(own / trust, own * trust);
                 }
-                let low_bits = (mean as u64).checked_ilog2().map_or(0, |top| top.saturating_sub(kept_bits) as u8);
+                let low_bits = (*mean as u64).checked_ilog2().map_or(0, |top| top.saturating_sub(kept_bits) as u8);
                 context.low_bits = subject.low_bits.unwrap_or(low_bits).min(most);
-                // Folding doubles it.
-                *key = (131_072.0 * mean / (1u64 << context.low_bits) as f32) as u64;
             }
         }
+        if subject.is_predicted() {
+            self.drop_low_bits(subject, runs, bins, &seen, &mut found);
+        }
+        // Folding doubles it.
+        let key = |mean: f32, context: &Context| (131_072.0 * mean / (1u64 << context.low_bits) as f32) as u64;
+        let keys: Vec<u64> = means.iter().zip(&found).map(|(mean, found)| key(*mean, found)).collect();
         let members = found.iter().zip(&keys).zip(&seen).zip(0u16..).filter(|((_, seen), _)| seen.0 > 0);
         let members = members.map(|(((found, key), (count, moved)), context)| {
             // So many tokens tell their mean.
@@ -401,7 +413,10 @@ impl Sample {
             }
         }
         let low: u64 = found.iter().zip(&seen).map(|(c, seen)| u64::from(c.low_bits) * u64::from(seen.0)).sum();
-        cost += (low << 16) / scale.sampled.max(1) * scale.words;
+        // What no token says is stored as a whole word.
+        let escaped =
+            self.counts.iter().skip(usize::from(ESCAPE)).step_by(256).map(|count| u64::from(*count)).sum::<u64>();
+        cost += ((low + 8 * subject.word.bytes as u64 * escaped) << 16) / scale.sampled.max(1) * scale.words;
         // Contexts that the sample has nothing of go to the bucket whose tokens are most like theirs.
         let means: Vec<u64> = groups.iter().map(Group::mean).collect();
         let unseen = found.iter_mut().zip(&keys).zip(&seen).filter(|(_, seen)| seen.0 == 0);
@@ -414,6 +429,38 @@ impl Sample {
         let mut buckets: Vec<u32> = groups.iter().map(|group| group.total).collect();
         buckets.resize(buckets.len().max(1), 0);
         Fit { runs: None, mantissa_classes, contexts: found, last_bin, buckets, cost }
+    }
+
+    /// Leaves low bits out where few words need them: all words of a context store them, those too that did not move.
+    fn drop_low_bits(
+        &self,
+        subject: &Subject<'_>,
+        runs: Option<(Rows, &[u8])>,
+        bins: usize,
+        seen: &[(u32, f64)],
+        contexts: &mut [Context],
+    ) {
+        if contexts.iter().all(|context| context.low_bits == 0) {
+            return;
+        }
+        let mut uses = vec![Use::default(); contexts.len()];
+        for (residual, place) in self.residuals.iter().zip(&self.places) {
+            let low_bits = contexts[usize::from(*place)].low_bits;
+            if low_bits > 0 {
+                uses[usize::from(*place)].count(low_bits, *residual);
+            }
+        }
+        let uses = uses.chunks(bins).zip(seen.chunks(bins));
+        for (class, (contexts, (uses, seen))) in (0..).zip(contexts.chunks_mut(bins).zip(uses)) {
+            // Of a class that the sample has nothing of, a run tells.
+            let is_sampled = seen.iter().any(|seen| seen.0 > 0);
+            let run = runs.filter(|_| !is_sampled).map(|runs| Use::of_run(subject, runs, class, contexts));
+            for (context, found) in contexts.iter_mut().zip(uses) {
+                if !run.as_ref().unwrap_or(found).is_worth(subject.word) {
+                    context.low_bits = 0;
+                }
+            }
+        }
     }
 
     /// [`Self::seen`], with all bins by exponent.

@@ -26,6 +26,7 @@ mod cluster;
 mod decode;
 mod encode;
 mod fit;
+mod low_bits;
 mod packing;
 mod params;
 mod segment;
