@@ -148,6 +148,11 @@ pub(super) fn from_sync(problem: &SyncProblem) -> (u8, &'static str) {
             "give a folder, file:// and the whole path of one, or the http:// or https:// address of a server",
         ),
         SyncProblem::Unreachable { .. } => (code::SYSTEM, "run the command again: what has arrived is not sent again"),
+        SyncProblem::Unauthorized { .. } => (
+            code::REFUSED,
+            "nothing was moved: `shard remote login NAME` keeps a token for it, or give one as SHARD_TOKEN",
+        ),
+        SyncProblem::OverQuota { .. } => (code::SYSTEM, "`shard gc` over there gives back what nothing leads to"),
         SyncProblem::Refused { .. } => {
             (code::REFUSED, "nothing was moved: `shard remote` shows the address; who runs the server knows more")
         }

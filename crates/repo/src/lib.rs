@@ -167,7 +167,7 @@ pub use snapshot::SnapshotCost;
 pub use stage::{AddReport, Added, AddedState};
 pub use status::{Status, WorkState};
 pub use sync::{
-    Brought, CloneOptions, Connect, DEFAULT_REMOTE, FetchOptions, MovedRef, Peer, Place, Pulled, PushOptions,
+    Brought, CloneOptions, Connect, DEFAULT_REMOTE, Deposit, FetchOptions, MovedRef, Peer, Place, Pulled, PushOptions,
     RefChange, SyncProblem, SyncReport, peer,
 };
 pub use topic::{LoggedCommit, Topic};

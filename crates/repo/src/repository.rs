@@ -434,7 +434,7 @@ pub(crate) fn head_of(store: &Store) -> Result<RefState> {
 }
 
 /// The repository that a folder has, or is, and its work tree.
-fn repository_of(folder: &Path) -> Option<(PathBuf, Option<PathBuf>)> {
+pub(crate) fn repository_of(folder: &Path) -> Option<(PathBuf, Option<PathBuf>)> {
     let dir = folder.join(REPOSITORY_DIR);
     if dir.is_dir() {
         return Some((dir, Some(folder.to_owned())));

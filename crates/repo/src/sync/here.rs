@@ -109,6 +109,10 @@ impl<R: Deref<Target = Repository> + Send + Sync> Inbound for Pushed<R> {
 
     fn take(&self, parcels: &dyn Supply, progress: &dyn Progress) -> Result<()> {
         let outcome = receive(parcels, &self.transaction, self.repository.settings.workers(), progress);
+        // What was more than may be kept goes with the push.
+        if let Err(error @ RepoError::Sync(SyncProblem::OverQuota { .. })) = outcome {
+            return Err(error);
+        }
         // Whatever becomes of the rest, what has arrived does not have to be sent again.
         let sealed = self.transaction.seal();
         outcome?;

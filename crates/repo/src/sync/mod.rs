@@ -6,6 +6,7 @@
 //! sees a ref that names something missing.
 
 mod clone;
+mod deposit;
 mod fetch;
 mod here;
 mod lazy;
@@ -23,6 +24,7 @@ mod tests;
 mod travel;
 
 pub use clone::CloneOptions;
+pub use deposit::Deposit;
 pub use fetch::FetchOptions;
 pub(crate) use lazy::with_promised;
 pub use lazy::{Brought, Connect};

@@ -92,6 +92,14 @@ pub enum SyncProblem {
         /// What was said.
         why: String,
     },
+    /// The other side wants to know who asks.
+    #[error("{url}: {why}")]
+    Unauthorized {
+        /// Which.
+        url: String,
+        /// What it said.
+        why: String,
+    },
     /// The other side said no.
     #[error("{url}: {why}")]
     Refused {
@@ -99,6 +107,14 @@ pub enum SyncProblem {
         url: String,
         /// What it said.
         why: String,
+    },
+    /// A repository may not take so much.
+    #[error("the repository may take {quota} bytes, and takes {stored}: what is pushed does not fit")]
+    OverQuota {
+        /// Bytes that it may take.
+        quota: u64,
+        /// Bytes that it takes.
+        stored: u64,
     },
     /// The other side asked for what makes no sense.
     #[error("the other side does not keep to the protocol: {0}")]
