@@ -1,5 +1,6 @@
 //! Errors for people: what happened, why, what to do next, and the exit code.
 
+mod network;
 mod problem;
 
 use std::error::Error;

@@ -46,6 +46,8 @@ mod refs;
 mod repairing;
 #[path = "cli/restoring.rs"]
 mod restoring;
+#[path = "cli/serving.rs"]
+mod serving;
 #[path = "cli/shells.rs"]
 mod shells;
 #[path = "cli/undo.rs"]

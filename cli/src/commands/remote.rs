@@ -1,7 +1,10 @@
 //! `shard remote` and `shard connect`
 
+use std::io::{BufRead as _, IsTerminal as _};
+
 use serde_json::json;
-use shard_repo::{DEFAULT_REMOTE, Repository, SyncProblem};
+use shard_remote::{Credentials, HttpPeer, Secret};
+use shard_repo::{DEFAULT_REMOTE, Peer as _, Place, RepoError, Repository, SyncProblem};
 
 use crate::Context;
 use crate::error::{Failure, code};
@@ -46,6 +49,21 @@ enum Action {
         #[arg(value_name = "URL")]
         url: String,
     },
+    /// Keep a token for a server, in a file of yours that nobody else may read; it is read from stdin
+    Login {
+        /// The remote, or an address: it is for all addresses that begin with it; origin by default
+        #[arg(value_name = "REMOTE")]
+        remote: Option<String>,
+        /// Send it even where whoever is in between can read it
+        #[arg(long)]
+        over_http: bool,
+    },
+    /// Forget the token of a server
+    Logout {
+        /// The remote, or the address; origin by default
+        #[arg(value_name = "REMOTE")]
+        remote: Option<String>,
+    },
 }
 
 /// Push to and fetch from this repository from now on: it becomes the remote origin
@@ -57,8 +75,14 @@ pub(crate) struct ConnectArgs {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
+    match &args.action {
+        Some(Action::Login { remote, over_http }) => return login(remote.as_deref(), *over_http, context),
+        Some(Action::Logout { remote }) => return logout(remote.as_deref(), context),
+        _ => {}
+    }
     let repository = context.repository()?;
     match &args.action {
+        Some(Action::Login { .. } | Action::Logout { .. }) => {}
         None | Some(Action::Ls) => list(&repository, context)?,
         Some(Action::Add { name, url }) => {
             let url = repository.add_remote(name, url)?;
@@ -88,14 +112,77 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     Ok(code::DONE)
 }
 
+/// The address of a server: one that is given, or that of a remote.
+fn server(given: Option<&str>, context: &Context) -> Result<String, Failure> {
+    let url = match given {
+        Some(given) if given.contains("://") => given.to_owned(),
+        given => context.repository()?.remote(given)?.1,
+    };
+    match Place::of(&url)? {
+        Place::Server => Ok(url),
+        Place::Folder(_) => {
+            let why = "is a folder, which asks for no token";
+            Err(RepoError::from(SyncProblem::Url { url, why }).into())
+        }
+    }
+}
+
+fn login(remote: Option<&str>, over_http: bool, context: &Context) -> Result<u8, Failure> {
+    let url = server(remote, context)?;
+    let path = Credentials::path()?;
+    let mut all = Credentials::read(&path)?;
+    let token = Secret::new(&read_token()?)?;
+    all.set(&url, token.clone(), over_http)?;
+    // Whether it is one is better found out now; of a whole server there is nothing to ask for.
+    match HttpPeer::new(&url, Some(&token))?.welcome() {
+        Ok(_) | Err(RepoError::Sync(SyncProblem::Refused { .. })) => {}
+        Err(error) => return Err(error.into()),
+    }
+    all.write(&path)?;
+    if context.ui.json {
+        context.ui.print_json(&json!({"url": url}))?;
+    } else {
+        context.ui.inform(&format!("From now on a token is sent to {url}: {} has it\n", path.display()))?;
+    }
+    Ok(code::DONE)
+}
+
+fn logout(remote: Option<&str>, context: &Context) -> Result<u8, Failure> {
+    let url = server(remote, context)?;
+    let path = Credentials::path()?;
+    let mut all = Credentials::read(&path)?;
+    if !all.remove(&url)? {
+        return Err(Failure::new(code::NOT_FOUND, format!("there is no token for {url}"))
+            .next("`shard remote login` keeps one, for addresses that begin with the one that it was given"));
+    }
+    all.write(&path)?;
+    if context.ui.json {
+        context.ui.print_json(&json!({"url": url}))?;
+    } else {
+        context.ui.inform(&format!("No token is sent to {url} any more\n"))?;
+    }
+    Ok(code::DONE)
+}
+
+/// The token, which is not shown while it is typed.
+fn read_token() -> Result<String, Failure> {
+    let system = |error: std::io::Error| Failure::new(code::SYSTEM, "the token cannot be read").because(error);
+    if std::io::stdin().is_terminal() {
+        let terminal = console::Term::stderr();
+        terminal.write_str("Token: ").map_err(system)?;
+        return terminal.read_secure_line().map_err(system);
+    }
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(system)?;
+    Ok(line)
+}
+
 pub(crate) fn connect(args: &ConnectArgs, context: &Context) -> Result<u8, Failure> {
     let repository = context.repository()?;
     // One that is not there is better found out now.
     shard_remote::other(&repository, &args.url)?.welcome()?;
     let url = match repository.add_remote(DEFAULT_REMOTE, &args.url) {
-        Err(shard_repo::RepoError::Sync(SyncProblem::RemoteExists(_))) => {
-            repository.set_remote_url(DEFAULT_REMOTE, &args.url)?
-        }
+        Err(RepoError::Sync(SyncProblem::RemoteExists(_))) => repository.set_remote_url(DEFAULT_REMOTE, &args.url)?,
         url => url?,
     };
     told(DEFAULT_REMOTE, &url, context)?;

@@ -4,24 +4,41 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod private_file;
 mod protocol;
 mod server;
 #[cfg(test)]
 mod tests;
 
 use shard_repo::{Peer, Place, RepoError, Repository, Settings, SyncProblem};
+use thiserror::Error;
 
-pub use client::HttpPeer;
-pub use server::{Served, Server, ServerOptions};
+pub use client::{CredentialError, Credentials, HttpPeer, PLAIN_VARIABLE, Secret, TOKEN_VARIABLE, token_for};
+pub use server::{
+    AccessOptions, AllRules, ConfigError, Limits, Log, LogFormat, RepositoryRules, RetentionRule, Scope, ServeConfig,
+    Served, Server, ServerError, ServerOptions, TlsError, TlsOptions, Token, TokenError, TokenFile, WebhookConfig,
+    WebhookError,
+};
 
-/// The repository at an address, wherever that is.
+/// Why a repository cannot be asked.
+#[derive(Debug, Error)]
+pub enum PeerError {
+    /// The repository, or its address.
+    #[error(transparent)]
+    Repository(#[from] RepoError),
+    /// The token for it.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+}
+
+/// The repository at an address, wherever that is, for this user, with the token that they have for it.
 ///
 /// # Errors
-/// [`SyncProblem::Url`]; for a folder [`RepoError::NotARepository`] and what its store says. A server is not asked yet.
-pub fn peer(url: &str, settings: Settings) -> Result<Box<dyn Peer>, RepoError> {
+/// [`CredentialError`]; [`SyncProblem::Url`]; for a folder [`RepoError::NotARepository`] and what its store says. A server is not asked yet.
+pub fn peer(url: &str, settings: Settings) -> Result<Box<dyn Peer>, PeerError> {
     match Place::of(url)? {
         Place::Folder(folder) => Ok(Box::new(Repository::at(&folder, settings)?)),
-        Place::Server => Ok(Box::new(HttpPeer::new(url)?)),
+        Place::Server => Ok(Box::new(HttpPeer::new(url, token_for(url)?.as_ref())?)),
     }
 }
 
@@ -29,13 +46,15 @@ pub fn peer(url: &str, settings: Settings) -> Result<Box<dyn Peer>, RepoError> {
 ///
 /// # Errors
 /// As [`peer`].
-pub fn other(here: &Repository, url: &str) -> Result<Box<dyn Peer>, RepoError> {
+pub fn other(here: &Repository, url: &str) -> Result<Box<dyn Peer>, PeerError> {
     if let Place::Folder(folder) = Place::of(url)? {
         let there = Repository::at(&folder, here.settings())?;
         if let (Ok(there), Ok(here)) = (there.dir().canonicalize(), here.dir().canonicalize())
             && there == here
         {
-            return Err(SyncProblem::Url { url: url.to_owned(), why: "is this repository itself" }.into());
+            return Err(
+                RepoError::from(SyncProblem::Url { url: url.to_owned(), why: "is this repository itself" }).into()
+            );
         }
         return Ok(Box::new(there));
     }

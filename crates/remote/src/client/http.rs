@@ -4,14 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use reqwest::redirect::Policy;
-use reqwest::{Body, Client, Method, RequestBuilder, Response, Url};
+use reqwest::{Body, Certificate, Client, ClientBuilder, Method, RequestBuilder, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shard_repo::{RepoError, SyncProblem};
 use tokio::runtime::Runtime;
 
+use super::credentials::{Secret, is_loopback};
 use crate::protocol::{MAX_MESSAGE, Problem, ROUTES};
 
 /// How long a connection may take to be made.
@@ -21,15 +22,20 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// Most bytes of the message of an error.
 const MAX_PROBLEM: usize = 64 << 10;
 
+/// The variable that names a file of certificates, in PEM, of authorities that are trusted beside those of the system.
+const CA_VARIABLE: &str = "SHARD_CA";
+
 /// Connections to the server of a repository.
 pub(super) struct Http {
     url: String,
+    /// What says who asks.
+    authorization: Option<HeaderValue>,
     client: Client,
     pub(super) runtime: Runtime,
 }
 
 impl Http {
-    pub(super) fn new(url: &str) -> Result<Self, RepoError> {
+    pub(super) fn new(url: &str, token: Option<&Secret>) -> Result<Self, RepoError> {
         let refuse = |why| SyncProblem::Url { url: url.to_owned(), why };
         let parsed = Url::parse(url).map_err(|_| refuse("is not a URL"))?;
         if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
@@ -43,16 +49,25 @@ impl Http {
         }
         let unusable = |why: String| SyncProblem::Unreachable { url: url.to_owned(), why };
         // A server that sends somewhere else might send to where only this machine may go.
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| unusable(described(&error)))?;
+        let mut builder =
+            Client::builder().redirect(Policy::none()).connect_timeout(CONNECT).read_timeout(SILENCE).tcp_nodelay(true);
+        if is_loopback(&parsed) {
+            // What stays on this machine is not sent to a proxy elsewhere.
+            builder = builder.no_proxy();
+        }
+        let client = trusting(builder).map_err(unusable)?.build().map_err(|error| unusable(described(&error)))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|error| unusable(error.to_string()))?;
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), client, runtime })
+        let authorization = token.map(|token| {
+            let value = HeaderValue::try_from(format!("Bearer {}", token.reveal()));
+            // Never shown, whatever is logged.
+            value.map(|mut value| {
+                value.set_sensitive(true);
+                value
+            })
+        });
+        let authorization = authorization.transpose().map_err(|_| unusable("the token cannot be sent".to_owned()))?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), authorization, client, runtime })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -62,7 +77,11 @@ impl Http {
     /// A request of one of the protocol's routes.
     pub(super) fn request(&self, method: Method, route: &str) -> RequestBuilder {
         let agent = concat!("shard/", env!("CARGO_PKG_VERSION"));
-        self.client.request(method, format!("{}{ROUTES}/{route}", self.url)).header(USER_AGENT, agent)
+        let request = self.client.request(method, format!("{}{ROUTES}/{route}", self.url)).header(USER_AGENT, agent);
+        match &self.authorization {
+            Some(authorization) => request.header(AUTHORIZATION, authorization.clone()),
+            None => request,
+        }
     }
 
     /// Asks and gives the whole answer.
@@ -116,6 +135,17 @@ impl Http {
     }
 }
 
+/// Trusts the authorities that the environment names, beside those of the system.
+fn trusting(builder: ClientBuilder) -> Result<ClientBuilder, String> {
+    let Some(path) = std::env::var_os(CA_VARIABLE).filter(|path| !path.is_empty()) else { return Ok(builder) };
+    let shown = std::path::Path::new(&path).display().to_string();
+    let pem = std::fs::read(&path).map_err(|error| format!("{shown}, which {CA_VARIABLE} names: {error}"))?;
+    let certificates = Certificate::from_pem_bundle(&pem).ok().filter(|all| !all.is_empty());
+    let certificates =
+        certificates.ok_or_else(|| format!("{shown}, which {CA_VARIABLE} names, has no certificates in PEM"))?;
+    Ok(builder.tls_certs_merge(certificates))
+}
+
 /// A body of pieces.
 pub(super) fn body_of(pieces: tokio::sync::mpsc::Receiver<io::Result<Bytes>>) -> Body {
     let next = |mut pieces: tokio::sync::mpsc::Receiver<io::Result<Bytes>>| async move {
@@ -130,7 +160,7 @@ pub(super) fn to_json(message: &impl Serialize) -> Result<Vec<u8>, RepoError> {
 }
 
 /// What an error says, and what its causes add: addresses are told elsewhere.
-fn described(error: &dyn std::error::Error) -> String {
+pub(crate) fn described(error: &dyn std::error::Error) -> String {
     let mut text = match error.source() {
         None => error.to_string(),
         Some(_) => String::new(),

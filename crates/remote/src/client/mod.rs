@@ -1,5 +1,6 @@
 //! A repository behind a server, as one to exchange commits with.
 
+mod credentials;
 mod exchange;
 mod http;
 
@@ -8,8 +9,10 @@ use shard_repo::peer::{Inbound, Outbound, Peer, Wanted, Welcome};
 use shard_repo::{RepoError, SyncProblem};
 
 use crate::protocol::{BINARY, Opened, Wants, WelcomeMessage, offers_of};
+pub use credentials::{CredentialError, Credentials, PLAIN_VARIABLE, Secret, TOKEN_VARIABLE, token_for};
 use exchange::{Fetching, Pushing};
 use http::Http;
+pub(crate) use http::described;
 
 /// A repository behind a server.
 pub struct HttpPeer {
@@ -17,12 +20,12 @@ pub struct HttpPeer {
 }
 
 impl HttpPeer {
-    /// The repository at an `http://` or `https://` address. Nothing is sent yet.
+    /// The repository at an `http://` or `https://` address, for who has this token. Nothing is sent yet.
     ///
     /// # Errors
     /// [`SyncProblem::Url`]; what keeps a connection from being made at all.
-    pub fn new(url: &str) -> Result<Self, RepoError> {
-        Ok(Self { http: Http::new(url)? })
+    pub fn new(url: &str, token: Option<&Secret>) -> Result<Self, RepoError> {
+        Ok(Self { http: Http::new(url, token)? })
     }
 }
 

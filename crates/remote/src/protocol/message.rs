@@ -18,13 +18,13 @@ pub(crate) struct WelcomeMessage {
     cut: u64,
     default_branch: String,
     checked_out: Option<String>,
-    refs: Vec<RefMessage>,
+    pub(crate) refs: Vec<RefMessage>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct RefMessage {
+pub(crate) struct RefMessage {
     /// In full, as in `heads/main`.
-    name: String,
+    pub(crate) name: String,
     /// As in `commit 0123…`.
     target: String,
     commit: String,

@@ -6,8 +6,8 @@ mod problem;
 
 pub(crate) use entries::{Chunks, Entries, Frames};
 pub(crate) use message::{
-    Has, Moves, Opened, Wants, WelcomeMessage, bits, bits_of, chosen, chosen_of, commits, commits_of, keys, keys_of,
-    offers, offers_of,
+    Has, Moves, Opened, RefMessage, Wants, WelcomeMessage, bits, bits_of, chosen, chosen_of, commits, commits_of, keys,
+    keys_of, offers, offers_of,
 };
 pub(crate) use problem::Problem;
 

@@ -54,6 +54,8 @@ impl Problem {
             RepoError::Sync(SyncProblem::CheckedOutThere(name)) => {
                 (StatusCode::CONFLICT, Self::new("checked-out", error.to_string()).about(name))
             }
+            RepoError::Ref(RefProblem::Unknown { .. }) => say(StatusCode::NOT_FOUND, "not-found"),
+            RepoError::Ref(RefProblem::Pattern { .. }) => say(StatusCode::BAD_REQUEST, "malformed"),
             RepoError::Ref(RefProblem::Protected { .. }) => say(StatusCode::FORBIDDEN, "protected"),
             RepoError::Ref(_) => say(StatusCode::CONFLICT, "ref"),
             RepoError::Missing { .. } | RepoError::Store(StoreError::MissingBase { .. } | StoreError::Missing(_)) => {
@@ -62,6 +64,11 @@ impl Problem {
             RepoError::WrongBytes { .. } | RepoError::Sync(SyncProblem::Undecodable { .. }) => {
                 say(StatusCode::UNPROCESSABLE_ENTITY, "wrong-bytes")
             }
+            RepoError::Sync(SyncProblem::OverQuota { .. }) => {
+                let what = "delete branches and tags that are not needed and have it collected, or ask who runs the server for more";
+                (StatusCode::INSUFFICIENT_STORAGE, Self::new("quota", format!("{error}; {what}")))
+            }
+            RepoError::Store(StoreError::Claimed(_) | StoreError::Held(_)) => say(StatusCode::CONFLICT, "in-use"),
             RepoError::Sync(SyncProblem::Malformed(_)) => say(StatusCode::BAD_REQUEST, "malformed"),
             RepoError::NotARepository(_) => {
                 (StatusCode::NOT_FOUND, Self::new("no-repository", "there is no such repository"))
@@ -77,6 +84,7 @@ impl Problem {
     /// The error that a server at an address told of.
     pub(crate) fn read(self, url: &str) -> RepoError {
         let Said { kind, message, name, commit } = self.error;
+        let said = || shard_core::text::visible(&message).into_owned();
         let name = name.map(|name| shard_core::text::visible(&name).into_owned());
         match (kind.as_str(), name) {
             ("raced", Some(name)) => RepoError::Raced(name),
@@ -88,8 +96,8 @@ impl Problem {
             }
             ("tag-exists", Some(name)) => SyncProblem::TagThere(name).into(),
             ("checked-out", Some(name)) => SyncProblem::CheckedOutThere(name).into(),
-            _ => SyncProblem::Refused { url: url.to_owned(), why: shard_core::text::visible(&message).into_owned() }
-                .into(),
+            ("unauthorized", _) => SyncProblem::Unauthorized { url: url.to_owned(), why: said() }.into(),
+            _ => SyncProblem::Refused { url: url.to_owned(), why: said() }.into(),
         }
     }
 }

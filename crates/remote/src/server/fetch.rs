@@ -10,36 +10,38 @@ use shard_repo::peer::Peer;
 use tokio::sync::mpsc;
 
 use super::App;
-use super::reply::{Failed, Json, Whole, binary, blocking};
-use super::repositories::Asked;
+use super::reply::{Failed, Json, Read, Whole, binary, blocking};
+use super::repositories::{Asked, ToRead};
 use crate::protocol::{Frames, Wants, WelcomeMessage, chosen_of, offers as to_bytes};
 
 /// Pieces of a body that wait to be sent.
 const WAITING: usize = 4;
 
 /// What the repository says of itself.
-pub(super) async fn info(asked: Asked) -> Result<Json<WelcomeMessage>, Failed> {
-    let welcome = blocking(move || asked.repository.welcome()).await?;
+pub(super) async fn info(asked: Asked<ToRead>) -> Result<Json<WelcomeMessage>, Failed> {
+    let welcome = blocking(move || asked.open.repository.welcome()).await?;
     Ok(Json(WelcomeMessage::from(&welcome)))
 }
 
 /// All that may have to travel to who wants something.
-pub(super) async fn offers(asked: Asked, Whole(body): Whole) -> Result<Response, Failed> {
-    let wants: Wants =
-        serde_json::from_slice(&body).map_err(|_| Failed::malformed("the body does not say what is wanted"))?;
+pub(super) async fn offers(asked: Asked<ToRead>, Read(wants): Read<Wants>) -> Result<Response, Failed> {
     let wanted = wants.read()?;
-    let answer = blocking(move || Ok(to_bytes(asked.repository.outbound(&wanted)?.offers()))).await?;
+    let answer = blocking(move || Ok(to_bytes(asked.open.repository.outbound(&wanted)?.offers()))).await?;
     Ok(binary(answer))
 }
 
 /// Entries, in the order in which they were asked for.
-pub(super) async fn entries(State(app): State<Arc<App>>, asked: Asked, Whole(body): Whole) -> Result<Response, Failed> {
+pub(super) async fn entries(
+    State(app): State<Arc<App>>,
+    asked: Asked<ToRead>,
+    Whole(body): Whole,
+) -> Result<Response, Failed> {
     let chosen = chosen_of(&body)?;
     let (pieces, waiting) = mpsc::channel::<io::Result<Bytes>>(WAITING);
-    let idle = app.idle;
+    let idle = app.limits.idle;
     tokio::task::spawn_blocking(move || {
         let handle = tokio::runtime::Handle::current();
-        let supply = asked.repository.supply(chosen);
+        let supply = asked.open.repository.supply(chosen);
         let mut frames = Frames::whole(supply.as_ref());
         loop {
             let piece = match frames.next() {

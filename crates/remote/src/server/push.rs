@@ -2,27 +2,28 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::Response;
-use futures_util::StreamExt as _;
 use shard_core::NoProgress;
 use shard_repo::peer::Inbound;
 use shard_repo::{RepoError, Repository, SyncProblem};
-use shard_store::Nonce;
+use shard_store::{Nonce, Target};
 use tokio::sync::mpsc;
 
 use super::App;
-use super::reply::{Failed, Json, Whole, binary, blocking};
-use super::repositories::Asked;
+use super::metrics::Counted;
+use super::reply::{Arriving, Failed, Json, Read, Whole, binary, blocking};
+use super::repositories::{Asked, ToAppend};
+use super::tokens::Scope;
 use crate::protocol::{Chunks, Entries, Has, Moves, Opened, WelcomeMessage, bits, commits_of, keys_of};
 
-/// Most pushes at the same time.
-const MOST: usize = 256;
 /// Pieces of a body that wait to be taken.
 const WAITING: usize = 4;
 /// What is still read of a body that is refused, so that its sender hears why.
@@ -34,8 +35,13 @@ pub(super) struct Pushes(Mutex<HashMap<String, Arc<Push>>>);
 
 struct Push {
     repository: String,
+    /// The name of the token with which it began: nobody else goes on with it.
+    token: Option<String>,
     inbound: Box<dyn Inbound>,
     last: Mutex<Instant>,
+    /// Bytes that have arrived.
+    arrived: AtomicU64,
+    _under_way: Counted,
 }
 
 /// A push while a request is about it.
@@ -52,20 +58,30 @@ impl Pushes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self, repository: String, inbound: Box<dyn Inbound>) -> Result<String, Failed> {
+    fn open(&self, app: &App, asked: &Asked<ToAppend>, inbound: Box<dyn Inbound>) -> Result<String, Failed> {
         let no_name = |_| RepoError::Internal("the system has no random numbers");
         let name = Nonce::random().map_err(no_name)?.to_hex();
         let mut pushes = self.lock();
-        if pushes.len() >= MOST {
+        if pushes.len() >= app.limits.pushes {
             let busy = "too many pushes are under way: try again later";
-            return Err(Failed::new(StatusCode::SERVICE_UNAVAILABLE, "busy", busy));
+            return Err(Failed::new(StatusCode::SERVICE_UNAVAILABLE, "busy", busy)
+                .with_header(RETRY_AFTER, HeaderValue::from_static("10")));
         }
-        pushes.insert(name.clone(), Arc::new(Push { repository, inbound, last: Mutex::new(Instant::now()) }));
+        let push = Push {
+            repository: asked.open.name.clone(),
+            token: asked.token.clone(),
+            inbound,
+            last: Mutex::new(Instant::now()),
+            arrived: AtomicU64::new(0),
+            _under_way: Counted::new(&app.metrics.pushes),
+        };
+        pushes.insert(name.clone(), Arc::new(push));
         Ok(name)
     }
 
-    fn hold(&self, name: &str, asked: &Asked) -> Result<Held, Failed> {
-        let found = self.lock().get(name).filter(|push| push.repository == asked.name).cloned();
+    fn hold(&self, name: &str, asked: &Asked<ToAppend>) -> Result<Held, Failed> {
+        let is_it = |push: &&Arc<Push>| push.repository == asked.open.name && push.token == asked.token;
+        let found = self.lock().get(name).filter(is_it).cloned();
         let gone = || Failed::new(StatusCode::GONE, "push-over", "the push is over: begin another one");
         found.map(Held).ok_or_else(gone)
     }
@@ -92,11 +108,11 @@ impl Pushes {
 }
 
 /// Begins a push.
-pub(super) async fn open(State(app): State<Arc<App>>, asked: Asked) -> Result<Json<Opened>, Failed> {
-    let Asked { name, repository } = asked;
+pub(super) async fn open(State(app): State<Arc<App>>, asked: Asked<ToAppend>) -> Result<Json<Opened>, Failed> {
+    let repository = Arc::clone(&asked.open.repository);
     let inbound = blocking(move || Repository::inbound_of(repository)).await?;
     let welcome = WelcomeMessage::from(inbound.welcome());
-    let push = app.pushes.open(name, inbound)?;
+    let push = app.pushes.open(&app, &asked, inbound)?;
     Ok(Json(Opened { push, welcome }))
 }
 
@@ -111,7 +127,7 @@ fn named(path: &Named) -> &str {
 pub(super) async fn reaches(
     State(app): State<Arc<App>>,
     path: Named,
-    asked: Asked,
+    asked: Asked<ToAppend>,
     Whole(body): Whole,
 ) -> Result<Response, Failed> {
     let (push, commits) = (app.pushes.hold(named(&path), &asked)?, commits_of(&body)?);
@@ -123,7 +139,7 @@ pub(super) async fn reaches(
 pub(super) async fn has(
     State(app): State<Arc<App>>,
     path: Named,
-    asked: Asked,
+    asked: Asked<ToAppend>,
     Whole(body): Whole,
 ) -> Result<Response, Failed> {
     let (push, keys) = (app.pushes.hold(named(&path), &asked)?, keys_of(&body)?);
@@ -131,66 +147,102 @@ pub(super) async fn has(
     Ok(binary(bits(&answers)))
 }
 
+/// A body that a repository has no room for.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no room")]
+struct NoRoom;
+
 /// Takes entries: each counts as there once it is proven.
 pub(super) async fn entries(
     State(app): State<Arc<App>>,
     path: Named,
-    asked: Asked,
+    asked: Asked<ToAppend>,
     body: Body,
 ) -> Result<Json<Has>, Failed> {
     let push = app.pushes.hold(named(&path), &asked)?;
+    let mut body = Arriving::new(body, &app.limits, app.limits.body)?;
+    let open = Arc::clone(&asked.open);
+    let room = blocking(move || open.stored.room(&open.repository)).await;
+    let room = match room {
+        Ok(room) => room,
+        Err(failed) => return Err(over(&app, &path, failed)),
+    };
     let (pieces, mut waiting) = mpsc::channel::<io::Result<Bytes>>(WAITING);
+    let (held, open) = (Arc::clone(&push.0), Arc::clone(&asked.open));
     let taking = blocking(move || {
         let lost = |error: io::Error| -> RepoError {
-            SyncProblem::Unreachable { url: "the client".to_owned(), why: error.to_string() }.into()
+            match error.get_ref() {
+                Some(inner) if inner.is::<NoRoom>() => open.stored.over(&open.repository),
+                _ => SyncProblem::Malformed("the stream of entries is cut off").into(),
+            }
         };
         let supply = Entries::new(Chunks::new(move || waiting.blocking_recv().transpose()), lost);
-        push.0.inbound.take(&supply, &NoProgress)?;
+        held.inbound.take(&supply, &NoProgress)?;
         Ok(Has { entries: supply.taken() })
     });
     let taking = tokio::spawn(taking);
-    let mut body = body.into_data_stream();
-    let mut unheard = 0;
+    let (mut unheard, mut refused) = (0, None);
     loop {
-        let piece = match tokio::time::timeout(app.idle, body.next()).await {
+        let piece = match body.next().await {
             Ok(None) => break,
-            Ok(Some(Ok(piece))) => Ok(piece),
-            Ok(Some(Err(error))) => Err(io::Error::other(error)),
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            Ok(Some(piece)) => {
+                let arrived = push.0.arrived.fetch_add(piece.len() as u64, Ordering::Relaxed) + piece.len() as u64;
+                if room.is_some_and(|room| arrived > room) { Err(io::Error::other(NoRoom)) } else { Ok(piece) }
+            }
+            Err(failed) => {
+                refused = Some(failed);
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
         };
-        let len = piece.as_ref().map_or(HEARD, Bytes::len);
+        let len = piece.as_ref().map_or(0, Bytes::len);
         if pieces.send(piece).await.is_err() {
             unheard += len;
-            if unheard >= HEARD {
-                break;
-            }
+        }
+        if refused.is_some() || unheard >= HEARD {
+            break;
         }
     }
     drop(pieces);
-    match taking.await {
+    let outcome = match taking.await {
         Ok(outcome) => outcome.map(Json),
         Err(_) => Err(RepoError::Internal("a request was given up").into()),
+    };
+    match (outcome, refused) {
+        (Err(_), Some(refused)) => Err(refused),
+        (Err(failed), None) if failed.is_over_quota() => Err(over(&app, &path, failed)),
+        (outcome, _) => outcome,
     }
+}
+
+/// Ends a push that does not fit: nothing of it is kept.
+fn over(app: &App, path: &Named, failed: Failed) -> Failed {
+    app.pushes.end(named(path));
+    failed
 }
 
 /// Moves refs, which ends the push.
 pub(super) async fn refs(
     State(app): State<Arc<App>>,
     path: Named,
-    asked: Asked,
-    Whole(body): Whole,
+    asked: Asked<ToAppend>,
+    Read(moves): Read<Moves>,
 ) -> Result<Json<Has>, Failed> {
     let push = app.pushes.hold(named(&path), &asked)?;
-    let moves: Moves =
-        serde_json::from_slice(&body).map_err(|_| Failed::malformed("the body does not say what moves"))?;
     let moves = moves.read()?;
-    blocking(move || push.0.inbound.move_refs(&moves)).await?;
+    if asked.scope == Scope::Append && moves.iter().any(|wanted| wanted.is_forced || wanted.to == Target::Deleted) {
+        let why = "the token may add to branches, and neither force nor delete them";
+        return Err(Failed::new(StatusCode::FORBIDDEN, "scope", why));
+    }
+    let moves = blocking(move || push.0.inbound.move_refs(&moves).map(|()| moves)).await?;
     app.pushes.end(named(&path));
+    asked.open.stored.changed();
+    app.metrics.moved.inc_by(moves.len() as u64);
+    app.webhooks.moved(&asked.open, asked.token.as_deref(), &moves);
     Ok(Json(Has { entries: 0 }))
 }
 
 /// Ends a push that moved nothing.
-pub(super) async fn end(State(app): State<Arc<App>>, path: Named, asked: Asked) -> Result<Json<Has>, Failed> {
+pub(super) async fn end(State(app): State<Arc<App>>, path: Named, asked: Asked<ToAppend>) -> Result<Json<Has>, Failed> {
     drop(app.pushes.hold(named(&path), &asked)?);
     let name = named(&path).to_owned();
     blocking(move || {

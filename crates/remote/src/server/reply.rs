@@ -1,40 +1,70 @@
 //! Answers, and errors as answers.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use axum::body::{Body, HttpBody as _};
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use shard_repo::{RepoError, SyncProblem};
 
 use super::App;
+use super::config::Limits;
+use super::log::described;
 use crate::protocol::{BINARY, MAX_MESSAGE, Problem};
+
+/// Most bytes of a question in JSON.
+const MAX_JSON: u64 = 64 << 20;
 
 /// Why a request is not answered as it was meant.
 #[derive(Debug)]
 pub(super) struct Failed {
     status: StatusCode,
-    problem: Problem,
+    problem: Box<Problem>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
+    cause: Option<String>,
 }
+
+/// What an answer does not say, and the log does.
+#[derive(Debug, Clone)]
+pub(super) struct Cause(pub(super) String);
 
 impl Failed {
     pub(super) fn new(status: StatusCode, kind: &str, message: &str) -> Self {
-        Self { status, problem: Problem::new(kind, message) }
+        Self { status, problem: Problem::new(kind, message).into(), header: None, cause: None }
     }
 
     pub(super) fn malformed(message: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", message)
+    }
+
+    pub(super) fn too_long() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", "the body is too long")
+    }
+
+    pub(super) fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
+        Self { header: Some(Box::new((name, value))), ..self }
+    }
+
+    pub(super) fn is_over_quota(&self) -> bool {
+        self.problem.error.kind == "quota"
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
     }
 }
 
 impl From<RepoError> for Failed {
     fn from(error: RepoError) -> Self {
         let (status, problem) = Problem::of(&error);
-        Self { status, problem }
+        let cause = status.is_server_error().then(|| described(&error));
+        Self { status, problem: problem.into(), header: None, cause }
     }
 }
 
@@ -46,7 +76,12 @@ impl From<SyncProblem> for Failed {
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        (self.status, Json(self.problem)).into_response()
+        let mut response = (self.status, Json(self.problem)).into_response();
+        response.headers_mut().extend(self.header.map(|header| *header));
+        if let Some(cause) = self.cause {
+            response.extensions_mut().insert(Cause(cause));
+        }
+        response
     }
 }
 
@@ -67,35 +102,91 @@ pub(super) fn binary(body: impl Into<Body>) -> Response {
     of_type(HeaderValue::from_static(BINARY), body.into())
 }
 
-fn of_type(of: HeaderValue, body: Body) -> Response {
+pub(super) fn of_type(of: HeaderValue, body: Body) -> Response {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, of);
     response
 }
 
-/// The whole body of a request, which is short, and arrives without long pauses.
+/// A body that arrives without long pauses, not too slowly, and has an end.
+pub(super) struct Arriving {
+    pieces: BodyDataStream,
+    start: Instant,
+    idle: Duration,
+    slowest: u64,
+    most: u64,
+    taken: u64,
+}
+
+impl Arriving {
+    /// # Errors
+    /// 413 for one that says that it is longer than `most` bytes: it is not waited for.
+    pub(super) fn new(body: Body, limits: &Limits, most: u64) -> Result<Self, Failed> {
+        if body.size_hint().lower() > most {
+            return Err(Failed::too_long());
+        }
+        let Limits { idle, slowest, .. } = *limits;
+        Ok(Self { pieces: body.into_data_stream(), start: Instant::now(), idle, slowest, most, taken: 0 })
+    }
+
+    /// The next piece.
+    ///
+    /// # Errors
+    /// 413, 408 and 400: nothing comes after them.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failed> {
+        let late = || Failed::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body does not arrive");
+        let Ok(piece) = tokio::time::timeout(self.idle, self.pieces.next()).await else { return Err(late()) };
+        let Some(piece) = piece else { return Ok(None) };
+        let piece = piece.map_err(|_| Failed::malformed("the body is cut off"))?;
+        self.taken += piece.len() as u64;
+        if self.taken > self.most {
+            return Err(Failed::too_long());
+        }
+        // A little every now and then would hold a connection for ever.
+        let slow = self.start.elapsed().saturating_sub(self.idle).as_secs();
+        if self.taken < slow.saturating_mul(self.slowest) {
+            return Err(late());
+        }
+        Ok(Some(piece))
+    }
+
+    pub(super) async fn whole(mut self) -> Result<Vec<u8>, Failed> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.next().await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
+    }
+}
+
+/// The whole body of a request, which is short.
 pub(super) struct Whole(pub(super) Vec<u8>);
 
 impl FromRequest<Arc<App>> for Whole {
     type Rejection = Failed;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failed> {
-        let too_long = || Failed::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", "the body is too long");
-        let body = request.into_body();
-        // One that says that it is too long is not waited for.
-        if body.size_hint().lower() > MAX_MESSAGE as u64 {
-            return Err(too_long());
+        let most = (MAX_MESSAGE as u64).min(app.limits.body);
+        Arriving::new(request.into_body(), &app.limits, most)?.whole().await.map(Self)
+    }
+}
+
+/// The whole body of a request, read as JSON.
+pub(super) struct Read<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for Read<T> {
+    type Rejection = Failed;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failed> {
+        let most = MAX_JSON.min(app.limits.body);
+        let whole = Arriving::new(request.into_body(), &app.limits, most)?.whole().await?;
+        // A row of values would be taken for the fields in their order.
+        if whole.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Failed::malformed("the body is no object in JSON"));
         }
-        let (mut pieces, mut whole) = (body.into_data_stream(), Vec::new());
-        loop {
-            match tokio::time::timeout(app.idle, pieces.next()).await {
-                Ok(None) => return Ok(Self(whole)),
-                Ok(Some(Ok(piece))) if whole.len() + piece.len() > MAX_MESSAGE => return Err(too_long()),
-                Ok(Some(Ok(piece))) => whole.extend_from_slice(&piece),
-                Ok(Some(Err(_))) => return Err(Failed::malformed("the body is cut off")),
-                Err(_) => return Err(Failed::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body does not arrive")),
-            }
-        }
+        let wrong =
+            |error: serde_json::Error| Failed::malformed(&format!("the body is not what this route takes: {error}"));
+        serde_json::from_slice(&whole).map(Self).map_err(wrong)
     }
 }
 

@@ -1,0 +1,10 @@
+//! A real server, and clients of it.
+
+mod access;
+mod bench;
+mod care;
+mod exchange;
+mod hostile;
+mod observed;
+mod plain;
+mod tls;
