@@ -231,7 +231,7 @@ fn main() -> ExitCode {
             threads: usize::from(global.threads),
             level,
             coarse: global.coarse,
-            connect: Some(shard_remote::peer),
+            connect: Some(shard_remote::connect),
         },
         store: RefCell::default(),
     };

@@ -42,6 +42,17 @@ pub fn peer(url: &str, settings: Settings) -> Result<Box<dyn Peer>, PeerError> {
     }
 }
 
+/// The same for [`Settings::connect`].
+///
+/// # Errors
+/// As [`peer`].
+pub fn connect(url: &str, settings: Settings) -> Result<Box<dyn Peer>, RepoError> {
+    peer(url, settings).map_err(|error| match error {
+        PeerError::Repository(error) => error,
+        PeerError::Credential(error) => SyncProblem::Refused { url: url.to_owned(), why: error.to_string() }.into(),
+    })
+}
+
 /// The same of any but `here` itself.
 ///
 /// # Errors
