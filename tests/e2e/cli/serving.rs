@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,6 +17,8 @@ use crate::place::{Place, Run};
 struct Serving {
     child: Child,
     url: String,
+    /// Reads what it logs: a pipe that nobody empties would keep it waiting.
+    log: Option<JoinHandle<String>>,
 }
 
 impl Serving {
@@ -25,12 +28,16 @@ impl Serving {
         let mut child = place.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let Some((_, url)) = line.trim_end().rsplit_once(" at ") else {
+        let mut stderr = child.stderr.take().unwrap();
+        let log = thread::spawn(move || {
             let mut said = String::new();
-            child.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
-            panic!("{all:?}: {line}{said}")
+            stderr.read_to_string(&mut said).unwrap();
+            said
+        });
+        let Some((_, url)) = line.trim_end().rsplit_once(" at ") else {
+            panic!("{all:?}: {line}{}", log.join().unwrap())
         };
-        Self { url: url.trim_end_matches("/NAME").to_owned(), child }
+        Self { url: url.trim_end_matches("/NAME").to_owned(), child, log: Some(log) }
     }
 
     fn signal(&self, signal: Signal) {
@@ -40,8 +47,7 @@ impl Serving {
     /// Tells it to stop, and gives what it logged.
     fn stop(mut self) -> Vec<Value> {
         self.signal(Signal::TERM);
-        let mut said = String::new();
-        self.child.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+        let said = self.log.take().unwrap().join().unwrap();
         assert!(self.child.wait().unwrap().success(), "{said}");
         said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
