@@ -24,6 +24,12 @@ impl Rng {
         Self::new(scramble(seed) ^ scramble(stream.wrapping_add(0x6a09_e667_f3bc_c909)))
     }
 
+    /// Bytes that nothing compresses.
+    #[must_use]
+    pub fn noise(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.bits() as u8).collect()
+    }
+
     /// 64 uniform bits.
     #[inline]
     pub fn bits(&mut self) -> u64 {

@@ -10,6 +10,7 @@ mod http;
 use std::fs;
 use std::path::Path;
 
+use shard_datasets::rng::Rng;
 use shard_tests::inject::{DISK_CALLS, Fault, is_possible, run};
 use shard_tests::process::{Shard, exit};
 use shard_tests::tree::{copy, digests, sizes, write};
@@ -22,16 +23,6 @@ const MANY: u32 = 2000;
 const BLOCK: u64 = 4 << 20;
 /// What else may be sent again: what the receiver had not written out yet, and objects beside blocks.
 const BESIDE: u64 = 1 << 20;
-
-/// Bytes that nothing compresses.
-fn noise(len: usize, seed: u32) -> Vec<u8> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..len).map(|_| next()).collect()
-}
 
 /// A folder with a bare repository `hub` that has one commit, and with clones of it: `here` has made a second commit, which `full`
 /// has too.
@@ -47,10 +38,10 @@ fn scene() -> (TempDir, Shard) {
         shard.ok(&["-C", "here", "add", path]);
         shard.ok(&["-C", "here", "commit", "-m", title]);
     };
-    commit("first.bin", &noise(300_000, 1), "First");
+    commit("first.bin", &Rng::new(1).noise(300_000), "First");
     shard.ok(&["-C", "here", "push"]);
     shard.ok(&["clone", "./hub", "there"]);
-    commit("second.bin", &noise(12 << 20, 2), "Second");
+    commit("second.bin", &Rng::new(2).noise(12 << 20), "Second");
     shard.ok(&["init", "--bare", "full"]);
     shard.ok(&["-C", "here", "push", "../full"]);
     shard.ok(&["-C", "there", "remote", "set-url", "origin", "../full"]);

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::fs;
-use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use shard_core::{Digest, sha256};
 use shard_datasets::cases::Versions;
 use shard_datasets::rng::Rng;
+use shard_tests::killing::{EndsOthers, Killer};
 use shard_tests::process::{Run, Shard, exit};
 use shard_tests::tree::{files_ending, write};
 use tempfile::TempDir;
@@ -40,61 +40,10 @@ struct Scene {
     is_over: AtomicBool,
 }
 
-/// Ends the other loops where one panics.
-struct Guard<'a>(&'a Scene);
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.is_over.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Runs one command over and over, and kills every other run at a random instant.
-struct Killer<'a> {
-    shard: &'a Shard,
-    rng: Rng,
-    kills: &'a AtomicU32,
-    /// How long a run takes that is left alone, about.
-    whole: Duration,
-}
-
-impl Killer<'_> {
-    /// `None` where it was killed before it ended.
-    fn run(&mut self, args: &[&str]) -> Option<Run> {
-        let line = self.shard.words(args).join(" ");
-        let mut command = self.shard.command(args);
-        let start = Instant::now();
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        if self.rng.below(2) == 0 {
-            let end = start + self.whole.mul_f64(self.rng.unit());
-            while Instant::now() < end && child.try_wait().unwrap().is_none() {
-                std::thread::sleep(Duration::from_micros(200));
-            }
-            // It may have ended meanwhile.
-            let _ = child.kill();
-        }
-        let output = child.wait_with_output().unwrap();
-        let took = start.elapsed();
-        let Some(code) = output.status.code() else {
-            self.kills.fetch_add(1, Ordering::Relaxed);
-            return None;
-        };
-        self.whole = (self.whole * 3 + took) / 4;
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Some(Run { line, code: Some(code), stdout: text(output.stdout), stderr: text(output.stderr), took })
-    }
-
-    /// Runs it until it has ended by itself: well, or refused since another was in its way, which it says then.
-    fn run_to_end(&mut self, args: &[&str]) -> Run {
-        loop {
-            if let Some(run) = self.run(args) {
-                let run = run.expect_one_of(&[exit::DONE, exit::REFUSED]);
-                return if run.code == Some(exit::DONE) { run } else { run.says("run the command again") };
-            }
-        }
-    }
+/// Runs it until it has ended by itself: well, or refused since another was in its way, which it says then.
+fn run_to_end(killer: &mut Killer<'_>, args: &[&str]) -> Run {
+    let run = killer.until_it_ends(args).expect_one_of(&[exit::DONE, exit::REFUSED]);
+    if run.code == Some(exit::DONE) { run } else { run.says("run the command again") }
 }
 
 impl Scene {
@@ -108,14 +57,13 @@ impl Scene {
 
     /// Stages and commits one version of the model after the other, and now and then stages one that no commit has.
     fn commit(&self, shard: &Shard, seed: u64, rounds: u32) {
-        let _guard = Guard(self);
-        let (kills, whole) = (&self.commit_kills, Duration::from_millis(50));
-        let mut killer = Killer { shard, rng: Rng::stream(seed, 1), kills, whole };
+        let _others = EndsOthers(&self.is_over);
+        let mut killer = Killer::new(shard.clone(), Rng::stream(seed, 1), 2, &self.commit_kills);
         let mut versions = Versions::new(seed, 2, 40, 512, 0.2).skip(1);
         while !self.is_done(rounds) {
             let bytes = versions.next().unwrap().unwrap();
             write(&shard.folder().join(MODEL), &bytes);
-            if killer.run_to_end(&["add", MODEL]).code != Some(exit::DONE) || killer.rng.below(4) == 0 {
+            if run_to_end(&mut killer, &["add", MODEL]).code != Some(exit::DONE) || killer.rng.below(4) == 0 {
                 continue;
             }
             let Some(run) = killer.run(&["commit", "-m", "Next", "--json"]) else { continue };
@@ -130,19 +78,18 @@ impl Scene {
     }
 
     fn collect(&self, shard: &Shard, seed: u64, rounds: u32) {
-        let _guard = Guard(self);
-        let (kills, whole) = (&self.gc_kills, Duration::from_millis(50));
-        let mut killer = Killer { shard, rng: Rng::stream(seed, 2), kills, whole };
+        let _others = EndsOthers(&self.is_over);
+        let mut killer = Killer::new(shard.clone(), Rng::stream(seed, 2), 2, &self.gc_kills);
         while !self.is_done(rounds) {
             // What writers that are at work keep from being deleted is deleted by a later one.
-            let run = killer.run_to_end(&["gc", "--prune-now", "--wait", "2"]);
+            let run = run_to_end(&mut killer, &["gc", "--prune-now", "--wait", "2"]);
             self.collections.fetch_add(u32::from(run.code == Some(exit::DONE)), Ordering::Relaxed);
         }
     }
 
     /// Reads earlier commits by `cat` and by `checkout -o`, and verifies: nothing is wrong at any moment.
     fn read(&self, shard: &Shard, seed: u64, rounds: u32) {
-        let _guard = Guard(self);
+        let _others = EndsOthers(&self.is_over);
         let mut rng = Rng::stream(seed, 3);
         while !self.is_done(rounds) {
             let commit = {

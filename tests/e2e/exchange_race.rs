@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use shard_datasets::cases::Versions;
 use shard_datasets::rng::Rng;
+use shard_tests::killing::{EndsOthers, Killer};
 use shard_tests::process::{Run, Shard, exit};
 use shard_tests::serving::Serving;
 use shard_tests::tree::{sha256_hex, write};
@@ -41,24 +41,10 @@ struct Scene {
     is_over: AtomicBool,
 }
 
-/// Ends the other loops where one panics.
-struct Guard<'a>(&'a Scene);
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.is_over.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
 /// One client with its repository.
 struct Client<'a> {
     scene: &'a Scene,
-    shard: Shard,
-    rng: Rng,
-    /// How long a run takes that is left alone, about.
-    whole: Duration,
+    killer: Killer<'a>,
 }
 
 impl Scene {
@@ -73,21 +59,21 @@ impl Scene {
     }
 
     fn client(&self, shard: Shard, stream: u64) -> Client<'_> {
-        Client { scene: self, shard, rng: Rng::stream(self.seed, stream), whole: Duration::from_millis(100) }
+        Client { scene: self, killer: Killer::new(shard, Rng::stream(self.seed, stream), 3, &self.kills) }
     }
 
     /// Commits one version of a model after the other and pushes each, after a pull where another was first.
     fn push(&self, shard: Shard, number: u64) {
-        let _guard = Guard(self);
+        let _others = EndsOthers(&self.is_over);
         let mut client = self.client(shard, number);
         let path = format!("model-{number}.safetensors");
         let mut versions = Versions::new(self.seed + number, 2, 40, 512, 0.2);
         while !self.is_done() {
             let bytes = versions.next().unwrap().unwrap();
             client.until_done(&["reset", "--hard", "--force", "HEAD"], &[]);
-            write(&client.shard.folder().join(&path), &bytes);
-            client.shard.ok(&["add", &path]);
-            client.shard.ok(&["commit", "-m", "Next"]);
+            write(&client.killer.shard.folder().join(&path), &bytes);
+            client.killer.shard.ok(&["add", &path]);
+            client.killer.shard.ok(&["commit", "-m", "Next"]);
             while !self.is_done() {
                 let Some(run) = client.run(&["--json", "push"]) else { continue };
                 match run.code {
@@ -110,12 +96,12 @@ impl Scene {
 
     /// Pulls, and looks whether what arrives is whole.
     fn pull(&self, shard: Shard, stream: u64) {
-        let _guard = Guard(self);
+        let _others = EndsOthers(&self.is_over);
         let mut client = self.client(shard, stream);
         while !self.is_done() {
             client.pull();
-            if client.rng.below(4) == 0 {
-                let _ = client.shard.run(&["verify"]).expect(exit::DONE);
+            if client.killer.rng.below(4) == 0 {
+                let _ = client.killer.shard.run(&["verify"]).expect(exit::DONE);
             }
             self.pulls.fetch_add(1, Ordering::Relaxed);
         }
@@ -123,12 +109,12 @@ impl Scene {
 
     /// Collects what nothing leads to.
     fn collect(&self, shard: Shard, stream: u64) {
-        let _guard = Guard(self);
+        let _others = EndsOthers(&self.is_over);
         let mut client = self.client(shard, stream);
         while !self.is_done() {
             client.until_done(&["gc", "--prune-now", "--wait", "2"], &["run the command again"]);
             self.collections.fetch_add(1, Ordering::Relaxed);
-            std::thread::sleep(Duration::from_millis(client.rng.below(200)));
+            std::thread::sleep(Duration::from_millis(client.killer.rng.below(200)));
         }
     }
 }
@@ -136,40 +122,16 @@ impl Scene {
 impl Client<'_> {
     /// Runs a command, which is killed at a random instant every third time: `None` then.
     fn run(&mut self, args: &[&str]) -> Option<Run> {
-        let line = self.shard.words(args).join(" ");
-        let start = Instant::now();
-        let mut child = self.shard.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        if self.rng.below(3) == 0 {
-            let end = start + self.whole.mul_f64(self.rng.unit());
-            while Instant::now() < end && child.try_wait().unwrap().is_none() {
-                std::thread::sleep(Duration::from_micros(200));
-            }
-            // It may have ended meanwhile.
-            let _ = child.kill();
-        }
-        let output = child.wait_with_output().unwrap();
-        let took = start.elapsed();
-        let Some(code) = output.status.code() else {
-            self.scene.kills.fetch_add(1, Ordering::Relaxed);
-            return None;
-        };
-        self.whole = (self.whole * 3 + took) / 4;
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let run = Run { line, code: Some(code), stdout: text(output.stdout), stderr: text(output.stderr), took };
+        let run = self.killer.run(args)?;
         assert!(!run.stderr.contains("panicked at"), "{run}");
         Some(run)
     }
 
     /// Runs a command until it was not killed: it is done, or was refused and says one of these.
     fn until_done(&mut self, args: &[&str], refused: &[&str]) {
-        loop {
-            if let Some(run) = self.run(args) {
-                let is_refused =
-                    run.code == Some(exit::REFUSED) && refused.iter().any(|text| run.stderr.contains(text));
-                assert!(run.code == Some(exit::DONE) || is_refused, "{run}");
-                return;
-            }
-        }
+        let run = self.killer.until_it_ends(args).expect_one_of(&[exit::DONE, exit::REFUSED]);
+        let is_told = refused.iter().any(|text| run.stderr.contains(text));
+        assert!(run.code == Some(exit::DONE) || is_told, "{run}");
     }
 
     /// Pulls until that is done.
@@ -191,7 +153,7 @@ impl Client<'_> {
     }
 
     fn head(&self) -> String {
-        self.shard.json(&["log", "HEAD", "-n", "1"])["commits"][0]["id"].as_str().unwrap().to_owned()
+        self.killer.shard.json(&["log", "HEAD", "-n", "1"])["commits"][0]["id"].as_str().unwrap().to_owned()
     }
 }
 

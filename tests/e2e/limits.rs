@@ -18,11 +18,6 @@ use tempfile::TempDir;
 
 const SHARD: &str = env!("CARGO_BIN_EXE_shard");
 
-fn noise(len: usize) -> Vec<u8> {
-    let mut rng = Rng::new(9);
-    (0..len).map(|_| rng.bits() as u8).collect()
-}
-
 fn repository(folder: &std::path::Path) -> Shard {
     let shard = Shard::new(SHARD, folder);
     shard.ok(&["init"]);
@@ -54,7 +49,7 @@ fn check_readable(shard: &Shard, state: &State, context: &str) {
 fn fault_06_full_disk() {
     let Some(disk) = small_disk(6 << 10) else { return };
     let shard = repository(disk.path());
-    write(&disk.path().join("big.bin"), &noise(3 << 20));
+    write(&disk.path().join("big.bin"), &Rng::new(9).noise(3 << 20));
     let before = State::of(&shard);
     let _ = shard.run(&["add", "big.bin"]).expect_error(&[exit::SYSTEM]).says("space");
     check_readable(&shard, &before, "after a write that found the disk full");
@@ -101,12 +96,12 @@ fn collect_on_a_full_disk(room: u64) {
     let Some(disk) = small_disk(8 << 10) else { return };
     let shard = repository(disk.path());
     // A commit that is dead, and a pack of which half is.
-    write(&disk.path().join("dead.bin"), &noise(1 << 20));
+    write(&disk.path().join("dead.bin"), &Rng::new(9).noise(1 << 20));
     shard.ok(&["add", "dead.bin"]);
     shard.ok(&["commit", "-m", "Dead"]);
     shard.ok(&["reset", "--hard", "HEAD~1"]);
-    write(&disk.path().join("half.bin"), &noise(700_001));
-    write(&disk.path().join("other.bin"), &noise(900_002)[1..]);
+    write(&disk.path().join("half.bin"), &Rng::new(9).noise(700_001));
+    write(&disk.path().join("other.bin"), &Rng::new(9).noise(900_002)[1..]);
     shard.ok(&["add", "-A"]);
     fs::remove_file(disk.path().join("other.bin")).unwrap();
     shard.ok(&["add", "-A"]);
@@ -131,7 +126,7 @@ fn collect_on_a_full_disk(room: u64) {
 fn fault_07_limited_file_size() {
     let folder = TempDir::new().unwrap();
     let shard = repository(folder.path());
-    write(&folder.path().join("big.bin"), &noise(2 << 20));
+    write(&folder.path().join("big.bin"), &Rng::new(9).noise(2 << 20));
     let before = State::of(&shard);
     for kib in [100, 500, 1000] {
         for is_signal_ignored in [true, false] {
@@ -179,7 +174,7 @@ fn fault_08_read_only_disk() {
 fn fault_08_little_memory_and_few_open_files() {
     let folder = TempDir::new().unwrap();
     let shard = repository(folder.path());
-    write(&folder.path().join("big.bin"), &noise(6 << 20));
+    write(&folder.path().join("big.bin"), &Rng::new(9).noise(6 << 20));
     let limited = |script: &str, args: &[&str]| {
         shard.run_wrapped(&["sh", "-c", &format!("{script}; exec \"$@\""), "limited"], args)
     };
@@ -201,5 +196,5 @@ fn fault_08_little_memory_and_few_open_files() {
     let run = limited("ulimit -v 262144", &["--threads", "1", "commit", "-m", "Second"]).expect(exit::DONE);
     assert_eq!(shard.status(), "", "{run}");
     let _ = limited("ulimit -v 262144", &["--threads", "1", "checkout", "HEAD", "-o", "out"]).expect(exit::DONE);
-    assert_eq!(fs::read(folder.path().join("out/big.bin")).unwrap(), noise(6 << 20));
+    assert_eq!(fs::read(folder.path().join("out/big.bin")).unwrap(), Rng::new(9).noise(6 << 20));
 }

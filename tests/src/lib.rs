@@ -1,5 +1,5 @@
 //! What shard's end-to-end suites share: running the binary ([`process`], [`serving`]), files and folders to give it ([`odd_files`],
-//! [`reshard`], [`rewrite`], [`tree`], [`zips`]), faults ([`inject`], [`disk`], [`damage`], [`crash`]), long histories ([`long_history`]), what blocks cost
+//! [`reshard`], [`rewrite`], [`tree`], [`zips`]), faults ([`inject`], [`disk`], [`damage`], [`crash`], [`killing`]), long histories ([`long_history`]), what blocks cost
 //! ([`payload`]), and the published baseline to measure against ([`bitx`]).
 //!
 //! Everything here panics where it cannot do its work: a test whose fixture fails has failed.
@@ -16,6 +16,7 @@ pub mod crash;
 pub mod damage;
 pub mod disk;
 pub mod inject;
+pub mod killing;
 pub mod long_history;
 pub mod odd_files;
 pub mod payload;

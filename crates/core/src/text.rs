@@ -26,6 +26,19 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// What an error says, and what its causes say.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
 /// As [`visible`], for texts of several lines: line ends stay.
 pub fn visible_lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     text.lines().map(visible)

@@ -71,3 +71,9 @@ pub fn other(here: &Repository, url: &str) -> Result<Box<dyn Peer>, PeerError> {
     }
     peer(url, here.settings())
 }
+
+/// Whether the name or address of a host, without a port, is this machine by itself, whatever a resolver says.
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use shard_core::Digest;
 use shard_core::limits::MAX_DEPTH;
+use shard_core::text::with_causes;
 
 use crate::backend::{BackendError, Output, Upload};
 use crate::depth::Copies;
@@ -92,7 +93,7 @@ impl State {
         self.check()?;
         let result = step(self);
         if let Err(error) = &result {
-            self.failed = Some(describe(error));
+            self.failed = Some(with_causes(error));
         }
         result
     }
@@ -106,16 +107,6 @@ impl State {
         }
         Some(location)
     }
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }
 
 impl Transaction {

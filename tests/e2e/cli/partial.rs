@@ -2,21 +2,12 @@
 
 use std::fs;
 
+use shard_datasets::rng::Rng;
 use shard_tests::process::Shard;
 use shard_tests::serving::Serving;
 use shard_tests::tree::sizes;
 
 use crate::place::{Place, model};
-
-/// Bytes that nothing compresses.
-fn noise(len: usize, seed: u32) -> Vec<u8> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..len).map(|_| next()).collect()
-}
 
 /// Bytes of each version of `big.bin`.
 const BIG: usize = 600_000;
@@ -27,8 +18,8 @@ fn hub() -> Place {
     place.ok(&["init", "--bare", "hub"]);
     place.ok(&["clone", "./hub", "maker"]);
     for (seed, title) in [(1, "One"), (2, "Two"), (3, "Three")] {
-        place.write("maker/big.bin", &noise(BIG, seed));
-        let values: Vec<f32> = (0..4096u32).map(|at| (at * seed) as f32 * 0.37).collect();
+        place.write("maker/big.bin", &Rng::new(seed).noise(BIG));
+        let values: Vec<f32> = (0..4096u32).map(|at| (u64::from(at) * seed) as f32 * 0.37).collect();
         place.write("maker/m/model.safetensors", &model(&[("a", &values), ("b", &values[..2048])]));
         place.ok(&["-C", "maker", "add", "."]);
         place.ok(&["-C", "maker", "commit", "-m", title]);
@@ -59,7 +50,7 @@ fn a_lazy_clone_has_blocks_when_they_are_read() {
         (cloned["lazy"].as_bool(), cloned["commits"].as_u64(), cloned["blocks"].as_u64()),
         (Some(true), Some(3), Some(0))
     );
-    assert_eq!(place.read("part/big.bin"), noise(BIG, 3));
+    assert_eq!(place.read("part/big.bin"), Rng::new(3).noise(BIG));
     assert!(stored(&place, "part/.shard") < BIG as u64 * 3 / 2, "only what is checked out is there");
     is_whole(&place, "part");
     assert_eq!(place.json(&["-C", "part", "status"])["clean"], true);
@@ -69,9 +60,9 @@ fn a_lazy_clone_has_blocks_when_they_are_read() {
 
     let diff = place.ok(&["-C", "part", "diff", "HEAD~2", "HEAD", "--", "m/model.safetensors"]);
     assert!(diff.contains("2 tensors"), "{diff}");
-    assert_eq!(cat(&place, "HEAD~1:big.bin"), noise(BIG, 2));
+    assert_eq!(cat(&place, "HEAD~1:big.bin"), Rng::new(2).noise(BIG));
     place.ok(&["-C", "part", "checkout", "HEAD~2", "-o", "../first"]);
-    assert_eq!(place.read("first/big.bin"), noise(BIG, 1));
+    assert_eq!(place.read("first/big.bin"), Rng::new(1).noise(BIG));
     assert!(stored(&place, "part/.shard") > 3 * BIG as u64, "now they are all there");
     is_whole(&place, "part");
 }
@@ -86,13 +77,13 @@ fn a_lazy_clone_commits_pushes_and_pulls() {
     assert_eq!(place.json(&["-C", "part", "push"])["commits"], 1);
     is_whole(&place, "hub");
     place.ok(&["-C", "maker", "pull"]);
-    place.write("maker/big.bin", &noise(BIG, 5));
+    place.write("maker/big.bin", &Rng::new(5).noise(BIG));
     place.ok(&["-C", "maker", "add", "."]);
     place.ok(&["-C", "maker", "commit", "-m", "Five"]);
     place.ok(&["-C", "maker", "push"]);
     let pulled = place.json(&["-C", "part", "pull"]);
     assert_eq!((pulled["commits"].as_u64(), pulled["blocks"].as_u64()), (Some(1), Some(0)));
-    assert_eq!(place.read("part/big.bin"), noise(BIG, 5));
+    assert_eq!(place.read("part/big.bin"), Rng::new(5).noise(BIG));
     // To another repository all of it goes, from wherever it is.
     place.ok(&["init", "--bare", "other"]);
     place.ok(&["-C", "part", "push", "../other", "main"]);
@@ -110,7 +101,7 @@ fn blocks_that_cannot_come_are_told() {
     place.fails(&["-C", "part", "checkout", "HEAD"], 6, told);
     let gone = place.path().join("gone").to_str().unwrap().to_owned();
     place.ok(&["-C", "part", "remote", "set-url", "origin", &gone]);
-    assert_eq!(cat(&place, "HEAD:big.bin"), noise(BIG, 3));
+    assert_eq!(cat(&place, "HEAD:big.bin"), Rng::new(3).noise(BIG));
 }
 
 #[test]
@@ -130,7 +121,7 @@ fn parts_are_pulled_over_http() {
     assert!(!place.path().join("part/big.bin").exists());
     // Of a whole clone only what is new stays over there.
     place.ok(&["clone", &server.url("hub"), "whole"]);
-    place.write("maker/big.bin", &noise(BIG, 9));
+    place.write("maker/big.bin", &Rng::new(9).noise(BIG));
     place.write("maker/small.txt", b"small");
     place.ok(&["-C", "maker", "add", "."]);
     place.ok(&["-C", "maker", "commit", "-m", "Four"]);
@@ -139,7 +130,7 @@ fn parts_are_pulled_over_http() {
     place.ok(&["-C", "whole", "pull", "--path", "small.txt"]);
     assert_eq!(place.read("whole/small.txt"), b"small");
     assert!(stored(&place, "whole/.shard") < before + BIG as u64 / 2);
-    assert_eq!(place.read("whole/big.bin"), noise(BIG, 3));
+    assert_eq!(place.read("whole/big.bin"), Rng::new(3).noise(BIG));
     place.ok(&["-C", "whole", "checkout", "--force", "origin/main"]);
-    assert_eq!(place.read("whole/big.bin"), noise(BIG, 9));
+    assert_eq!(place.read("whole/big.bin"), Rng::new(9).noise(BIG));
 }

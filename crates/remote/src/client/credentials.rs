@@ -227,9 +227,7 @@ fn is_private(url: &Url) -> bool {
 
 /// Whether an address is on this machine.
 pub(super) fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    url.host_str().is_some_and(crate::is_this_machine)
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shard_core::NoProgress;
+use shard_core::text::with_causes;
 use shard_history::retention::{Period, Retention};
 use shard_repo::{ForgetOptions, GcOptions, GcReport, Protection, RepoError};
 
 use super::App;
 use super::config::RetentionRule;
-use super::log::described;
 use super::reply::{Failed, Json, Read, blocking};
 use super::repositories::{Asked, Open, ToAdmin, ToRead};
 
@@ -173,7 +173,7 @@ impl Schedule {
                 Ok(report) => {
                     json!({"repository": name, "freed_bytes": report.freed_bytes(), "deleted_packs": report.deleted_packs})
                 }
-                Err(error) => json!({"repository": name, "error": described(&error)}),
+                Err(error) => json!({"repository": name, "error": with_causes(&error)}),
             };
             app.log.line("collection", about);
         }
@@ -192,7 +192,7 @@ fn tidy(app: &App, open: &Open) -> Result<GcReport, RepoError> {
             }
             // A branch that is not there, or moved meanwhile, keeps nothing else from being collected.
             Err(error) => {
-                let about = json!({"repository": open.name, "branch": rule.branch, "error": described(&error)});
+                let about = json!({"repository": open.name, "branch": rule.branch, "error": with_causes(&error)});
                 app.log.line("retention", about);
             }
         }

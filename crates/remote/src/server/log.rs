@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use shard_core::text::visible;
+use shard_core::text::{visible, with_causes};
 use shard_store::timestamp;
 
 /// How lines are written.
@@ -78,19 +78,8 @@ impl Log {
 
     /// Something that whoever runs the server should know.
     pub(super) fn problem(&self, about: &str, why: &dyn std::error::Error) {
-        self.line("problem", json!({"about": about, "error": described(why)}));
+        self.line("problem", json!({"about": about, "error": with_causes(why)}));
     }
-}
-
-/// An error with its causes.
-pub(super) fn described(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -178,8 +178,7 @@ fn is_loopback(host: &str) -> bool {
     let name = host
         .rsplit_once(':')
         .map_or(host, |(name, port)| if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host });
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    crate::is_this_machine(name)
 }
 
 /// The route that a request has taken, with `REPO` for the name of a repository.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,8 +38,6 @@ struct Push {
     token: Option<String>,
     inbound: Box<dyn Inbound>,
     last: Mutex<Instant>,
-    /// Bytes that have arrived.
-    arrived: AtomicU64,
     _under_way: Counted,
 }
 
@@ -72,7 +69,6 @@ impl Pushes {
             token: asked.token.clone(),
             inbound,
             last: Mutex::new(Instant::now()),
-            arrived: AtomicU64::new(0),
             _under_way: Counted::new(&app.metrics.pushes),
         };
         pushes.insert(name.clone(), Arc::new(push));
@@ -181,12 +177,13 @@ pub(super) async fn entries(
         Ok(Has { entries: supply.taken() })
     });
     let taking = tokio::spawn(taking);
-    let (mut unheard, mut refused) = (0, None);
+    // What earlier requests of the push have brought is among what is stored.
+    let (mut arrived, mut unheard, mut refused) = (0u64, 0, None);
     loop {
         let piece = match body.next().await {
             Ok(None) => break,
             Ok(Some(piece)) => {
-                let arrived = push.0.arrived.fetch_add(piece.len() as u64, Ordering::Relaxed) + piece.len() as u64;
+                arrived += piece.len() as u64;
                 if room.is_some_and(|room| arrived > room) { Err(io::Error::other(NoRoom)) } else { Ok(piece) }
             }
             Err(failed) => {
@@ -207,6 +204,7 @@ pub(super) async fn entries(
         Ok(outcome) => outcome.map(Json),
         Err(_) => Err(RepoError::Internal("a request was given up").into()),
     };
+    asked.open.stored.changed();
     match (outcome, refused) {
         (Err(_), Some(refused)) => Err(refused),
         (Err(failed), None) if failed.is_over_quota() => Err(over(&app, &path, failed)),
@@ -214,7 +212,7 @@ pub(super) async fn entries(
     }
 }
 
-/// Ends a push that does not fit: nothing of it is kept.
+/// Ends a push that does not fit: nothing of the request is kept.
 fn over(app: &App, path: &Named, failed: Failed) -> Failed {
     app.pushes.end(named(path));
     failed

@@ -11,11 +11,11 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shard_core::text::with_causes;
 use shard_repo::{RepoError, SyncProblem};
 
 use super::App;
 use super::config::Limits;
-use super::log::described;
 use crate::protocol::{BINARY, MAX_MESSAGE, Problem};
 
 /// Most bytes of a question in JSON.
@@ -63,7 +63,7 @@ impl Failed {
 impl From<RepoError> for Failed {
     fn from(error: RepoError) -> Self {
         let (status, problem) = Problem::of(&error);
-        let cause = status.is_server_error().then(|| described(&error));
+        let cause = status.is_server_error().then(|| with_causes(&error));
         Self { status, problem: problem.into(), header: None, cause }
     }
 }

@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
-use shard_repo::{RepoError, SyncProblem};
+use shard_repo::peer::Chosen;
+use shard_repo::{RepoError, Repository, SyncProblem};
+use shard_store::EntryKind;
 
 use super::bench::{Bench, clone, commit, noise, push, soon, whole};
+use crate::protocol::Frames;
 use crate::{RepositoryRules, RetentionRule, ServerOptions, WebhookConfig};
 
 fn rules(change: impl FnOnce(&mut RepositoryRules)) -> impl FnOnce(&mut ServerOptions, &std::path::Path) {
@@ -41,6 +44,41 @@ fn a_push_over_the_quota_is_refused_and_leaves_nothing() {
     let large = put(&noise(500_000, 400_000));
     assert_eq!((large.status, large.kind().as_str()), (507, "quota"));
     whole(&hub);
+}
+
+/// The body of a request that brings all blocks of a repository.
+fn blocks_of(repository: &Repository) -> Vec<u8> {
+    let keys = repository.store().keys(EntryKind::Block).unwrap().into_iter();
+    let supply = repository.supply(keys.map(|key| Chosen { key, is_base: false }).collect());
+    let (mut frames, mut body) = (Frames::whole(supply.as_ref()), Vec::new());
+    while let Some((piece, _)) = frames.next().unwrap() {
+        body.extend_from_slice(&piece);
+    }
+    body
+}
+
+#[test]
+fn what_a_push_brings_in_several_requests_counts_once() {
+    let bench = Bench::with(rules(|rules| rules.quota = Some(1_000_000)));
+    let hub = bench.served("hub");
+    let body = |number: u8| {
+        let here = bench.init(&format!("here-{number}"));
+        let bytes: Vec<u8> = noise(400_000, 0).into_iter().map(|byte| byte ^ (number * 0x11)).collect();
+        commit(&here, "a.bin", &bytes, "Some");
+        blocks_of(&here)
+    };
+    let bodies = [body(0), body(1), body(2)];
+    let push = bench.ask("POST", "/hub/-/v1/push", None, b"").json()["push"].as_str().unwrap().to_owned();
+    let send = |body: &[u8]| bench.ask("POST", &format!("/hub/-/v1/push/{push}/entries"), None, body);
+    assert_eq!(send(&bodies[0]).status, 200);
+    // Longer than a count of what is stored is believed.
+    std::thread::sleep(Duration::from_millis(2100));
+    assert_eq!(send(&bodies[1]).status, 200);
+    let stored = hub.stored_bytes().unwrap();
+    let refused = send(&bodies[2]);
+    assert_eq!((refused.status, refused.kind().as_str()), (507, "quota"));
+    assert_eq!(hub.stored_bytes().unwrap(), stored);
+    assert_eq!(send(&bodies[0]).status, 410, "the push is over");
 }
 
 #[test]
