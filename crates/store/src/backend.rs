@@ -160,6 +160,14 @@ pub trait Backend: Send + Sync {
         Ok(bytes)
     }
 
+    /// The last `len` bytes of the object, or all where it has fewer, and its length.
+    ///
+    /// # Errors
+    /// [`BackendError::NotFound`].
+    fn get_tail(&self, name: &str, len: u64) -> Result<(Vec<u8>, u64), BackendError> {
+        tail_by_size(self, name, len)
+    }
+
     /// Creates the object with these bytes if nothing has the name; atomic against other writers, durable on return.
     ///
     /// # Errors
@@ -215,6 +223,24 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// [`BackendError`].
     fn delete(&self, name: &str) -> Result<(), BackendError>;
+
+    /// How many requests are worth being under way at once. More than one where each goes over a network: readers then ask for
+    /// several things at a time, and uploads are finished while others are still written.
+    fn requests_at_once(&self) -> usize {
+        1
+    }
+}
+
+/// The end of an object, by its length: what [`Backend::get_tail`] is where it cannot be had at once.
+///
+/// # Errors
+/// As [`Backend::get_tail`].
+pub fn tail_by_size<B: Backend + ?Sized>(backend: &B, name: &str, len: u64) -> Result<(Vec<u8>, u64), BackendError> {
+    let size = backend.size(name)?;
+    let len = len.min(size);
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+    backend.get_range(name, size - len, &mut bytes)?;
+    Ok((bytes, size))
 }
 
 /// Checks that a text can name an object on every backend: segments of `a`-`z`, `0`-`9`, `.`, `_`, `-`, `%`, none of them

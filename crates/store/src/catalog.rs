@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use shard_core::Digest;
 
+use crate::at_once::each_at_once;
 use crate::error::StoreError;
 use crate::footer::Footer;
 use crate::gather::{self, RawFooter};
@@ -95,28 +96,38 @@ impl Store {
             }
         }
         let mut packs = Vec::with_capacity(ids.len());
+        let mut others = Vec::new();
         for id in ids {
-            if let Some((size, footer)) = gathered.remove(id) {
-                packs.push(NewPack { id: *id, size, footer: Ok(footer), gathered: true });
-                continue;
-            }
-            let object = Object::new(self.0.backend.as_ref(), pack_name(id));
-            let footer = read_footer(&object).and_then(|(bytes, len)| {
-                let footer = Footer::decode(&bytes, len);
-                Ok((footer.map_err(|problem| StoreError::Pack { pack: pack_name(id), problem })?, len))
-            });
-            match footer {
-                Ok((footer, size)) => packs.push(NewPack { id: *id, size, footer: Ok(footer), gathered: false }),
-                Err(error @ StoreError::Pack { .. }) => {
-                    self.note(error.to_string());
-                    let size = self.0.backend.size(&pack_name(id)).unwrap_or(0);
-                    packs.push(NewPack { id: *id, size, footer: Err(error.to_string()), gathered: false });
-                }
-                Err(StoreError::Backend(error)) if error.is_not_found() => {}
-                Err(error) => self.note(format!("{}: left out for now: {error}", pack_name(id))),
+            match gathered.remove(id) {
+                Some((size, footer)) => packs.push(NewPack { id: *id, size, footer: Ok(footer), gathered: true }),
+                None => others.push(*id),
             }
         }
+        let found = each_at_once(self.0.backend.requests_at_once(), &others, |id| self.read_footer(id));
+        packs.extend(found.into_iter().flatten());
         Ok(packs)
+    }
+
+    /// The footer of a pack; nothing where it cannot be read just now.
+    fn read_footer(&self, id: &Digest) -> Option<NewPack> {
+        let object = Object::new(self.0.backend.as_ref(), pack_name(id));
+        let footer = read_footer(&object).and_then(|(bytes, len)| {
+            let footer = Footer::decode(&bytes, len);
+            Ok((footer.map_err(|problem| StoreError::Pack { pack: pack_name(id), problem })?, len))
+        });
+        match footer {
+            Ok((footer, size)) => Some(NewPack { id: *id, size, footer: Ok(footer), gathered: false }),
+            Err(error @ StoreError::Pack { .. }) => {
+                self.note(error.to_string());
+                let size = self.0.backend.size(&pack_name(id)).unwrap_or(0);
+                Some(NewPack { id: *id, size, footer: Err(error.to_string()), gathered: false })
+            }
+            Err(StoreError::Backend(error)) if error.is_not_found() => None,
+            Err(error) => {
+                self.note(format!("{}: left out for now: {error}", pack_name(id)));
+                None
+            }
+        }
     }
 
     fn gatherings(&self) -> Result<Vec<(Digest, String)>, StoreError> {
@@ -158,11 +169,11 @@ impl Store {
         if !many(&packs) {
             return Ok(());
         }
-        let mut footers = Vec::with_capacity(packs.len());
-        for pack in &packs {
+        let footers = each_at_once(backend.requests_at_once(), &packs, |pack| {
             let (bytes, pack_len) = read_footer(&Object::new(backend, pack_name(pack)))?;
-            footers.push(RawFooter { pack: *pack, pack_len, bytes });
-        }
+            Ok(RawFooter { pack: *pack, pack_len, bytes })
+        });
+        let footers = footers.into_iter().collect::<Result<Vec<RawFooter>, StoreError>>()?;
         let bytes = gather::encode(&footers);
         let id = shard_core::sha256(&bytes);
         match backend.put_if_absent(&gather::file_name(&id), &bytes) {

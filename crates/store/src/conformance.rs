@@ -19,6 +19,8 @@ pub struct Failure {
 const RACERS: usize = 8;
 /// How many names they race for.
 const ROUNDS: usize = 20;
+/// How many where it has to be quick: some stores take a second over each.
+const FEW_ROUNDS: usize = 6;
 
 fn ensure(check: &'static str, holds: bool) -> Result<(), Failure> {
     if holds { Ok(()) } else { Err(Failure { check, error: None }) }
@@ -36,7 +38,21 @@ pub fn check(backend: &dyn Backend) -> Result<(), Failure> {
     objects(backend)?;
     uploads(backend)?;
     names(backend)?;
-    races(backend)
+    firsts(backend)?;
+    races(backend, ROUNDS)
+}
+
+/// Checks only that a name is given once, also where many race for it: what all coordination of writers rests on.
+///
+/// # Errors
+/// The first [`Failure`].
+pub fn check_puts(backend: &dyn Backend) -> Result<(), Failure> {
+    works("put", backend.put_if_absent("check/a", b"0123456789"))?;
+    let again = backend.put_if_absent("check/a", b"other");
+    ensure("a name is given once", again.is_err_and(|error| error.is_already_exists()))?;
+    ensure("and keeps its bytes", works("get", backend.get("check/a", 10))? == b"0123456789")?;
+    works("delete", backend.delete("check/a"))?;
+    races(backend, FEW_ROUNDS)
 }
 
 fn objects(backend: &dyn Backend) -> Result<(), Failure> {
@@ -46,6 +62,7 @@ fn objects(backend: &dyn Backend) -> Result<(), Failure> {
     ensure("what is not there has no bytes", missing(backend.get_range("check/a", 0, &mut [0])))?;
     ensure("nor a size", missing(backend.size("check/a").map(drop)))?;
     ensure("nor can it be fetched", missing(backend.get("check/a", 100).map(drop)))?;
+    ensure("nor its end", missing(backend.get_tail("check/a", 4).map(drop)))?;
     works("deleting it is fine", backend.delete("check/a"))?;
 
     works("put", backend.put_if_absent("check/a", b"0123456789"))?;
@@ -62,8 +79,13 @@ fn objects(backend: &dyn Backend) -> Result<(), Failure> {
         let beyond = backend.get_range("check/a", offset, &mut range);
         ensure("no bytes beyond the end", matches!(beyond, Err(BackendError::OutOfBounds { .. })))?;
     }
+    for (len, tail) in [(0, &b""[..]), (4, b"6789"), (10, b"0123456789"), (11, b"0123456789")] {
+        let found = works("get_tail", backend.get_tail("check/a", len))?;
+        ensure("the end of an object is what it should be", found == (tail.to_vec(), 10))?;
+    }
     works("an empty object", backend.put_if_absent("check/empty", b""))?;
     ensure("has no bytes", works("get", backend.get("check/empty", 0))?.is_empty())?;
+    ensure("nor an end", works("get_tail", backend.get_tail("check/empty", 4))? == (Vec::new(), 0))?;
 
     works("a folder in a folder", backend.put_if_absent("check/b/c", b"x"))?;
     works("a name that starts like it", backend.put_if_absent("check/b-", b"x"))?;
@@ -115,6 +137,7 @@ fn names(backend: &dyn Backend) -> Result<(), Failure> {
             backend.get_range(name, 0, &mut []),
             backend.size(name).map(drop),
             backend.get(name, 1).map(drop),
+            backend.get_tail(name, 1).map(drop),
             backend.put_if_absent(name, b""),
             backend.list(name).map(drop),
             backend.list_first(name).map(drop),
@@ -127,8 +150,23 @@ fn names(backend: &dyn Backend) -> Result<(), Failure> {
     Ok(())
 }
 
-fn races(backend: &dyn Backend) -> Result<(), Failure> {
-    for round in 0..ROUNDS {
+/// Names like those of a ref's states, the newest of which lists first.
+fn firsts(backend: &dyn Backend) -> Result<(), Failure> {
+    for newest in (1..=12u64).map(|generation| format!("{:016x}", u64::MAX - generation)) {
+        works("put", backend.put_if_absent(&format!("check/first/{newest}"), newest.as_bytes()))?;
+        let first = works("list_first", backend.list_first("check/first"))?;
+        ensure("what was just put lists first", first.as_deref() == Some(&newest))?;
+    }
+    let names = works("list", backend.list("check/first"))?;
+    ensure("a listing has all of them", names.len() == 12 && names.is_sorted())?;
+    for name in names {
+        works("delete", backend.delete(&format!("check/first/{name}")))?;
+    }
+    Ok(())
+}
+
+fn races(backend: &dyn Backend, rounds: usize) -> Result<(), Failure> {
+    for round in 0..rounds {
         let name = format!("check/race-{round}");
         let winners = AtomicUsize::new(0);
         let winner = AtomicUsize::new(usize::MAX);

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use shard_core::Digest;
 
+use crate::at_once::each_at_once;
 use crate::backend::BackendError;
 use crate::depth::{Copies, NOWHERE};
 use crate::entry::{EntryKey, EntryKind, Location, PackId};
@@ -79,9 +80,16 @@ impl Inventory {
         let mut packs = Vec::new();
         let mut found = Vec::new();
         let mut bases: Vec<Digest> = Vec::new();
-        for id in store.backend().list("packs")?.iter().filter_map(|name| parse_pack_name(name)) {
+        let names = store.backend().list("packs")?;
+        let ids: Vec<Digest> = names.iter().filter_map(|name| parse_pack_name(name)).collect();
+        let at_once = store.backend().requests_at_once();
+        let opened = ids.chunks(at_once.max(1) * 4).flat_map(|ids| {
+            let opened = each_at_once(at_once, ids, |id| store.open_pack(id));
+            ids.iter().copied().zip(opened)
+        });
+        for (id, opened) in opened {
             let number = packs.len() as u32;
-            match store.open_pack(&id) {
+            match opened {
                 Ok(pack) => {
                     packs.push(PackInfo { id, size: pack.len(), problem: None });
                     for entry in &pack.footer().entries {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+mod at_once;
 pub mod backend;
 mod catalog;
 mod choice;
@@ -49,8 +50,10 @@ mod tests;
 pub mod timestamp;
 pub mod transaction;
 pub mod twins;
+mod windows;
 
 pub use archive::{ArchiveReader, ArchiveWriter};
+pub use at_once::each_at_once;
 pub use backend::{Backend, BackendError, Output, Upload};
 pub use choice::Choice;
 pub use elsewhere::Elsewhere;

@@ -19,6 +19,12 @@ use crate::nonce::Nonce;
 /// Largest footer that is read, in bytes.
 pub(crate) const MAX_FOOTER: u64 = 1 << 30;
 
+/// What is read of a pack's end at once: most footers are shorter, trailer and all.
+const TAIL: u64 = 64 << 10;
+
+const OTHER_ENTRY: &str = "another entry is there, or its header is damaged";
+const WRONG_CHECKSUM: &str = "the checksum does not match: the entry is damaged";
+
 /// The name of a pack's object.
 #[must_use]
 pub fn pack_name(id: &Digest) -> String {
@@ -44,6 +50,17 @@ pub trait Bytes: Send + Sync {
     /// # Errors
     /// [`BackendError`].
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), BackendError>;
+
+    /// Its last `len` bytes, or all where it has fewer, and its length.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    fn tail(&self, len: u64) -> Result<(Vec<u8>, u64), BackendError> {
+        let size = self.size()?;
+        let mut bytes = vec![0; usize::try_from(len.min(size)).unwrap_or(usize::MAX)];
+        self.read_at(size - bytes.len() as u64, &mut bytes)?;
+        Ok((bytes, size))
+    }
 
     /// Its name, for errors.
     fn name(&self) -> String;
@@ -71,6 +88,10 @@ impl Bytes for Object<'_> {
         self.backend.get_range(&self.name, offset, out)
     }
 
+    fn tail(&self, len: u64) -> Result<(Vec<u8>, u64), BackendError> {
+        self.backend.get_tail(&self.name, len)
+    }
+
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -95,11 +116,44 @@ pub(crate) fn read_entry_header(
         BackendError::OutOfBounds { .. } => error("the pack ends before the entry does"),
         other => other.into(),
     })?;
-    let (fields, crc) = header.split_at(header.len() - 4);
-    if !entry_header(&key, stored_len, raw_len, 0).starts_with(fields) {
-        return Err(error("another entry is there, or its header is damaged"));
+    crc_of(header, location).ok_or_else(|| error(OTHER_ENTRY))
+}
+
+/// The CRC-32 in the header of an entry, if it is that of the one that the location speaks of.
+fn crc_of(header: &[u8], location: &Location) -> Option<u32> {
+    let (fields, crc) = header.split_last_chunk::<4>()?;
+    entry_header(&location.key, location.stored_len, location.raw_len, 0)
+        .starts_with(fields)
+        .then_some(u32::from_le_bytes(*crc))
+}
+
+/// As [`read_entry`], header and bytes in one go: for where each read is a round trip.
+pub(crate) fn read_entry_at_once(
+    read: impl Fn(u64, &mut [u8]) -> Result<(), BackendError>,
+    file: &str,
+    location: &Location,
+    out: &mut Vec<u8>,
+) -> Result<(), StoreError> {
+    let Location { key, offset, stored_len, raw_len, .. } = *location;
+    out.clear();
+    let error = |problem| StoreError::Entry { file: file.to_owned(), offset, key, problem };
+    let header_len = entry_header_len(stored_len, raw_len);
+    let start = offset.checked_sub(header_len).ok_or_else(|| error("no room for the entry's header"))?;
+    if stored_len > key.kind.max_stored_len() {
+        return Err(error("it is longer than any entry"));
     }
-    Ok(u32::from_le_bytes([crc[0], crc[1], crc[2], crc[3]]))
+    let mut whole = vec![0; (header_len + stored_len) as usize];
+    read(start, &mut whole).map_err(|problem| match problem {
+        BackendError::OutOfBounds { .. } => error("the pack ends before the entry does"),
+        other => other.into(),
+    })?;
+    let (header, stored) = whole.split_at(header_len as usize);
+    let crc = crc_of(header, location).ok_or_else(|| error(OTHER_ENTRY))?;
+    if crc32fast::hash(stored) != crc {
+        return Err(error(WRONG_CHECKSUM));
+    }
+    out.extend_from_slice(stored);
+    Ok(())
 }
 
 /// Reads the stored bytes of an entry and checks them against its header: key, lengths and CRC-32.
@@ -121,7 +175,7 @@ pub(crate) fn read_entry(
     })?;
     if crc32fast::hash(out) != crc {
         out.clear();
-        return Err(error("the checksum does not match: the entry is damaged"));
+        return Err(error(WRONG_CHECKSUM));
     }
     Ok(())
 }
@@ -129,16 +183,23 @@ pub(crate) fn read_entry(
 /// Reads the footer of a pack: its raw bytes and the pack's length.
 pub(crate) fn read_footer(pack: &dyn Bytes) -> Result<(Vec<u8>, u64), StoreError> {
     let damaged = |problem| StoreError::Pack { pack: pack.name(), problem };
-    let len = pack.size()?;
+    let (tail, len) = pack.tail(TAIL)?;
     let trailer_at = len.checked_sub(TRAILER_LEN).filter(|at| *at >= HEADER_LEN).ok_or(damaged(PackError::Magic))?;
-    let mut trailer = [0; TRAILER_LEN as usize];
-    pack.read_at(trailer_at, &mut trailer)?;
-    let trailer = Trailer::decode(&trailer, len).map_err(damaged)?;
+    let in_tail = |offset: u64| usize::try_from(offset.checked_sub(len - tail.len() as u64)?).ok();
+    let end = in_tail(trailer_at).ok_or(damaged(PackError::Magic))?;
+    let trailer = Trailer::decode(&tail[end..], len).map_err(damaged)?;
     if trailer.footer_len > MAX_FOOTER {
         return Err(damaged(PackError::Inconsistent("it is too large")));
     }
-    let mut bytes = vec![0; trailer.footer_len as usize];
-    pack.read_at(trailer_at - trailer.footer_len, &mut bytes)?;
+    let start = trailer_at - trailer.footer_len;
+    let bytes = match in_tail(start) {
+        Some(start) => tail[start..end].to_vec(),
+        None => {
+            let mut bytes = vec![0; trailer.footer_len as usize];
+            pack.read_at(start, &mut bytes)?;
+            bytes
+        }
+    };
     trailer.check(&bytes).map_err(damaged)?;
     Ok((bytes, len))
 }

@@ -6,6 +6,7 @@
 
 use thiserror::Error;
 
+use crate::at_once::each_at_once;
 use crate::backend::{Backend, BackendError};
 use crate::hints::Hints;
 use crate::nonce::Nonce;
@@ -246,11 +247,8 @@ impl<'a> Refs<'a> {
         let mut names: Vec<String> = folders.iter().filter_map(|folder| ref_name::unescape(folder)).collect();
         names.retain(|name| name.starts_with(prefix));
         names.sort_unstable();
-        let states = names.into_iter().filter_map(|name| {
-            let state = self.read_newest(&name).transpose()?;
-            Some((name, state))
-        });
-        Ok(states.collect())
+        let states = each_at_once(self.backend.requests_at_once(), &names, |name| self.read_newest(name).transpose());
+        Ok(names.into_iter().zip(states).filter_map(|(name, state)| Some((name, state?))).collect())
     }
 
     /// The states of a ref, newest first, back to the first or to where they were pruned.

@@ -34,7 +34,7 @@ use crate::index::Index;
 use crate::lease::{Claim, Leases};
 use crate::local::LocalBackend;
 use crate::nonce::Nonce;
-use crate::pack::{Object, PackReader, pack_name, read_entry, read_entry_header, sha256_of};
+use crate::pack::{Object, PackReader, pack_name, read_entry, read_entry_at_once, read_entry_header, sha256_of};
 use crate::record::MAX_RECORD;
 use crate::refs::Refs;
 use crate::remotes::Remotes;
@@ -42,6 +42,7 @@ use crate::sketch_index::SketchIndex;
 use crate::stat_cache::StatCache;
 use crate::transaction::{Transaction, Writes};
 use crate::twins::TwinCache;
+use crate::windows::{SMALL, Windows};
 
 pub(crate) const FOLDERS: [&str; 8] = ["packs", "index", "refs", "leases", "epochs", "remotes", "tmp", "cache"];
 const INDEX: &str = "cache/index.db";
@@ -72,6 +73,16 @@ pub struct PackInfo {
     pub problem: Option<String>,
 }
 
+/// Where a store's index is.
+#[derive(Clone, Copy)]
+enum Cache<'a> {
+    /// In the repository's own directory.
+    Inside,
+    /// In a folder for those of many repositories.
+    Elsewhere(&'a Path),
+    Memory,
+}
+
 /// The store of a repository. Clones are handles to the same one; all methods may be called from any thread.
 #[derive(Clone)]
 pub struct Store(pub(crate) Arc<Inner>, pub(crate) Option<Arc<dyn Elsewhere>>);
@@ -94,6 +105,7 @@ pub(crate) struct Inner {
     /// Whether this handle has listed `packs/`, or took the index for in step with it unseen.
     pub(crate) listed: AtomicBool,
     pub(crate) twins: OnceLock<TwinCache>,
+    windows: Windows,
 }
 
 impl Drop for Inner {
@@ -199,7 +211,16 @@ impl Store {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_backend(backend: Arc<dyn Backend>, options: StoreOptions) -> Result<Self, StoreError> {
-        Self::open_any(backend, None, None, false, options)
+        Self::open_any(backend, None, None, Cache::Memory, options)
+    }
+
+    /// Opens the repository in a backend that is no folder. Its index is kept in `cache`, in a folder of the repository's id that can
+    /// be deleted at any time; in memory where that cannot be written.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_cached(backend: Arc<dyn Backend>, cache: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::open_any(backend, None, None, Cache::Elsewhere(cache), options)
     }
 
     fn open_parts(
@@ -208,16 +229,18 @@ impl Store {
         on_disk: bool,
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
-        Self::open_any(local.clone(), Some(local), root, on_disk, options)
+        let cache = if on_disk { Cache::Inside } else { Cache::Memory };
+        Self::open_any(local.clone(), Some(local), root, cache, options)
     }
 
     fn open_any(
         backend: Arc<dyn Backend>,
         local: Option<Arc<LocalBackend>>,
         root: Option<PathBuf>,
-        on_disk: bool,
+        cache: Cache<'_>,
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
+        let on_disk = matches!(cache, Cache::Inside);
         let bytes = match backend.get(FORMAT, MAX_RECORD) {
             Err(error) if error.is_not_found() => {
                 return Err(match root {
@@ -229,11 +252,16 @@ impl Store {
         };
         let (id, cut) =
             decode_format(&bytes).map_err(|problem| StoreError::Record { file: FORMAT.to_owned(), problem })?;
-        let (index, note) = match root.as_ref().filter(|_| on_disk) {
-            Some(root) => {
-                // Missing only where it was deleted by hand or lost in a copy; if it cannot be made, the index says so.
-                let _ = std::fs::create_dir(root.join("cache"));
-                Index::open(&root.join(INDEX), id)?
+        let file = match (cache, &root) {
+            (Cache::Inside, Some(root)) => Some(root.join(INDEX)),
+            (Cache::Elsewhere(cache), _) => Some(cache.join(id.to_hex()).join("index.db")),
+            _ => None,
+        };
+        let (index, note) = match file {
+            Some(file) => {
+                // Inside missing only where it was deleted by hand or lost in a copy; if it cannot be made, the index says so.
+                let _ = file.parent().map(std::fs::create_dir_all);
+                Index::open(&file, id)?
             }
             None => (Index::in_memory(id)?, None),
         };
@@ -253,6 +281,7 @@ impl Store {
                 epoch: AtomicU64::new(0),
                 listed: AtomicBool::new(false),
                 twins: OnceLock::new(),
+                windows: Windows::default(),
             }),
             None,
         );
@@ -518,8 +547,16 @@ impl EntrySource for Store {
 
     fn read_stored(&self, location: &Location, out: &mut Vec<u8>) -> Result<(), StoreError> {
         let PackId::Sealed(pack) = location.pack else { return Err(StoreError::Missing(location.key)) };
-        let name = pack_name(&pack);
-        read_entry(|offset, out| self.0.backend.get_range(&name, offset, out), &name, location, out)
+        let (name, backend) = (pack_name(&pack), self.0.backend.as_ref());
+        if backend.requests_at_once() == 1 {
+            return read_entry(|offset, out| backend.get_range(&name, offset, out), &name, location, out);
+        }
+        let is_small = location.stored_len <= SMALL;
+        let read = |offset, out: &mut [u8]| match is_small {
+            true => self.0.windows.read(backend, &pack, offset, out),
+            false => backend.get_range(&name, offset, out),
+        };
+        read_entry_at_once(read, &name, location, out).inspect_err(|_| self.0.windows.forget(&pack))
     }
 
     fn read(&self, key: &EntryKey, out: &mut Vec<u8>) -> Result<Location, StoreError> {

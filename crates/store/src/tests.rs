@@ -4,6 +4,7 @@ mod basics;
 mod collection;
 mod corruption;
 mod failures;
+mod far;
 mod golden;
 mod one_form;
 mod power;

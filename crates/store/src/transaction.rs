@@ -1,7 +1,8 @@
 //! Writing to a store: entries go to new packs, packs become durable, then refs move.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use shard_core::Digest;
 use shard_core::limits::MAX_DEPTH;
@@ -22,6 +23,8 @@ use crate::store::Store;
 /// A transaction with more closed packs than this makes them durable early. They are named by nothing yet, so nobody sees
 /// them but a later writer of the same bytes, who then has less to do.
 const MAX_CLOSED: usize = 16;
+/// Packs that are sent at the same time, and wait to be, where finishing one is a way over a network. Each is in memory.
+const MAX_LEAVING: usize = 4;
 
 /// A ref that a transaction moves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub struct RefUpdate {
 /// All methods may be called from any thread.
 pub struct Transaction {
     // Before the lease, so that unfinished files go first.
-    state: Mutex<State>,
+    shared: Arc<Shared>,
     store: Store,
     lease: HeldLease,
     /// Packs that were condemned when the transaction began: they may go at any time.
@@ -48,6 +51,8 @@ pub struct Transaction {
     collecting: bool,
     salt: Nonce,
     writes: Writes,
+    /// Whether packs leave for a store that is far away: each is then finished by a thread of its own, while others are filled.
+    is_far: bool,
 }
 
 /// What a transaction writes.
@@ -61,6 +66,29 @@ pub(crate) enum Writes {
     Received,
 }
 
+/// What a transaction shares with the threads that finish its packs.
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// A pack has left, or could not.
+    left: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let poisoned = self.state.is_poisoned();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if poisoned {
+            state.failed.get_or_insert_with(|| "a thread panicked while writing".to_owned());
+        }
+        state
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.left.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// The packs of the transaction, by number. The last one may still grow.
@@ -71,13 +99,53 @@ struct State {
     relied: HashSet<Digest>,
     /// How deep blocks of the store are without condemned packs; `None` for those that cannot be decoded then.
     sound: HashMap<Digest, Option<u32>>,
+    /// Packs that threads are finishing.
+    leaving: usize,
     failed: Option<String>,
+    /// Why a pack could not leave, until somebody is told.
+    undelivered: Option<StoreError>,
 }
 
 enum Slot {
     Growing(PackWriter<Box<dyn Upload>>),
     Closed(PackWriter<Box<dyn Upload>>),
+    /// With the thread that finishes it. Its bytes cannot be read until then.
+    Leaving,
     Sealed(Digest),
+}
+
+/// A pack on its way: whatever becomes of the thread that finishes it, others are told.
+struct Departure {
+    shared: Arc<Shared>,
+    number: usize,
+    outcome: Option<Result<Digest, StoreError>>,
+}
+
+impl Departure {
+    fn end(mut self, outcome: Result<Digest, StoreError>) {
+        self.outcome = Some(outcome);
+    }
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        match self.outcome.take() {
+            Some(Ok(id)) => {
+                if let Some(slot) = state.packs.get_mut(self.number) {
+                    *slot = Slot::Sealed(id);
+                }
+            }
+            Some(Err(error)) => {
+                state.failed.get_or_insert_with(|| with_causes(&error));
+                state.undelivered.get_or_insert(error);
+            }
+            None => _ = state.failed.get_or_insert_with(|| "a thread panicked while writing".to_owned()),
+        }
+        state.leaving -= 1;
+        drop(state);
+        self.shared.left.notify_all();
+    }
 }
 
 impl State {
@@ -85,6 +153,14 @@ impl State {
         match &self.failed {
             Some(problem) => Err(StoreError::Poisoned(problem.clone())),
             None => Ok(()),
+        }
+    }
+
+    /// The same; the first to ask after a pack could not leave gets the error itself.
+    fn check_packs(&mut self) -> Result<(), StoreError> {
+        match self.undelivered.take() {
+            Some(error) => Err(error),
+            None => self.check(),
         }
     }
 
@@ -120,7 +196,8 @@ impl Transaction {
         // The same work makes the same packs, so that two who do it keep one. But what was condemned must not be written again
         // under its own name: it may be deleted the moment after.
         let salt = if epoch.number == 0 && writes != Writes::Copies { Nonce::ZERO } else { lease.lease().nonce };
-        Ok(Self { state: Mutex::default(), store, lease, condemned: epoch.condemned, collecting, salt, writes })
+        let is_far = store.backend().requests_at_once() > 1;
+        Ok(Self { shared: Arc::default(), store, lease, condemned: epoch.condemned, collecting, salt, writes, is_far })
     }
 
     /// The store that is written to.
@@ -136,12 +213,7 @@ impl Transaction {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        let poisoned = self.state.is_poisoned();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if poisoned {
-            state.failed.get_or_insert_with(|| "a thread panicked while writing".to_owned());
-        }
-        state
+        self.shared.lock()
     }
 
     /// The best copy of an entry that will stay, here or in the store, and notes that the transaction counts on it. Since
@@ -160,9 +232,10 @@ impl Transaction {
         // What is least deep with all packs need not be without some.
         sound.sort_by_key(|location| location.depth);
         for location in sound {
-            if let PackId::Sealed(pack) = location.pack
-                && self.store.is_there(&location)
-            {
+            let PackId::Sealed(pack) = location.pack else { continue };
+            // A pack that was there once since the lease was taken stays: far away, one look at each is enough.
+            let is_known = self.is_far && self.lock().relied.contains(&pack);
+            if is_known || self.store.is_there(&location) {
                 self.lock().relied.insert(pack);
                 return Ok(Some(location));
             }
@@ -252,17 +325,28 @@ impl Transaction {
             return Err(StoreError::TooLarge { key: *key, len });
         }
         let mut state = self.lock();
-        state.check()?;
+        state.check_packs()?;
         if state.entries.contains_key(key) {
             return Ok(());
         }
+        let limit = self.store.0.options.pack_limit;
+        let full =
+            |writer: &PackWriter<_>| !writer.is_empty() && writer.len().saturating_add(stored.len() as u64) > limit;
+        let is_full = |state: &State| matches!(state.packs.last(), Some(Slot::Growing(writer)) if full(writer));
+        // Before anything is closed, so that who waits here does not keep others from what still has room.
+        while state.leaving >= MAX_LEAVING && is_full(&state) {
+            state = self.shared.wait(state);
+            state.check_packs()?;
+            if state.entries.contains_key(key) {
+                return Ok(());
+            }
+        }
         state.step(|state| {
-            let limit = self.store.0.options.pack_limit;
-            let full =
-                |writer: &PackWriter<_>| !writer.is_empty() && writer.len().saturating_add(stored.len() as u64) > limit;
-            if matches!(state.packs.last(), Some(Slot::Growing(writer)) if full(writer)) {
+            if is_full(state) {
                 close_last(state)?;
-                if state.packs.iter().filter(|slot| matches!(slot, Slot::Closed(_))).count() > MAX_CLOSED {
+                if self.is_far {
+                    self.send(state)?;
+                } else if state.packs.iter().filter(|slot| matches!(slot, Slot::Closed(_))).count() > MAX_CLOSED {
                     self.publish(state)?;
                 }
             }
@@ -294,10 +378,41 @@ impl Transaction {
     /// # Errors
     /// [`StoreError`]; the transaction then refuses everything.
     pub fn seal(&self) -> Result<(), StoreError> {
-        self.lock().step(|state| {
+        let mut state = self.lock();
+        state.check_packs()?;
+        state.step(|state| {
             close_last(state)?;
-            self.publish(state)
-        })
+            if self.is_far { self.send(state) } else { self.publish(state) }
+        })?;
+        while state.leaving > 0 {
+            state = self.shared.wait(state);
+        }
+        state.check_packs()
+    }
+
+    /// Starts a thread for each closed pack that finishes it. Entries of it are not read meanwhile: who wants one waits.
+    fn send(&self, state: &mut State) -> Result<(), StoreError> {
+        for number in 0..state.packs.len() {
+            if !matches!(state.packs[number], Slot::Closed(_)) {
+                continue;
+            }
+            let Slot::Closed(writer) = std::mem::replace(&mut state.packs[number], Slot::Leaving) else { continue };
+            state.leaving += 1;
+            let (shared, store) = (Arc::clone(&self.shared), self.store.clone());
+            let run = move || {
+                let departure = Departure { shared, number, outcome: None };
+                departure.end(finish(&store, writer).map(|pack| {
+                    let id = pack.id;
+                    store.absorb_sealed(&[pack]);
+                    id
+                }));
+            };
+            if let Err(source) = thread::Builder::new().name("pack".to_owned()).spawn(run) {
+                state.leaving -= 1;
+                return Err(StoreError::Io { path: "packs".into(), action: "start a thread for", source });
+            }
+        }
+        Ok(())
     }
 
     /// Publishes the closed packs, then tells the index.
@@ -307,18 +422,7 @@ impl Transaction {
             let Slot::Closed(writer) = slot else { continue };
             let id = writer.complete()?;
             let Slot::Closed(writer) = std::mem::replace(slot, Slot::Sealed(id)) else { continue };
-            let (upload, footer) = writer.into_parts();
-            let size = upload.len();
-            match upload.finish(&pack_name(&id)) {
-                // The same bytes under the same name, if they are: never taken on trust.
-                Err(BackendError::AlreadyExists { .. }) if self.store.is_intact(&id)? => {}
-                Err(BackendError::AlreadyExists { .. }) => {
-                    let problem = PackError::Checksum(id);
-                    return Err(StoreError::Pack { pack: pack_name(&id), problem });
-                }
-                result => result?,
-            }
-            sealed.push(NewPack { id, size, footer: Ok(footer), gathered: false });
+            sealed.push(finish(&self.store, writer)?);
         }
         if !sealed.is_empty() {
             self.store.absorb_sealed(&sealed);
@@ -372,6 +476,32 @@ impl Transaction {
     }
 }
 
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        // What is on its way arrives while the lease is held.
+        let mut state = self.lock();
+        while state.leaving > 0 {
+            state = self.shared.wait(state);
+        }
+    }
+}
+
+/// Makes a closed pack durable under its name.
+fn finish(store: &Store, mut writer: PackWriter<Box<dyn Upload>>) -> Result<NewPack, StoreError> {
+    let id = writer.complete()?;
+    let (upload, footer) = writer.into_parts();
+    let size = upload.len();
+    match upload.finish(&pack_name(&id)) {
+        // The same bytes under the same name, if they are: never taken on trust.
+        Err(BackendError::AlreadyExists { .. }) if store.is_intact(&id)? => {}
+        Err(BackendError::AlreadyExists { .. }) => {
+            return Err(StoreError::Pack { pack: pack_name(&id), problem: PackError::Checksum(id) });
+        }
+        result => result?,
+    }
+    Ok(NewPack { id, size, footer: Ok(footer), gathered: false })
+}
+
 /// Closes the last pack, so that nothing more is written to it.
 fn close_last(state: &mut State) -> Result<(), StoreError> {
     match state.packs.pop() {
@@ -393,11 +523,19 @@ impl EntrySource for Transaction {
     fn read_stored(&self, location: &Location, out: &mut Vec<u8>) -> Result<(), StoreError> {
         let mut location = *location;
         if let PackId::Pending(number) = location.pack {
-            let state = self.lock();
-            match state.packs.get(number as usize) {
-                Some(Slot::Growing(writer) | Slot::Closed(writer)) => return writer.read_stored(&location, out),
-                Some(Slot::Sealed(pack)) => location.pack = PackId::Sealed(*pack),
-                None => return Err(StoreError::Missing(location.key)),
+            let mut state = self.lock();
+            loop {
+                match state.packs.get(number as usize) {
+                    Some(Slot::Growing(writer) | Slot::Closed(writer)) => return writer.read_stored(&location, out),
+                    Some(Slot::Sealed(pack)) => location.pack = PackId::Sealed(*pack),
+                    Some(Slot::Leaving) => {
+                        state.check()?;
+                        state = self.shared.wait(state);
+                        continue;
+                    }
+                    None => return Err(StoreError::Missing(location.key)),
+                }
+                break;
             }
         }
         self.store.read_stored(&location, out)
@@ -428,7 +566,7 @@ impl EntrySource for Transaction {
 
 impl EntrySink for Transaction {
     fn put(&self, key: &EntryKey, stored: &[u8], raw_len: u64, bases: &[Digest]) -> Result<(), StoreError> {
-        self.lock().check()?;
+        self.lock().check_packs()?;
         if self.find(key)?.is_some() {
             return Ok(());
         }
