@@ -237,6 +237,12 @@ impl From<RepoError> for Failure {
             RepoError::NotARepository(_) => {
                 with(code::NOT_FOUND, "`shard init` makes a repository here; `shard -C DIR …` works in another folder")
             }
+            RepoError::NoRepository(address) => {
+                with(code::NOT_FOUND, &format!("`shard init --bare {address}` makes one"))
+            }
+            RepoError::Away(address) => {
+                with(code::USAGE, &format!("`shard clone {address}` makes a repository here, with its files"))
+            }
             RepoError::NoHead { .. } => with(
                 code::DAMAGED,
                 "nothing is collected or rewritten like this: `shard verify --repair --from COPY` takes the refs from another copy of \

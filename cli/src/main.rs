@@ -49,7 +49,7 @@ struct Cli {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// Run as if started in DIR
+    /// Run as if started in DIR, or on the repository at s3://BUCKET/PREFIX, gs:// or az://
     #[arg(short = 'C', value_name = "DIR", global = true)]
     working_folder: Option<PathBuf>,
     /// Worker threads; 0 is one a core, up to 10 (3 at `--level max`)
@@ -170,6 +170,8 @@ impl Command {
 struct Context {
     ui: Ui,
     settings: Settings,
+    /// The address of the repository, where it is in a bucket and not in a folder.
+    bucket: Option<String>,
     /// The store that was opened, for what it has to say in the end.
     store: RefCell<Option<Store>>,
 }
@@ -177,20 +179,29 @@ struct Context {
 impl Context {
     /// The repository of the current folder.
     fn repository(&self) -> Result<Repository, Failure> {
-        let repository = Repository::discover(Path::new("."), self.settings)?;
+        let repository = match &self.bucket {
+            Some(url) => shard_remote::open_bucket(url, self.settings)?,
+            None => Repository::discover(Path::new("."), self.settings)?,
+        };
         self.store.replace(Some(repository.store().clone()));
         Ok(repository)
     }
 
     /// The repository of the current folder, also if its refs were lost: for who looks at the damage, and mends it.
     fn damaged_repository(&self) -> Result<Repository, Failure> {
-        let repository = Repository::discover_damaged(Path::new("."), self.settings)?;
+        let repository = match &self.bucket {
+            Some(url) => shard_remote::open_damaged_bucket(url, self.settings)?,
+            None => Repository::discover_damaged(Path::new("."), self.settings)?,
+        };
         self.store.replace(Some(repository.store().clone()));
         Ok(repository)
     }
 
     /// The repository of the current folder, where there is one.
     fn repository_if_any(&self) -> Result<Option<Repository>, Failure> {
+        if self.bucket.is_some() {
+            return self.repository().map(Some);
+        }
         match Repository::discover(Path::new("."), self.settings) {
             Ok(repository) => {
                 self.store.replace(Some(repository.store().clone()));
@@ -225,6 +236,8 @@ fn main() -> ExitCode {
         LevelChoice::Default => Level::Default,
         LevelChoice::Max => Level::Max,
     };
+    let folder = global.working_folder;
+    let bucket = folder.as_deref().and_then(Path::to_str).filter(|url| shard_remote::is_bucket(url)).map(str::to_owned);
     let context = Context {
         ui: Ui::new(global.json, global.quiet, global.color),
         settings: Settings {
@@ -233,16 +246,25 @@ fn main() -> ExitCode {
             coarse: global.coarse,
             connect: Some(shard_remote::connect),
         },
+        bucket,
         store: RefCell::default(),
     };
-    let outcome = enter(global.working_folder.as_deref()).and_then(|()| run(&command, &context));
+    let enter = |folder: PathBuf| {
+        let problem = |error| Failure::io(&folder, "cannot enter the folder", &error);
+        std::env::set_current_dir(&folder).map_err(problem)
+    };
+    let entered = folder.filter(|_| context.bucket.is_none()).map_or(Ok(()), enter);
+    let outcome = entered.and_then(|()| run(&command, &context));
     context.print_notes();
     match outcome {
         Ok(code) => ExitCode::from(code),
         // The reader has seen enough.
         Err(failure) if failure.is_closed_pipe() => ExitCode::from(code::DONE),
         Err(mut failure) => {
-            if let Ok(Some(repository)) = context.repository_if_any() {
+            // Far away it is not opened once more for a suggestion.
+            if context.bucket.is_none()
+                && let Ok(Some(repository)) = context.repository_if_any()
+            {
                 failure.suggest(&repository);
             }
             let parsed = <Cli as clap::CommandFactory>::command().try_get_matches_from(&arguments);
@@ -253,11 +275,6 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
-}
-
-fn enter(directory: Option<&Path>) -> Result<(), Failure> {
-    let Some(directory) = directory else { return Ok(()) };
-    std::env::set_current_dir(directory).map_err(|error| Failure::io(directory, "cannot enter the folder", &error))
 }
 
 fn run(command: &Command, context: &Context) -> Result<u8, Failure> {

@@ -13,7 +13,7 @@ use crate::report::text::visible;
 /// Make a repository with all that another one has, which becomes its remote origin
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The address of the other one: its folder, file:// and the whole path of it, http:// or https://
+    /// The address of the other one: its folder, file:// and the whole path of it, http:// or https://, s3://, gs:// or az://
     #[arg(value_name = "URL")]
     url: String,
     /// The folder to make; by default one of the same name here
@@ -67,7 +67,12 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
 
 /// What a clone of the repository at an address is called.
 fn name_of(url: &str) -> Option<PathBuf> {
-    let path = url.split_once("://").map_or(url, |(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
+    let path = url.split_once("://").map_or(url, |(_, rest)| match rest.split_once('/') {
+        Some((_, path)) => path,
+        // A bucket has a name like a folder's.
+        None if shard_remote::is_bucket(url) => rest,
+        None => "",
+    });
     let name = Path::new(path).file_name()?.to_str()?;
     let name = name.strip_suffix(".shard").filter(|name| !name.is_empty()).unwrap_or(name);
     Some(name.into())

@@ -1,6 +1,6 @@
 //! `shard init`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use shard_core::limits::Cut;
@@ -14,7 +14,8 @@ use crate::report::text::visible;
 /// Make a repository, in a folder that may have files already
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The folder; made where it is not there
+    /// The folder; made where it is not there. With --bare also s3://BUCKET/PREFIX, gs:// or az://: the store is tried first, whether
+    /// many can write to it
     #[arg(value_name = "DIR", default_value = ".")]
     directory: PathBuf,
     /// Name of the first branch
@@ -32,8 +33,18 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     shard_history::validate_ref_name(&args.initial_branch).map_err(|error| {
         Failure::new(code::USAGE, error.to_string()).next("names of branches follow the rules of Git, as in `main`")
     })?;
-    let init = if args.bare { Repository::init_bare } else { Repository::init };
-    let repository = init(&args.directory, &args.initial_branch, Cut::V1, context.settings)?;
+    let url = context.bucket.as_deref().filter(|_| args.directory == Path::new(".")).or(args.directory.to_str());
+    let repository = match url.filter(|url| shard_remote::is_bucket(url)) {
+        Some(url) if args.bare => shard_remote::init_bucket(url, &args.initial_branch, context.settings)?,
+        Some(url) => {
+            return Err(Failure::new(code::USAGE, "a repository in a bucket has no work tree")
+                .next(format!("`shard init --bare {url}` makes one")));
+        }
+        None => {
+            let init = if args.bare { Repository::init_bare } else { Repository::init };
+            init(&args.directory, &args.initial_branch, Cut::V1, context.settings)?
+        }
+    };
     repository.set_large_file_threshold(args.large_file_threshold)?;
     if context.ui.json {
         context.ui.print_json(&json!({

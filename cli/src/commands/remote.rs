@@ -12,7 +12,12 @@ use crate::report::size::count;
 use crate::report::style::Style;
 use crate::report::table::{Cell, Table};
 
-/// List, add, move or remove other repositories, to push to and fetch from
+/// List, add, move, check or remove other repositories, to push to and fetch from
+///
+/// Credentials of buckets come from where the stores' own tools look for them. S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,
+/// AWS_REGION, AWS_ENDPOINT_URL for other stores than AWS; the profile AWS_PROFILE of ~/.aws/credentials and ~/.aws/config; what the
+/// machine is given in the cloud. Google: GOOGLE_APPLICATION_CREDENTIALS, or those of `gcloud auth application-default login`. Azure:
+/// AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -24,7 +29,8 @@ enum Action {
     /// List the remotes and their addresses: as without any of these
     #[command(visible_alias = "list")]
     Ls,
-    /// Give a name to the repository at an address: its folder, file:// and the whole path of it, http:// or https://
+    /// Give a name to the repository at an address: its folder, file:// and the whole path of it, http:// or https://, or a bucket's
+    /// s3://, gs:// or az://
     Add {
         /// The name; the first one is best called origin
         #[arg(value_name = "NAME")]
@@ -32,6 +38,13 @@ enum Action {
         /// The address
         #[arg(value_name = "URL")]
         url: String,
+    },
+    /// Try whether a bucket can have many writers: whether the store gives each name once, however many race for it, and does all else
+    /// that a repository needs. What is tried is in a folder of its own, and gone afterwards
+    Check {
+        /// The remote, or the address of a bucket, which need not have a repository; origin by default
+        #[arg(value_name = "REMOTE")]
+        remote: Option<String>,
     },
     /// Forget remotes, and where their branches were
     #[command(visible_alias = "remove")]
@@ -69,20 +82,21 @@ enum Action {
 /// Push to and fetch from this repository from now on: it becomes the remote origin
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectArgs {
-    /// Its address: a folder, file:// and the whole path of one, http:// or https://
+    /// Its address: a folder, file:// and the whole path of one, http:// or https://, s3://, gs:// or az://
     #[arg(value_name = "URL")]
     url: String,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     match &args.action {
+        Some(Action::Check { remote }) => return check(remote.as_deref(), context),
         Some(Action::Login { remote, over_http }) => return login(remote.as_deref(), *over_http, context),
         Some(Action::Logout { remote }) => return logout(remote.as_deref(), context),
         _ => {}
     }
     let repository = context.repository()?;
     match &args.action {
-        Some(Action::Login { .. } | Action::Logout { .. }) => {}
+        Some(Action::Check { .. } | Action::Login { .. } | Action::Logout { .. }) => {}
         None | Some(Action::Ls) => list(&repository, context)?,
         Some(Action::Add { name, url }) => {
             let url = repository.add_remote(name, url)?;
@@ -122,6 +136,10 @@ fn server(given: Option<&str>, context: &Context) -> Result<String, Failure> {
         Place::Server => Ok(url),
         Place::Folder(_) => {
             let why = "is a folder, which asks for no token";
+            Err(RepoError::from(SyncProblem::Url { url, why }).into())
+        }
+        Place::Bucket => {
+            let why = "is in a bucket, whose credentials are not kept here: `shard help remote` lists where they are looked for";
             Err(RepoError::from(SyncProblem::Url { url, why }).into())
         }
     }
@@ -187,6 +205,37 @@ pub(crate) fn connect(args: &ConnectArgs, context: &Context) -> Result<u8, Failu
     };
     told(DEFAULT_REMOTE, &url, context)?;
     Ok(code::DONE)
+}
+
+fn check(remote: Option<&str>, context: &Context) -> Result<u8, Failure> {
+    let url = match remote.or(context.bucket.as_deref()) {
+        Some(url) if shard_remote::is_bucket(url) => url.to_owned(),
+        remote => context.repository()?.remote(remote)?.1,
+    };
+    if !shard_remote::is_bucket(&url) {
+        return Err(Failure::new(code::USAGE, format!("{url} is in no bucket"))
+            .next("folders are safe for many writers, and a server sees to it itself: there is nothing to check"));
+    }
+    let started = std::time::Instant::now();
+    let (is_safe, why) = match shard_remote::check_bucket(&url) {
+        Ok(_) => (true, None),
+        Err(RepoError::Sync(SyncProblem::ManyWriters { why, .. })) => (false, Some(why)),
+        Err(error) => return Err(error.into()),
+    };
+    if context.ui.json {
+        context.ui.print_json(&json!({"url": url, "many_writers": is_safe, "failed": why}))?;
+    } else {
+        let took = started.elapsed().as_secs_f64();
+        let text = match &why {
+            None => format!("{url}: many writers are safe, and all else that a repository needs works ({took:.1} s)\n"),
+            Some(why) => format!(
+                "{url}: many writers are NOT safe: the store does not keep to this: {why}\n\
+                 No repository can be made there; `shard serve` can keep it in a folder instead\n"
+            ),
+        };
+        context.ui.print(&text)?;
+    }
+    Ok(if is_safe { code::DONE } else { code::DIFFERENT })
 }
 
 fn told(name: &str, url: &str, context: &Context) -> Result<(), Failure> {

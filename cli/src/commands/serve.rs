@@ -25,7 +25,8 @@ use crate::report::text::visible;
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Option<Action>,
-    /// The folder whose repositories are served, each by its name in it; by default the current one
+    /// The folder whose repositories are served, each by its name in it, or s3://BUCKET/PREFIX, gs:// or az://; by default the current
+    /// folder
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Serve the repository of the folder itself, at http://ADDRESS
@@ -141,7 +142,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         return tokens(&token.action, context);
     }
     let config = args.config.as_deref().map(ServeConfig::read).transpose()?.unwrap_or_default();
-    let folder = args.folder.clone().or_else(|| config.folder.clone()).unwrap_or_else(|| PathBuf::from("."));
+    let current = || context.bucket.clone().map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let folder = args.folder.clone().or_else(|| config.folder.clone()).unwrap_or_else(current);
     let system = |doing, error: &std::io::Error| Failure::io(&folder, doing, error);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| system("cannot start to serve", &error))?;

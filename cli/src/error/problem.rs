@@ -145,7 +145,7 @@ pub(super) fn from_sync(problem: &SyncProblem) -> (u8, &'static str) {
         SyncProblem::RemoteName { .. } => (code::USAGE, "choose a name such as origin or lab-2"),
         SyncProblem::Url { .. } => (
             code::USAGE,
-            "give a folder, file:// and the whole path of one, or the http:// or https:// address of a server",
+            "give a folder, file:// and the whole path of one, the http:// or https:// address of a server, or s3://BUCKET/PREFIX",
         ),
         SyncProblem::Unreachable { .. } => (code::SYSTEM, "run the command again: what has arrived is not sent again"),
         SyncProblem::Unauthorized { .. } => (
@@ -153,6 +153,14 @@ pub(super) fn from_sync(problem: &SyncProblem) -> (u8, &'static str) {
             "nothing was moved: `shard remote login NAME` keeps a token for it, or give one as SHARD_TOKEN",
         ),
         SyncProblem::OverQuota { .. } => (code::SYSTEM, "`shard gc` over there gives back what nothing leads to"),
+        SyncProblem::Bucket { .. } => (
+            code::USAGE,
+            "an address is s3://BUCKET/PREFIX, gs:// or az://; `shard help remote` lists where credentials are looked for",
+        ),
+        SyncProblem::ManyWriters { .. } => (
+            code::REFUSED,
+            "nothing was made: a store is needed that creates an object only if its name is free, however many try; `shard serve` keeps repositories in folders",
+        ),
         SyncProblem::Refused { .. } => {
             (code::REFUSED, "nothing was moved: `shard remote` shows the address; who runs the server knows more")
         }

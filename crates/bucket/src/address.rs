@@ -76,6 +76,11 @@ impl Address {
         &self.bucket
     }
 
+    /// The folder in it; empty at its root.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The same with a folder below it.
     ///
     /// # Errors

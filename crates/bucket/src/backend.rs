@@ -90,6 +90,19 @@ impl BucketBackend {
         Path::parse(key).map_err(|_| BackendError::Name(name.to_owned()))
     }
 
+    /// The names of the folders at the address itself, sorted.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    pub fn folders(&self) -> Result<Vec<String>, BackendError> {
+        let (store, url) = (self.store(), self.address.to_string());
+        let key = Path::parse(self.address.prefix()).map_err(|_| BackendError::Name(url.clone()))?;
+        let found = self.wait(async move { store.list_with_delimiter(Some(&key)).await })?;
+        let found = found.map_err(|error| failed(&url, "list", error))?;
+        let names: BTreeSet<&str> = found.common_prefixes.iter().filter_map(Path::filename).collect();
+        Ok(names.into_iter().map(str::to_owned).collect())
+    }
+
     pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.connection.store)
     }

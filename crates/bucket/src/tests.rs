@@ -195,3 +195,14 @@ fn waiting_is_allowed_on_threads_of_other_runtimes() {
         assert_eq!(size.unwrap(), 1);
     });
 }
+
+#[test]
+fn folders_of_an_address_are_told() {
+    let backend = backend(Trouble::None, 0);
+    for name in ["b/c/d", "a/format", "a/packs/x", "single"] {
+        backend.put_if_absent(name, b"x").unwrap();
+    }
+    assert_eq!(backend.folders().unwrap(), ["a", "b"]);
+    assert_eq!(backend.at(Address::parse("s3://models").unwrap()).folders().unwrap(), ["a folder"]);
+    assert!(backend.at(Address::parse("s3://models/none").unwrap()).folders().unwrap().is_empty());
+}

@@ -1,8 +1,9 @@
-//! Repositories over HTTP: what a [`Server`] says, and an [`HttpPeer`] asks.
+//! Repositories over HTTP, what a [`Server`] says and an [`HttpPeer`] asks, and those in buckets.
 //!
 //! `docs/protocol.md` describes every route. The engine is [`shard_repo`]: what is pushed here is what is pushed to a folder.
 #![forbid(unsafe_code)]
 
+mod bucket;
 mod client;
 mod private_file;
 mod protocol;
@@ -10,9 +11,12 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 use shard_repo::{Peer, Place, RepoError, Repository, Settings, SyncProblem};
 use thiserror::Error;
 
+pub use bucket::{bucket, check_bucket, init_bucket, open_bucket, open_damaged_bucket};
 pub use client::{CredentialError, Credentials, HttpPeer, PLAIN_VARIABLE, Secret, TOKEN_VARIABLE, token_for};
 pub use server::{
     AccessOptions, AllRules, ConfigError, Limits, Log, LogFormat, RepositoryRules, RetentionRule, Scope, ServeConfig,
@@ -34,11 +38,13 @@ pub enum PeerError {
 /// The repository at an address, wherever that is, for this user, with the token that they have for it.
 ///
 /// # Errors
-/// [`CredentialError`]; [`SyncProblem::Url`]; for a folder [`RepoError::NotARepository`] and what its store says. A server is not asked yet.
+/// [`CredentialError`]; [`SyncProblem::Url`]; for a folder [`RepoError::NotARepository`] and what its store says; as [`open_bucket`]. A
+/// server is not asked yet.
 pub fn peer(url: &str, settings: Settings) -> Result<Box<dyn Peer>, PeerError> {
     match Place::of(url)? {
         Place::Folder(folder) => Ok(Box::new(Repository::at(&folder, settings)?)),
         Place::Server => Ok(Box::new(HttpPeer::new(url, token_for(url)?.as_ref())?)),
+        Place::Bucket => Ok(Box::new(open_bucket(url, settings)?)),
     }
 }
 
@@ -53,23 +59,43 @@ pub fn connect(url: &str, settings: Settings) -> Result<Box<dyn Peer>, RepoError
     })
 }
 
+/// Opens the repository at an address: in a bucket, or of a folder.
+///
+/// # Errors
+/// As [`open_bucket`] and [`Repository::open`].
+pub fn open(place: &Path, settings: Settings) -> Result<Repository, RepoError> {
+    match place.to_str().filter(|place| is_bucket(place)) {
+        Some(url) => open_bucket(url, settings),
+        None => Repository::open(place, settings),
+    }
+}
+
+/// Whether an address is that of a bucket.
+#[must_use]
+pub fn is_bucket(url: &str) -> bool {
+    shard_bucket::Address::is_meant(url)
+}
+
 /// The same of any but `here` itself.
 ///
 /// # Errors
 /// As [`peer`].
 pub fn other(here: &Repository, url: &str) -> Result<Box<dyn Peer>, PeerError> {
+    let itself = || RepoError::from(SyncProblem::Url { url: url.to_owned(), why: "is this repository itself" }).into();
     if let Place::Folder(folder) = Place::of(url)? {
         let there = Repository::at(&folder, here.settings())?;
         if let (Ok(there), Ok(here)) = (there.dir().canonicalize(), here.dir().canonicalize())
             && there == here
         {
-            return Err(
-                RepoError::from(SyncProblem::Url { url: url.to_owned(), why: "is this repository itself" }).into()
-            );
+            return Err(itself());
         }
         return Ok(Box::new(there));
     }
-    peer(url, here.settings())
+    let there = peer(url, here.settings())?;
+    if there.url() == here.root().display().to_string() {
+        return Err(itself());
+    }
+    Ok(there)
 }
 
 /// Whether the name or address of a host, without a port, is this machine by itself, whatever a resolver says.

@@ -170,6 +170,9 @@ impl Repository {
 
     /// Refuses a folder in the work tree, or below it: what lies there is committed as it is.
     fn refuse_own(&self, folder: &Path) -> Result<()> {
+        if self.is_away() {
+            return Ok(());
+        }
         let real = |path: &Path| fs::canonicalize(path).map_err(RepoError::io("cannot be found", path));
         let own = [real(self.root())?, real(&self.dir())?];
         let absolute = std::path::absolute(folder).map_err(RepoError::io("cannot be found", folder))?;

@@ -28,6 +28,12 @@ pub enum RepoError {
     /// There is no repository here or above.
     #[error("{0}: not a shard repository, nor is any folder above it")]
     NotARepository(PathBuf),
+    /// There is no repository at an address.
+    #[error("{0}: there is no shard repository there")]
+    NoRepository(String),
+    /// What was asked for needs a repository in a folder.
+    #[error("{0}: this repository is in no folder of this machine")]
+    Away(String),
     /// A repository whose refs were lost: what they named cannot be told any more.
     #[error("{}: {missing}: the repository is damaged", dir.display())]
     NoHead {

@@ -5,7 +5,7 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | make and open | [`Repository::init`], [`Repository::init_bare`], [`Repository::discover`] |
+//! | make and open | [`Repository::init`], [`Repository::init_bare`], [`Repository::discover`]; in a bucket [`Repository::init_away`], [`Repository::open_away`] |
 //! | keep files of the work tree | [`Repository::add`], [`Repository::commit`], [`Repository::status`] |
 //! | restore | [`Repository::checkout`], [`Repository::checkout_paths`], [`Repository::checkout_tensors`], [`Repository::export`] |
 //! | history | [`Repository::log_of`], [`Repository::blame`], [`Repository::operations`], [`Repository::plan_undo`] |
@@ -72,6 +72,7 @@
 
 mod approx;
 mod archive;
+mod away;
 mod base_chain;
 mod beneath;
 mod beside_git;

@@ -11,6 +11,7 @@ use shard_history::revision::{RefKind, ResolveError, Resolver};
 use shard_history::{GitId, Revision, RevisionError, validate_path};
 use shard_store::{EntryKey, EntryKind, Nonce, RecordError, RefState, Store, StoreError, Target, ref_name};
 
+use crate::away::Away;
 use crate::base_chain::ChainLimits;
 use crate::error::{RepoError, Result};
 use crate::hub::TwinMemory;
@@ -105,6 +106,8 @@ pub struct NamedRef {
 pub struct Repository {
     dir: PathBuf,
     work: Option<WorkTree>,
+    /// Where it is that is in no folder; `dir` is its address then, to be shown.
+    pub(crate) away: Option<Away>,
     pub(crate) store: Store,
     pub(crate) settings: Settings,
     objects: ObjectCache,
@@ -159,16 +162,7 @@ impl Repository {
         // Git, where it is used beside shard, should not look in here.
         let ignore = dir.join(".gitignore");
         fs::write(&ignore, "*\n").map_err(RepoError::io("cannot write", &ignore))?;
-        let target = Target::Symbolic(branch);
-        let operation = Nonce::random().map_err(RepoError::io("cannot draw random numbers for", &dir))?;
-        let refs = store.refs();
-        let default = refs.read(DEFAULT).map_err(StoreError::from)?;
-        if default.as_ref().is_none_or(|default| default.target != target) {
-            let made = refs.compare_and_swap(DEFAULT, default.as_ref(), target.clone(), "init", operation);
-            made.map_err(StoreError::from)?;
-        }
-        // With HEAD the repository is complete.
-        refs.compare_and_swap(HEAD, None, target, "init", operation).map_err(StoreError::from)?;
+        set_first_refs(&store, branch)?;
         Ok(Self::new(dir, root, store, settings))
     }
 
@@ -254,7 +248,13 @@ impl Repository {
     pub(crate) fn new(dir: PathBuf, root: Option<PathBuf>, store: Store, settings: Settings) -> Self {
         let store = with_promised(store, settings);
         let (objects, blocks) = (ObjectCache::new(OBJECTS), ObjectCache::new(BLOCKS));
-        Self { dir, work: root.map(WorkTree::new), store, settings, objects, blocks, twins: TwinMemory::default() }
+        let (work, twins) = (root.map(WorkTree::new), TwinMemory::default());
+        Self { dir, work, away: None, store, settings, objects, blocks, twins }
+    }
+
+    pub(crate) fn new_away(away: Away, store: Store, settings: Settings) -> Self {
+        let dir = PathBuf::from(&away.address);
+        Self { away: Some(away), ..Self::new(dir, None, store, settings) }
     }
 
     /// The folder that holds the repository and the work tree; of a bare repository, its own.
@@ -263,7 +263,7 @@ impl Repository {
         self.work.as_ref().map_or(&self.dir, WorkTree::root)
     }
 
-    /// The folder of the repository itself.
+    /// The folder of the repository itself; the address of one that is in no folder.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
         self.dir.clone()
@@ -431,6 +431,20 @@ pub(crate) fn head_of(store: &Store) -> Result<RefState> {
         (false, true) => RepoError::NoHead { dir, missing: "all refs are missing (the folder refs)" },
         (false, false) => RepoError::NoHead { dir, missing: "the ref HEAD is missing" },
     })
+}
+
+/// Gives a repository that was just made its first refs. With HEAD it is complete.
+pub(crate) fn set_first_refs(store: &Store, branch: String) -> Result<()> {
+    let target = Target::Symbolic(branch);
+    let operation = Nonce::random().map_err(RepoError::io("cannot draw random numbers for", Path::new(HEAD)))?;
+    let refs = store.refs();
+    let default = refs.read(DEFAULT).map_err(StoreError::from)?;
+    if default.as_ref().is_none_or(|default| default.target != target) {
+        let made = refs.compare_and_swap(DEFAULT, default.as_ref(), target.clone(), "init", operation);
+        made.map_err(StoreError::from)?;
+    }
+    refs.compare_and_swap(HEAD, None, target, "init", operation).map_err(StoreError::from)?;
+    Ok(())
 }
 
 /// The repository that a folder has, or is, and its work tree.

@@ -45,7 +45,7 @@ pub enum ConfigError {
 pub struct ServeConfig {
     /// Where to listen.
     pub listen: Option<SocketAddr>,
-    /// The folder whose repositories are served.
+    /// The folder whose repositories are served, or the address of a bucket.
     pub folder: Option<PathBuf>,
     /// The file of tokens.
     pub tokens: Option<PathBuf>,
@@ -194,7 +194,7 @@ impl ServeConfig {
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let paths = [&mut config.folder, &mut config.tokens, &mut config.tls_cert, &mut config.tls_key];
-        for path in paths.into_iter().flatten() {
+        for path in paths.into_iter().flatten().filter(|path| !path.to_str().is_some_and(crate::is_bucket)) {
             *path = folder.join(&*path);
         }
         for rules in config.repositories.values_mut().chain([&mut config.defaults]) {
@@ -337,6 +337,16 @@ mod tests {
         let other = all.of("team/other");
         assert_eq!((other.quota, other.gc_every, other.webhooks), (Some(5), None, None));
         assert_eq!(all.of("alone").quota, Some(100_000_000_000));
+    }
+
+    #[test]
+    fn a_bucket_is_in_no_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("serve.toml");
+        fs::write(&path, "folder = \"s3://models/team\"\ntokens = \"tokens.toml\"\n").unwrap();
+        let config = ServeConfig::read(&path).unwrap();
+        let expected = (Some("s3://models/team".into()), Some(folder.path().join("tokens.toml")));
+        assert_eq!((config.folder, config.tokens), expected);
     }
 
     #[test]

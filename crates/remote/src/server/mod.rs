@@ -58,9 +58,9 @@ const TICK: Duration = Duration::from_secs(30);
 /// Which repositories are served.
 #[derive(Debug, Clone)]
 pub enum Served {
-    /// The one in this folder, at the server's own address.
+    /// The one in this folder, or at this address of a bucket, at the server's own address.
     One(PathBuf),
-    /// All below this folder, at the paths that they have in it: one name, or two with a slash between.
+    /// All below this folder, or address of a bucket, at the paths that they have in it: one name, or two with a slash between.
     All(PathBuf),
 }
 

@@ -50,6 +50,9 @@ impl Repositories {
         let new = Self { served, settings, rules, open: Mutex::default() };
         match &new.served {
             Served::One(_) => drop(new.find("")?),
+            Served::All(folder) if in_bucket(folder).is_some() => {
+                crate::bucket(in_bucket(folder).unwrap_or_default())?;
+            }
             Served::All(folder) => {
                 let problem = |source| RepoError::Io { path: folder.clone(), doing: "cannot list", source };
                 std::fs::read_dir(folder).map_err(problem)?;
@@ -71,12 +74,12 @@ impl Repositories {
         let Served::All(folder) = &self.served else { return vec![String::new()] };
         let mut names = Vec::new();
         for first in names_in(folder) {
-            if Repository::is_at(&folder.join(&first)) {
+            if is_repository(&folder.join(&first)) {
                 names.push(first);
                 continue;
             }
             let below = names_in(&folder.join(&first)).into_iter().map(|second| format!("{first}/{second}"));
-            names.extend(below.filter(|name| Repository::is_at(&folder.join(name))));
+            names.extend(below.filter(|name| is_repository(&folder.join(name))));
         }
         names.retain(|name| place(folder, name).is_some());
         names
@@ -93,7 +96,7 @@ impl Repositories {
             Served::All(folder) => place(folder, name),
         };
         let place = place.ok_or_else(|| RepoError::NotARepository(name.into()))?;
-        let repository = Arc::new(Repository::open(&place, self.settings)?);
+        let repository = Arc::new(crate::open(&place, self.settings)?);
         let rules = self.rules.of(name);
         let requests = Arc::new(Semaphore::new(rules.requests.unwrap_or(REQUESTS).clamp(1, Semaphore::MAX_PERMITS)));
         let stored = Stored::new(rules.quota);
@@ -106,11 +109,23 @@ impl Repositories {
 
 /// The names of folders in a folder.
 fn names_in(folder: &Path) -> Vec<String> {
+    if let Some(url) = in_bucket(folder) {
+        return crate::bucket::folders_below(url).unwrap_or_default();
+    }
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|of| of.is_dir()));
     let mut names: Vec<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort_unstable();
     names
+}
+
+fn is_repository(place: &Path) -> bool {
+    in_bucket(place).map_or_else(|| Repository::is_at(place), crate::bucket::is_repository)
+}
+
+/// The address of a bucket, where a folder is one.
+fn in_bucket(folder: &Path) -> Option<&str> {
+    folder.to_str().filter(|url| crate::is_bucket(url))
 }
 
 /// The folder of a repository by its name: only one that is below the folder itself, by no link.
@@ -121,6 +136,10 @@ fn place(folder: &Path, name: &str) -> Option<PathBuf> {
         return None;
     }
     let mut place = folder.to_owned();
+    if in_bucket(folder).is_some() {
+        place.push(name);
+        return Some(place);
+    }
     for part in name.split('/') {
         place.push(part);
         if !std::fs::symlink_metadata(&place).is_ok_and(|found| found.is_dir()) {
@@ -181,7 +200,9 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Asked<N> {
         let (found, sought) = (Arc::clone(app), name.clone());
         let open = super::reply::blocking(move || match found.repositories.find(&sought) {
             // Whatever is wrong with the path of it.
-            Err(RepoError::Io { .. }) => Err(RepoError::NotARepository(PathBuf::from(&sought))),
+            Err(RepoError::Io { .. } | RepoError::NoRepository(_)) => {
+                Err(RepoError::NotARepository(PathBuf::from(&sought)))
+            }
             found => found,
         })
         .await

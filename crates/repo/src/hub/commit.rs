@@ -488,7 +488,15 @@ impl Repository {
 
     /// Where temporary files go: a folder, and how their names begin, so that what a killed process leaves is found and removed.
     pub(super) fn temporary(&self) -> (PathBuf, String) {
-        (self.dir().join("tmp"), format!("{}.hub-", Process::current().tag()))
+        let folder = match &self.away {
+            None => self.dir().join("tmp"),
+            Some(away) => {
+                // If it cannot be made, whoever writes there says so.
+                let _ = fs::create_dir_all(&away.scratch);
+                away.scratch.clone()
+            }
+        };
+        (folder, format!("{}.hub-", Process::current().tag()))
     }
 
     /// Adds one file. Without a message the commit says which.

@@ -265,6 +265,9 @@ impl Repository {
     /// How many files the views inside the repository have, and their bytes.
     pub(crate) fn views(&self) -> Result<(u64, u64)> {
         let (mut files, mut bytes) = (0, 0);
+        if self.is_away() {
+            return Ok((0, 0));
+        }
         let mut open: Vec<PathBuf> = [FILES, SNAPSHOTS].iter().map(|views| self.dir().join(views)).collect();
         while let Some(folder) = open.pop() {
             let cannot = RepoError::io("cannot read", &folder);
@@ -289,6 +292,9 @@ impl Repository {
     /// Removes the views inside the repository: downloads make them again.
     pub(crate) fn remove_views(&self) -> Result<(u64, u64)> {
         let found = self.views()?;
+        if self.is_away() {
+            return Ok(found);
+        }
         for views in [FILES, SNAPSHOTS] {
             let folder = self.dir().join(views);
             match fs::remove_dir_all(&folder) {
@@ -302,8 +308,9 @@ impl Repository {
     /// The view inside the repository with a key.
     fn view_of(&self, key: &str) -> Result<View<'_>> {
         let record = format!("{key}.json");
-        Place::make(&self.dir(), &record)?;
-        Ok(View::open(self, self.dir().join(key), (self.dir(), record)))
+        let dir = self.folder()?;
+        Place::make(&dir, &record)?;
+        Ok(View::open(self, dir.join(key), (dir, record)))
     }
 
     /// The view in a folder of the caller's.

@@ -198,4 +198,9 @@ pub trait Supply: Sync {
     fn complete(&self, _chosen: &Chosen, _stored: &mut Vec<u8>) -> Result<()> {
         Ok(())
     }
+
+    /// How many entries are worth being completed at once, where that is a way over a network.
+    fn at_once(&self) -> usize {
+        1
+    }
 }

@@ -100,6 +100,22 @@ pub enum SyncProblem {
         /// What it said.
         why: String,
     },
+    /// A bucket that cannot be used.
+    #[error("{url}: {why}")]
+    Bucket {
+        /// Its address.
+        url: String,
+        /// What is wrong with it, or with what is known of it here.
+        why: String,
+    },
+    /// A store on which writers would lose each other's work.
+    #[error("{url}: many writers are not safe on this store: it does not keep to this: {why}")]
+    ManyWriters {
+        /// The address.
+        url: String,
+        /// What a check expected.
+        why: String,
+    },
     /// The other side said no.
     #[error("{url}: {why}")]
     Refused {

@@ -36,6 +36,8 @@ pub(crate) fn receive(parcels: &dyn Supply, into: &Transaction, threads: usize, 
         over.is_done = outcome.is_ok();
         outcome
     };
+    // Each completes an entry and then proves it: where completing is mostly waiting, more are under way.
+    let threads = threads.max(parcels.at_once());
     let outcome: Result<Vec<()>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(run)).collect();
         let join = |thread: thread::ScopedJoinHandle<'_, Result<()>>| {

@@ -28,6 +28,8 @@ pub enum Place {
     Folder(PathBuf),
     /// Behind a server, at an `http://` or `https://` URL.
     Server,
+    /// In a bucket, at an `s3://`, `gs://` or `az://` URL.
+    Bucket,
 }
 
 impl Place {
@@ -50,7 +52,14 @@ impl Place {
                 }
                 _ => Ok(Self::Server),
             },
-            Some(_) => Err(refuse("of URLs http://, https:// and file:// are known").into()),
+            Some(("s3" | "gs" | "az", rest)) => match rest.split('/').next() {
+                Some("") | None => Err(refuse("names no bucket").into()),
+                Some(bucket) if bucket.contains('@') => {
+                    Err(refuse("has a name or password in it, which would be kept and shown").into())
+                }
+                _ => Ok(Self::Bucket),
+            },
+            Some(_) => Err(refuse("of URLs http://, https://, s3://, gs://, az:// and file:// are known").into()),
             None => Ok(Self::Folder(url.into())),
         }
     }
@@ -199,7 +208,7 @@ fn check_remote_name(name: &str) -> Result<()> {
 /// An address that means the same in every folder.
 fn in_full(url: &str) -> Result<String> {
     match Place::of(url)? {
-        Place::Server => Ok(url.trim_end_matches('/').to_owned()),
+        Place::Server | Place::Bucket => Ok(url.trim_end_matches('/').to_owned()),
         Place::Folder(_) if url.contains("://") => Ok(url.to_owned()),
         Place::Folder(folder) => {
             let folder = std::path::absolute(&folder).map_err(RepoError::io("cannot be resolved", &folder))?;
@@ -218,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_folders_or_servers() {
+    fn addresses_are_folders_servers_or_buckets() {
         for (url, folder) in
             [("file:///srv/models", "/srv/models"), ("../models", "../models"), ("/srv/a b", "/srv/a b")]
         {
@@ -227,7 +236,13 @@ mod tests {
         for url in ["http://host", "https://host:8000/team/model"] {
             assert_eq!(Place::of(url).unwrap(), Place::Server, "{url}");
         }
+        for url in ["s3://models", "gs://models/a/b", "az://models/x/"] {
+            assert_eq!(Place::of(url).unwrap(), Place::Bucket, "{url}");
+        }
         for url in [
+            "s3://",
+            "gs:///x",
+            "s3://key:secret@models/x",
             "",
             "a\nb",
             "file://host/x",

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use shard_core::limits::Cut;
 use shard_core::{Digest, NoProgress};
+use shard_store::memory::MemoryBackend;
 use shard_store::{EntryKey, EntryKind, EntrySource};
 
 use tempfile::TempDir;
@@ -243,4 +245,40 @@ fn what_arrives_damaged_is_not_kept() {
     fetch(&copy);
     assert_eq!(copy.read_bytes("model.bin", Some("origin/main")).unwrap(), bytes);
     whole(&copy);
+}
+
+#[test]
+fn a_repository_in_no_folder_is_pushed_to_cloned_and_read() {
+    let bench = Bench::new();
+    let (backend, cache) = (Arc::new(MemoryBackend::new()), bench.place("cache"));
+    let address = "s3://models/team";
+    let open = || Repository::open_away(backend.clone(), address, &cache, Settings::default());
+    assert!(matches!(open(), Err(RepoError::NoRepository(_))));
+    let init = || Repository::init_away(backend.clone(), address, "main", Cut::TEST, &cache, Settings::default());
+    let away = init().unwrap();
+    assert!(away.is_bare() && away.is_away());
+    assert!(matches!(init(), Err(RepoError::AlreadyARepository(_))));
+
+    let here = bench.init("here");
+    let first = commit(&here, "model.bin", &noise(300_000, 1, 0), "one");
+    here.push(None, &away, &PushOptions::default(), &NoProgress).unwrap();
+    assert_eq!(open().unwrap().resolve("main").unwrap(), first);
+    whole(&open().unwrap());
+    let (options, settings) = (CloneOptions::default(), Settings::default());
+    let (clone, _) = Repository::clone_from(&away, &bench.place("clone"), &options, settings, &NoProgress).unwrap();
+    assert_eq!(clone.remotes().unwrap()["origin"], address);
+    assert_eq!(fs::read(bench.place("clone/model.bin")).unwrap(), noise(300_000, 1, 0));
+
+    // The index is in the cache, which is only that.
+    let index = cache.join(away.store().id().to_hex()).join("index.db");
+    assert!(index.is_file());
+    drop(away);
+    fs::remove_dir_all(&cache).unwrap();
+    whole(&open().unwrap());
+    assert!(index.is_file());
+    // What needs a folder says so, and makes none.
+    let away = open().unwrap();
+    assert!(matches!(away.hf_hub_download("model.bin", None, None), Err(RepoError::Away(_))));
+    assert!(matches!(away.work(), Err(RepoError::Bare(_))));
+    assert!(!std::path::Path::new("s3:").exists());
 }

@@ -73,13 +73,13 @@ pub(crate) fn choose(offers: &[Offer], there: &[bool]) -> Vec<(usize, Chosen)> {
 
 /// Entries as a repository has them stored.
 pub(crate) struct Stored<'a> {
-    source: &'a dyn EntrySource,
+    source: &'a Store,
     chosen: Vec<Chosen>,
     next: AtomicUsize,
 }
 
 impl<'a> Stored<'a> {
-    pub(crate) fn new(source: &'a dyn EntrySource, chosen: Vec<Chosen>) -> Self {
+    pub(crate) fn new(source: &'a Store, chosen: Vec<Chosen>) -> Self {
         Self { source, chosen, next: AtomicUsize::new(0) }
     }
 }
@@ -92,6 +92,10 @@ impl Supply for Stored<'_> {
     fn complete(&self, chosen: &Chosen, stored: &mut Vec<u8>) -> Result<()> {
         self.source.read(&chosen.key, stored)?;
         Ok(())
+    }
+
+    fn at_once(&self) -> usize {
+        self.source.backend().requests_at_once()
     }
 }
 
