@@ -164,6 +164,9 @@ pub(super) fn from_sync(problem: &SyncProblem) -> (u8, &'static str) {
         SyncProblem::Refused { .. } => {
             (code::REFUSED, "nothing was moved: `shard remote` shows the address; who runs the server knows more")
         }
+        SyncProblem::Lacking { .. } => {
+            (code::DAMAGED, "no ref was moved: `shard verify --full` over there says whether it is damaged")
+        }
         SyncProblem::Promises(_) => (code::REFUSED, "`shard remote set-url NAME URL` says where they are now"),
         SyncProblem::Raced => (code::REFUSED, "nothing was lost: run the command again"),
         SyncProblem::NotThere { .. } => (code::NOT_FOUND, "`shard fetch --dry-run` lists what there is to fetch"),

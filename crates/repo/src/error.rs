@@ -345,6 +345,16 @@ impl RepoError {
         }
     }
 
+    /// Whether something was nowhere to be found.
+    pub(crate) fn is_missing(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::Sync(SyncProblem::Lacking { .. }) => true,
+            Self::Store(StoreError::Backend(error)) => error.is_not_found(),
+            Self::Store(error) => matches!(error, StoreError::Missing(_) | StoreError::MissingBase { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether another writer moved a ref first.
     pub(crate) fn is_conflict(error: &StoreError) -> bool {
         matches!(error, StoreError::Ref(error) if matches!(**error, RefError::Conflict { .. }))

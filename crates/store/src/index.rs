@@ -337,20 +337,21 @@ impl Index {
     }
 
     /// The copies of an entry that can be decoded, best first: least deep, then by the pack's name.
-    pub(crate) fn copies(&self, key: &EntryKey) -> Result<Vec<Location>, StoreError> {
+    pub(crate) fn copies(&self, key: &EntryKey) -> Result<Vec<(Location, Vec<Digest>)>, StoreError> {
         let mut query = self.db.prepare_cached(
-            "SELECT p.id, e.offset, e.stored_len, e.raw_len, e.depth FROM entry e JOIN pack p ON p.number = e.pack
+            "SELECT p.id, e.offset, e.stored_len, e.raw_len, e.depth, e.bases FROM entry e JOIN pack p ON p.number = e.pack
              WHERE e.kind = ?1 AND e.id = ?2 AND e.depth IS NOT NULL ORDER BY e.depth, p.id",
         )?;
         let rows = query.query_map(params![key.kind as u8, key.id.0], |row| {
-            Ok(Location {
+            let location = Location {
                 key: *key,
                 pack: PackId::Sealed(digest(row, 0)?),
                 offset: uint(row, 1)?,
                 stored_len: uint(row, 2)?,
                 raw_len: uint(row, 3)?,
                 depth: row.get(4)?,
-            })
+            };
+            Ok((location, split_digests(row.get_ref(5)?.as_blob().unwrap_or_default())))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -419,16 +420,6 @@ impl Index {
         )?;
         let rows = query.query_map(params![kind as u8, first.0, last.0, int(limit as u64)], |row| digest(row, 0))?;
         Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// The bases of one copy of an entry.
-    pub(crate) fn bases(&self, key: &EntryKey, pack: &Digest) -> Result<Option<Vec<Digest>>, StoreError> {
-        let mut query = self.db.prepare_cached(
-            "SELECT e.bases FROM entry e JOIN pack p ON p.number = e.pack WHERE e.kind = ?1 AND e.id = ?2 AND p.id = ?3",
-        )?;
-        let bases: Option<Vec<u8>> =
-            query.query_row(params![key.kind as u8, key.id.0, pack.0], |row| row.get(0)).optional()?;
-        Ok(bases.map(|bases| split_digests(&bases)))
     }
 
     /// Drops one copy of an entry.

@@ -436,6 +436,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Index`].
     pub fn copies(&self, key: &EntryKey) -> Result<Vec<Location>, StoreError> {
+        Ok(self.copies_and_bases(key)?.into_iter().map(|(location, _)| location).collect())
+    }
+
+    /// The same, each with the blocks that it leans on: by one look, since another process may take a copy out of the index at any
+    /// time.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn copies_and_bases(&self, key: &EntryKey) -> Result<Vec<(Location, Vec<Digest>)>, StoreError> {
         self.with_index(|index| index.copies(key))
     }
 
@@ -451,16 +460,6 @@ impl Store {
                 false
             }
         }
-    }
-
-    /// The bases of the copy of an entry in one pack.
-    ///
-    /// # Errors
-    /// [`StoreError::Missing`] where there is no such copy.
-    pub fn bases(&self, location: &Location) -> Result<Vec<Digest>, StoreError> {
-        let missing = || StoreError::Missing(location.key);
-        let PackId::Sealed(pack) = location.pack else { return Err(missing()) };
-        self.with_index(|index| index.bases(&location.key, &pack))?.ok_or_else(missing)
     }
 
     /// All ids of a kind, sorted.

@@ -223,8 +223,8 @@ impl Transaction {
             return Ok(Some(location));
         }
         let mut sound = Vec::new();
-        for mut location in self.store.copies(key)? {
-            if let Some(depth) = self.depth_of(&location)?.filter(|depth| *depth <= MAX_DEPTH) {
+        for (mut location, bases) in self.store.copies_and_bases(key)? {
+            if let Some(depth) = self.depth_of(&location, bases)?.filter(|depth| *depth <= MAX_DEPTH) {
                 location.depth = depth;
                 sound.push(location);
             }
@@ -244,7 +244,7 @@ impl Transaction {
     }
 
     /// How deep a copy is without condemned packs; `None` where it cannot be decoded without them.
-    fn depth_of(&self, location: &Location) -> Result<Option<u32>, StoreError> {
+    fn depth_of(&self, location: &Location, bases: Vec<Digest>) -> Result<Option<u32>, StoreError> {
         if !self.stays(location) {
             return Ok(None);
         }
@@ -252,7 +252,7 @@ impl Transaction {
             return Ok(Some(location.depth));
         }
         let mut depth = 0;
-        for base in self.store.bases(location)? {
+        for base in bases {
             match self.sound_depth(base)? {
                 Some(base) => depth = depth.max(base.saturating_add(1)),
                 None => return Ok(None),
@@ -280,10 +280,10 @@ impl Transaction {
             if known.is_some() {
                 continue;
             }
-            let there = self.store.copies(&EntryKey::block(block))?;
-            for location in there.iter().filter(|location| self.stays(location)) {
+            let there = self.store.copies_and_bases(&EntryKey::block(block))?;
+            for (_, leans_on) in there.into_iter().filter(|(location, _)| self.stays(location)) {
                 let mut bases = Vec::new();
-                for base in self.store.bases(location)? {
+                for base in leans_on {
                     bases.push(*numbers.entry(base).or_insert_with(|| {
                         blocks.push(base);
                         blocks.len() as u32 - 1

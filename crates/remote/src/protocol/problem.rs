@@ -96,6 +96,7 @@ impl Problem {
             }
             ("tag-exists", Some(name)) => SyncProblem::TagThere(name).into(),
             ("checked-out", Some(name)) => SyncProblem::CheckedOutThere(name).into(),
+            ("missing", _) => SyncProblem::Lacking { url: url.to_owned(), why: said() }.into(),
             ("unauthorized", _) => SyncProblem::Unauthorized { url: url.to_owned(), why: said() }.into(),
             _ => SyncProblem::Refused { url: url.to_owned(), why: said() }.into(),
         }

@@ -65,7 +65,7 @@ fn who_comes_second_is_told_over_http_too() {
     // Nor does a commit move a branch that was never sent.
     let now = Target::Commit(two.resolve("main").unwrap());
     let refused = inbound.move_refs(&moves(now.clone()));
-    assert!(matches!(refused, Err(RepoError::Sync(SyncProblem::Refused { .. }))), "{refused:?}");
+    assert!(matches!(refused, Err(RepoError::Sync(SyncProblem::Lacking { .. }))), "{refused:?}");
     assert_eq!(Target::Commit(hub.resolve("main").unwrap()), now);
     hub.protect("main").unwrap();
     let refused = push(&one, &peer, &["+main"]);
@@ -135,13 +135,13 @@ fn a_delta_whose_base_is_not_there_is_refused() {
     commit(&here, "m.safetensors", &file(0), "First");
     commit(&here, "m.safetensors", &file(1), "Second");
     let all = here.store().keys(EntryKind::Block).unwrap();
-    let bases = |key: &EntryKey| here.store().bases(&here.store().locate(key).unwrap().unwrap()).unwrap();
+    let bases = |key: &EntryKey| here.store().copies_and_bases(key).unwrap().remove(0).1;
     let delta = *all.iter().find(|key| !bases(key).is_empty()).unwrap();
     let chosen = vec![Chosen { key: delta, is_base: false }];
     let peer = bench.peer("hub");
     let inbound = peer.inbound().unwrap();
     let refused = inbound.take(here.supply(chosen).as_ref(), &NoProgress);
-    assert!(matches!(refused, Err(RepoError::Sync(SyncProblem::Refused { .. }))), "{refused:?}");
+    assert!(matches!(refused, Err(RepoError::Sync(SyncProblem::Lacking { .. }))), "{refused:?}");
     assert_eq!(inbound.has(&[delta]).unwrap(), [false]);
     drop(inbound);
     // The next writer sends it with what it leans on.

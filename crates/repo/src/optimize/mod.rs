@@ -271,7 +271,7 @@ impl Repository {
         others.extend(self.store.keys(EntryKind::Sketch)?);
         others.sort_unstable();
         for key in others {
-            found.extend(recoder.copies(&key)?.first().copied());
+            found.extend(recoder.copies(&key)?.first().map(|(copy, _)| *copy));
         }
         let mut blocks: Vec<&Digest> = blocks.iter().collect();
         blocks.sort_unstable();
@@ -295,7 +295,9 @@ fn copy_as_it_is(transaction: &Transaction, location: &Location) -> Result<bool>
     }
     let mut stored = Vec::new();
     transaction.store().read_stored(location, &mut stored)?;
-    let bases = transaction.store().bases(location)?;
+    let copies = transaction.store().copies_and_bases(&key)?;
+    let this = copies.into_iter().find(|(copy, _)| copy.pack == location.pack);
+    let (_, bases) = this.ok_or(RepoError::Missing { key })?;
     transaction.put_copy(&key, &stored, location.raw_len, &bases)?;
     Ok(true)
 }
@@ -322,7 +324,7 @@ impl Run<'_> {
             if !self.seen.insert(id) {
                 continue;
             }
-            let smallest = self.recoder.copies(&EntryKey::block(id))?.first().map(|copy| copy.stored_len);
+            let smallest = self.recoder.copies(&EntryKey::block(id))?.first().map(|(copy, _)| copy.stored_len);
             before += smallest.ok_or(RepoError::Missing { key: EntryKey::block(id) })?;
             if self.options.coarse.is_none() && self.has_layers(id)? {
                 self.recoder.keep(id)?;

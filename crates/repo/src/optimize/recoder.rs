@@ -47,14 +47,14 @@ impl<'a> Recoder<'a> {
         self.lock().written
     }
 
-    /// The copies of a block, the one first that should stay: see [`shard_store::Choice`].
-    pub(super) fn copies(&self, key: &EntryKey) -> Result<Vec<Location>> {
-        let mut copies = self.transaction.store().copies(key)?;
+    /// The copies of a block and what each leans on, the one first that should stay: see [`shard_store::Choice`].
+    pub(super) fn copies(&self, key: &EntryKey) -> Result<Vec<(Location, Vec<Digest>)>> {
+        let mut copies = self.transaction.store().copies_and_bases(key)?;
         let size = |location: &Location| match location.pack {
             PackId::Sealed(pack) => self.packs.get(&pack).copied().unwrap_or_default(),
             _ => 0,
         };
-        copies.sort_by_key(|copy| (copy.stored_len, copy.depth, std::cmp::Reverse(size(copy))));
+        copies.sort_by_key(|(copy, _)| (copy.stored_len, copy.depth, std::cmp::Reverse(size(copy))));
         Ok(copies)
     }
 
@@ -68,9 +68,12 @@ impl<'a> Recoder<'a> {
         if self.decided(&id).is_some() {
             return Ok(true);
         }
-        'copies: for copy in self.copies(&block_key(id))?.into_iter().filter(|copy| copy.stored_len <= most) {
+        'copies: for (copy, bases) in self.copies(&block_key(id))? {
+            if copy.stored_len > most {
+                continue;
+            }
             let mut depth = 0;
-            for base in self.transaction.store().bases(&copy)? {
+            for base in bases {
                 // Copies that lean on each other come to an end here.
                 if depth_left == 0 || !self.keep_within(base, u64::MAX, depth_left - 1)? {
                     continue 'copies;

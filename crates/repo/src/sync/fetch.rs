@@ -11,7 +11,7 @@ use super::reached::{commit_of, tips};
 use super::receive::receive;
 use super::remotes::tracking;
 use super::travel::choose;
-use super::{MovedRef, RefChange, SyncProblem, SyncReport, leftovers};
+use super::{MovedRef, RefChange, SyncProblem, SyncReport, again_if_missing, leftovers};
 use crate::error::Result;
 use crate::objects::Objects;
 use crate::refs::{check_name, follows, full_name};
@@ -47,7 +47,7 @@ impl Repository {
         progress: &dyn Progress,
     ) -> Result<SyncReport> {
         leftovers::keep(self, "fetch")?;
-        self.again_if_condemned(|| self.fetch_once(remote, there, options, progress))
+        again_if_missing(|| self.again_if_condemned(|| self.fetch_once(remote, there, options, progress)))
     }
 
     fn fetch_once(

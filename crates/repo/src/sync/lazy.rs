@@ -8,10 +8,10 @@ use shard_core::{Digest, NoProgress};
 use shard_history::glob::Glob;
 use shard_store::{Elsewhere, EntryKey, EntrySource, Store, StoreError};
 
-use super::SyncProblem;
 use super::peer::{Peer, Wanted};
 use super::receive::receive;
 use super::travel::choose;
+use super::{SyncProblem, again_if_missing};
 use crate::error::{RepoError, Result};
 use crate::repository::{Repository, Settings};
 
@@ -55,7 +55,7 @@ impl Elsewhere for Promised {
     fn bring(&self, blocks: &[EntryKey]) -> std::result::Result<(), StoreError> {
         let _one = self.bringing.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |error: RepoError| StoreError::Elsewhere { url: self.url.clone(), source: Box::new(error) };
-        blocks.chunks(MOST).try_for_each(|some| self.bring_some(some)).map_err(failed)
+        blocks.chunks(MOST).try_for_each(|some| again_if_missing(|| self.bring_some(some))).map_err(failed)
     }
 }
 

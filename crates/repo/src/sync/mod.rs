@@ -38,6 +38,23 @@ use peer::{Chosen, Offer};
 use shard_core::Digest;
 use shard_store::EntryKind;
 
+use crate::error::Result;
+
+/// How often an exchange is done again since something was missing.
+const AGAIN: usize = 3;
+
+/// Runs an exchange, and again where something was missing: a collection on the side that is read may have moved it between two looks,
+/// to a copy that leans on other blocks, or a ref that led to it is elsewhere by now. What has arrived is not sent again.
+fn again_if_missing<T>(mut run: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..AGAIN {
+        match run() {
+            Err(error) if error.is_missing() => {}
+            outcome => return outcome,
+        }
+    }
+    run()
+}
+
 /// What happens to a ref.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefChange {

@@ -116,6 +116,14 @@ pub enum SyncProblem {
         /// What a check expected.
         why: String,
     },
+    /// The other side lacks what it was asked for, or what it was sent leans on.
+    #[error("{url}: {why}")]
+    Lacking {
+        /// Which.
+        url: String,
+        /// What it said.
+        why: String,
+    },
     /// The other side said no.
     #[error("{url}: {why}")]
     Refused {

@@ -12,7 +12,7 @@ use super::peer::{Inbound, Peer, PeerRef, RefMove, Welcome};
 use super::reached::{Reached, commit_of};
 use super::remotes::tracking;
 use super::travel::{Stored, choose, offers};
-use super::{MovedRef, SyncProblem, SyncReport};
+use super::{MovedRef, SyncProblem, SyncReport, again_if_missing};
 use crate::error::{RepoError, Result};
 use crate::refs::{RefProblem, check_name, full_name};
 use crate::repository::{HEADS, Repository, TAGS};
@@ -58,7 +58,8 @@ impl Repository {
         progress: &dyn Progress,
     ) -> Result<SyncReport> {
         let wanted = self.wanted(options)?;
-        let report = self.again_if_condemned(|| self.push_once(there, &wanted, options, progress))?;
+        let report =
+            again_if_missing(|| self.again_if_condemned(|| self.push_once(there, &wanted, options, progress)))?;
         if let Some(remote) = remote.filter(|_| !options.dry_run) {
             self.note_pushed(remote, &wanted)?;
         }

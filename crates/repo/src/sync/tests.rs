@@ -3,14 +3,17 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use shard_core::limits::Cut;
 use shard_core::{Digest, NoProgress};
 use shard_store::memory::MemoryBackend;
-use shard_store::{EntryKey, EntryKind, EntrySource};
+use shard_store::{EntryKey, EntryKind, EntrySource, Store, StoreOptions};
 
 use tempfile::TempDir;
 
+use super::needed::Needed;
+use super::peer::{Inbound, Outbound, Supply, Wanted, Welcome};
 use super::*;
 use crate::commit::CommitOptions;
 use crate::error::RepoError;
@@ -227,7 +230,7 @@ fn what_arrives_damaged_is_not_kept() {
     let [told, sent] = [keys[0], keys[1]];
     /// Sends the stored bytes of another block than it says.
     struct Lying<'a>(travel::Stored<'a>, EntryKey);
-    impl peer::Supply for Lying<'_> {
+    impl Supply for Lying<'_> {
         fn next(&self, stored: &mut Vec<u8>) -> Result<Option<Chosen>> {
             self.0.next(stored)
         }
@@ -281,4 +284,94 @@ fn a_repository_in_no_folder_is_pushed_to_cloned_and_read() {
     assert!(matches!(away.hf_hub_download("model.bin", None, None), Err(RepoError::Away(_))));
     assert!(matches!(away.work(), Err(RepoError::Bare(_))));
     assert!(!std::path::Path::new("s3:").exists());
+
+/// A model of bf16 words in one tensor; every fiftieth is moved by so much.
+fn model(moved: u16) -> Vec<u8> {
+    let mut word = 1u16;
+    let each = |at: u16| {
+        word = word.wrapping_mul(25_173).wrapping_add(13_849);
+        (0x3c00 + (word >> 6) + u16::from(at.is_multiple_of(50)) * moved).to_le_bytes()
+    };
+    let words: Vec<u8> = (0..20_000u16).flat_map(each).collect();
+    let mut header = br#"{"w":{"dtype":"BF16","shape":[200,100],"data_offsets":[0,40000]}}"#.to_vec();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    [&(header.len() as u64).to_le_bytes()[..], &header, &words].concat()
+}
+
+/// A repository that is collected between what it offers and what it sends, so many times: what it reads then leans on blocks that it
+/// did not say.
+struct Collected<'a> {
+    there: &'a Repository,
+    left: AtomicUsize,
+}
+
+struct Moved<'a> {
+    offered: Box<dyn Outbound + 'a>,
+    is_moved: bool,
+}
+
+impl Peer for Collected<'_> {
+    fn url(&self) -> String {
+        self.there.url()
+    }
+
+    fn welcome(&self) -> Result<Welcome> {
+        self.there.welcome()
+    }
+
+    fn inbound(&self) -> Result<Box<dyn Inbound + '_>> {
+        self.there.inbound()
+    }
+
+    fn outbound(&self, wanted: &Wanted) -> Result<Box<dyn Outbound + '_>> {
+        let is_moved = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        Ok(Box::new(Moved { offered: self.there.outbound(wanted)?, is_moved }))
+    }
+}
+
+impl Outbound for Moved<'_> {
+    fn offers(&self) -> &[Offer] {
+        self.offered.offers()
+    }
+
+    fn send<'a>(&'a self, mut chosen: Vec<Chosen>) -> Result<Box<dyn Supply + 'a>> {
+        chosen.retain(|chosen| !(self.is_moved && chosen.is_base));
+        self.offered.send(chosen)
+    }
+}
+
+#[test]
+fn a_fetch_looks_again_where_a_collection_over_there_was_between() {
+    let bench = Bench::new();
+    let origin = bench.init("origin");
+    commit(&origin, "m.safetensors", &model(0), "First");
+    commit(&origin, "m.safetensors", &model(1), "Second");
+    let copy = bench.bare("copy");
+    let there = Collected { there: &origin, left: AtomicUsize::new(AGAIN) };
+    copy.fetch(Some("origin"), &there, &FetchOptions::default(), &NoProgress).unwrap();
+    assert_eq!(there.left.load(Ordering::Relaxed), 0, "bases were left out");
+    assert_eq!(copy.read_bytes("m.safetensors", Some("origin/main")).unwrap(), model(1));
+    whole(&copy);
+
+    // Where it stays missing that is said.
+    let other = bench.bare("other");
+    let there = Collected { there: &origin, left: AtomicUsize::new(usize::MAX) };
+    let refused = other.fetch(Some("origin"), &there, &FetchOptions::default(), &NoProgress);
+    assert!(matches!(&refused, Err(error) if error.is_missing()), "{refused:?}");
+}
+
+#[test]
+fn what_others_wrote_meanwhile_is_offered() {
+    let backend = Arc::new(MemoryBackend::new());
+    let here = Store::init_backend(backend.clone(), Cut::TEST, StoreOptions::default()).unwrap();
+    assert!(here.keys(EntryKind::Block).unwrap().is_empty());
+    here.refresh().unwrap();
+    let other = Store::open_backend(backend, StoreOptions::default()).unwrap();
+    let transaction = other.begin("test").unwrap();
+    let id = crate::snapshot::put_object(&transaction, EntryKind::Block, b"block").unwrap();
+    transaction.seal().unwrap();
+    let needed = Needed { blocks: vec![id], objects: Vec::new() };
+    assert_eq!(travel::offers(&here, &needed).unwrap().len(), 1);
+    let needed = Needed { blocks: vec![shard_core::sha256(b"another")], objects: Vec::new() };
+    assert!(matches!(travel::offers(&here, &needed), Err(RepoError::Missing { .. })));
 }

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use shard_store::{EntryKey, EntrySource, Store};
+use shard_core::Digest;
+use shard_store::{EntryKey, EntrySource, Location, Store};
 
 use super::needed::Needed;
 use super::peer::{Chosen, Offer, Supply};
@@ -22,8 +23,7 @@ pub(crate) fn offers(store: &Store, needed: &Needed) -> Result<Vec<Offer>> {
     let (mut offers, mut at) = (Vec::with_capacity(needed), 0);
     while let Some(key) = open.get(at).copied() {
         // The copy that readers take: it leans on what is less deep, so there is no circle.
-        let location = store.locate(&key)?.ok_or(RepoError::Missing { key })?;
-        let bases = store.bases(&location)?;
+        let (location, bases) = best_copy(store, &key)?.ok_or(RepoError::Missing { key })?;
         let keys = bases.iter().map(|base| EntryKey::block(*base));
         open.extend(keys.filter(|key| known.insert(*key)));
         let (raw_len, stored_len) = (location.raw_len, location.stored_len);
@@ -31,6 +31,19 @@ pub(crate) fn offers(store: &Store, needed: &Needed) -> Result<Vec<Offer>> {
         at += 1;
     }
     Ok(offers)
+}
+
+/// The copy of an entry that readers take, and what it leans on. Before it is said to be nowhere, what other processes have written or
+/// moved meanwhile is looked at.
+fn best_copy(store: &Store, key: &EntryKey) -> Result<Option<(Location, Vec<Digest>)>> {
+    let look = || Ok(store.copies_and_bases(key)?.into_iter().next());
+    match look()? {
+        None => {
+            store.refresh()?;
+            look()
+        }
+        found => Ok(found),
+    }
 }
 
 /// Those of the offers that have to travel to one who has those that `there` says, each after what it leans on.

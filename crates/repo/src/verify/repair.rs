@@ -404,8 +404,8 @@ impl Fetcher<'_> {
             if self.is_readable(&key, &mut out)? {
                 return Ok(true);
             }
-            let Some(best) = self.store.copies(&key)?.into_iter().next() else { return Ok(false) };
-            for base in self.store.bases(&best)? {
+            let Some((best, bases)) = self.store.copies_and_bases(&key)?.into_iter().next() else { return Ok(false) };
+            for base in bases {
                 let is_readable = self.is_readable(&block_key(base), &mut out)?;
                 // The copy may be good, and come to use when its base is found elsewhere.
                 if !is_readable && (depth_left == 0 || !self.settle(block_key(base), depth_left - 1)?) {

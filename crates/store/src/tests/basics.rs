@@ -58,7 +58,7 @@ fn what_is_written_is_read_before_and_after_sealing_and_by_others() {
     assert_eq!(out, b_bytes);
     assert_eq!(read(&store, &b), b_bytes);
     assert_eq!(store.locate(&b).unwrap().unwrap().depth, 1);
-    assert_eq!(store.bases(&store.locate(&b).unwrap().unwrap()).unwrap(), [a.id]);
+    assert_eq!(store.copies_and_bases(&b).unwrap()[0].1, [a.id]);
     drop(tx);
 
     let other = Store::open(&root).unwrap();
