@@ -5,7 +5,7 @@ use shard_core::Digest;
 use shard_core::limits::{MAX_BLOCK, MAX_METADATA};
 use shard_store::{EntryKey, EntryKind, EntrySource, PackId};
 
-use super::{BlockReader, base_error, block_key, under};
+use super::{BlockReader, Under, base_error, block_key, start, under};
 use crate::error::{RepoError, Result};
 
 /// An entry as it is stored.
@@ -24,12 +24,13 @@ pub(crate) struct EntryDecoder<'a> {
     decoder: Decoder,
     /// For bases that are not at hand.
     pub(crate) reader: BlockReader<'a>,
-    base: Vec<u8>,
+    /// Their bytes.
+    bases: [Vec<u8>; 2],
 }
 
 impl<'a> EntryDecoder<'a> {
     pub(crate) fn new(source: &'a dyn EntrySource) -> Self {
-        Self { decoder: Decoder::new(), reader: BlockReader::new(source), base: Vec::new() }
+        Self { decoder: Decoder::new(), reader: BlockReader::new(source), bases: Default::default() }
     }
 
     /// The bytes of an entry, not proven. `at_hand` gives blocks that are decoded already.
@@ -47,23 +48,27 @@ impl<'a> EntryDecoder<'a> {
             return Err(RepoError::WrongLength { key: *key, pack });
         }
         let body = stored.get(len..).unwrap_or_default();
-        let whole = |id: &Digest| at_hand(id).and_then(|bytes| bytes.get(..header.raw_len as usize));
         out.resize(header.raw_len as usize, 0);
-        // What nearly all blocks lean on is there as it is.
-        let two = under(&header).and_then(|under| {
-            let older = under.older.map(|older| whole(&older).ok_or(())).transpose().ok()?;
-            Some((whole(&under.newer)?, older))
-        });
-        if let Some((newer, older)) = two {
-            let bases = [newer, older.unwrap_or_default()];
-            let bases = &bases[..1 + usize::from(older.is_some())];
-            return self.decoder.decode_on(&header, body, bases, out).map_err(damaged);
+        // What nearly all blocks lean on is used where it is, at hand or in a buffer of its own.
+        if let Some(Under { newer, older }) = under(&header) {
+            let whole = |id: &Digest| at_hand(id).and_then(|bytes| bytes.get(..header.raw_len as usize));
+            let ids = [Some(newer), older];
+            for (id, buffer) in ids.iter().flatten().zip(&mut self.bases) {
+                if whole(id).is_none() {
+                    self.reader.look_at(&block_key(*id), buffer)?;
+                }
+            }
+            let mut bases = Vec::with_capacity(ids.len());
+            for (id, buffer) in ids.iter().flatten().zip(&self.bases) {
+                bases.push(whole(id).map_or_else(|| start(buffer, header.raw_len as usize, *id), Ok)?);
+            }
+            return self.decoder.decode_on(&header, body, &bases, out).map_err(damaged);
         }
         let Some(reference) = &header.base else {
             return self.decoder.decode_on(&header, body, &[], out).map_err(damaged);
         };
-        self.base.resize(header.base_len(), 0);
-        let reader = &mut self.reader;
+        let (reader, base) = (&mut self.reader, &mut self.bases[0]);
+        base.resize(header.base_len(), 0);
         let read = |id: &Digest, buffer: &mut Vec<u8>| match at_hand(id) {
             Some(bytes) => {
                 buffer.clear();
@@ -72,12 +77,12 @@ impl<'a> EntryDecoder<'a> {
             }
             None => reader.look_at(&block_key(*id), buffer),
         };
-        reference.assemble(&mut self.base, read).map_err(|error| base_error(reference, error))?;
+        reference.assemble(base, read).map_err(|error| base_error(reference, error))?;
         if header.derived.is_some() {
-            return self.decoder.decode_on(&header, body, &[&self.base], out).map_err(damaged);
+            return self.decoder.decode_on(&header, body, &[base], out).map_err(damaged);
         }
         let count = header.chain.predictor().bases();
-        let bases = self.base.split_at((header.raw_len as usize).min(self.base.len()));
+        let bases = base.split_at((header.raw_len as usize).min(base.len()));
         self.decoder.decode_on(&header, body, &[bases.0, bases.1][..count.min(2)], out).map_err(damaged)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use shard_codecs::kernel::sha256_pair;
 use shard_codecs::{Block, BlockHeader, CodecError, Encoder, Level};
 use shard_core::{Digest, Progress, sha256};
 use shard_store::{EntryKey, EntrySink, PackId, StoreError, Transaction};
@@ -88,18 +89,12 @@ impl Receiving<'_> {
     }
 
     fn work(&self, progress: &dyn Progress) -> Result<()> {
-        let mut entries = EntryDecoder::new(self.into);
-        let (mut stored, mut out) = (Vec::new(), Vec::new());
-        while let Some((number, chosen)) = self.take(&mut stored)? {
-            self.parcels.complete(&chosen, &mut stored)?;
-            if !self.keep(number, &chosen, &mut entries, &stored, &mut out)? {
-                break;
-            }
-            self.lock().under_way.remove(&chosen.key);
-            self.changed.notify_all();
-            progress.advance(stored.len() as u64);
-        }
-        Ok(())
+        let entries = EntryDecoder::new(self.into);
+        let mut worker = Worker { receiving: self, progress, entries, arrived: Default::default(), filled: 0 };
+        let outcome = worker.run();
+        // What came before is kept, whatever became of the last.
+        let kept = worker.keep();
+        outcome.and(kept)
     }
 
     /// The next entry and its number, once it is known to the others; `None` where there is no more to do.
@@ -115,51 +110,32 @@ impl Receiving<'_> {
         Ok(Some((*taken, chosen)))
     }
 
-    /// Waits until nothing that an entry leans on is still under way; says whether it is worth going on. Who took an entry never
-    /// waits for one that was taken later, so all of them come to an end.
-    fn wait_for(&self, bases: &[Digest], number: u64) -> bool {
-        let mut state = self.lock();
-        loop {
-            let is_coming =
-                |base: &Digest| state.under_way.get(&EntryKey::block(*base)).is_some_and(|before| *before < number);
-            if state.is_over || !bases.iter().any(is_coming) {
-                return !state.is_over;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Whether something that an entry leans on was taken before it and is not kept yet.
+    fn is_any_coming(state: &State, bases: &[Digest], number: u64) -> bool {
+        let before =
+            |base: &Digest| state.under_way.get(&EntryKey::block(*base)).is_some_and(|before| *before < number);
+        bases.iter().any(before)
     }
 
-    /// Proves an entry and keeps it; says whether it is worth going on.
-    fn keep(
-        &self,
-        number: u64,
-        chosen: &Chosen,
-        entries: &mut EntryDecoder<'_>,
-        stored: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<bool> {
-        let key = chosen.key;
-        let undecodable = |source: CodecError| SyncProblem::Undecodable { key, why: source.to_string() };
-        let (header, _) = BlockHeader::read(stored).map_err(undecodable)?;
-        let bases = header.base.as_ref().map(|base| base.blocks()).unwrap_or_default();
-        if !self.wait_for(&bases, number) {
-            return Ok(false);
+    /// Waits until nothing that an entry leans on is still under way; says whether it is worth going on. Who took an entry never
+    /// waits for one that was taken later, nor while another one of his is decoded and not kept, so all of them come to an end.
+    fn wait_for(&self, bases: &[Digest], number: u64) -> bool {
+        let mut state = self.lock();
+        while !state.is_over && Self::is_any_coming(&state, bases, number) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let at_hand: Vec<(Digest, Arc<Vec<u8>>)> =
-            bases.iter().filter_map(|id| Some((*id, self.decoded.block(*id)?))).collect();
-        let find = |id: &Digest| at_hand.iter().find(|(other, _)| other == id).map(|(_, bytes)| &bytes[..]);
-        let raw_len = u64::from(header.raw_len);
-        entries.decode(StoredEntry { key: &key, pack: ARRIVING, stored, raw_len }, find, out).map_err(|error| {
-            match error {
-                RepoError::Decode { pack: ARRIVING, source, .. } => undecodable(source).into(),
-                error => error,
-            }
-        })?;
-        let found = sha256(out);
+        !state.is_over
+    }
+
+    /// Keeps an entry whose decoded bytes have this SHA-256.
+    fn keep(&self, arrived: &mut Arrived, found: Digest) -> Result<()> {
+        let Arrived { key, is_base, stored, header, bases, out } = arrived;
+        let (Some(key), Some(header)) = (key.take(), header.take()) else { return Ok(()) };
         if found != key.id {
             return Err(RepoError::WrongBytes { key, found });
         }
-        match self.into.put(&key, stored, raw_len, &bases) {
+        let raw_len = u64::from(header.raw_len);
+        match self.into.put(&key, stored, raw_len, bases) {
             // What it leans on is deeper here than there.
             Err(StoreError::TooDeep { .. }) => {
                 let mut alone = Vec::new();
@@ -170,9 +146,96 @@ impl Receiving<'_> {
             }
             outcome => outcome?,
         }
-        if chosen.is_base {
+        if *is_base {
             self.decoded.put_block(key.id, &Arc::new(std::mem::take(out)));
         }
+        self.lock().under_way.remove(&key);
+        self.changed.notify_all();
+        Ok(())
+    }
+}
+
+/// An entry that was taken. Its memory is used again.
+#[derive(Default)]
+struct Arrived {
+    /// Which it is, until it is kept.
+    key: Option<EntryKey>,
+    is_base: bool,
+    stored: Vec<u8>,
+    header: Option<BlockHeader>,
+    bases: Vec<Digest>,
+    /// Its decoded bytes.
+    out: Vec<u8>,
+}
+
+/// One thread. Entries are hashed by twos, which takes little longer than one (see [`sha256_pair`]): the first is decoded, and waits
+/// for the second.
+struct Worker<'r, 'a> {
+    receiving: &'r Receiving<'a>,
+    progress: &'r dyn Progress,
+    entries: EntryDecoder<'a>,
+    arrived: [Arrived; 2],
+    /// How many of them are decoded and not kept.
+    filled: usize,
+}
+
+impl Worker<'_, '_> {
+    fn run(&mut self) -> Result<()> {
+        while self.take()? {
+            self.filled += 1;
+            if self.filled == self.arrived.len() {
+                self.keep()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes and decodes the next entry; `false` where there is none, or it is not worth going on.
+    fn take(&mut self) -> Result<bool> {
+        let receiving = self.receiving;
+        let arrived = &mut self.arrived[self.filled];
+        let Some((number, chosen)) = receiving.take(&mut arrived.stored)? else { return Ok(false) };
+        let key = chosen.key;
+        receiving.parcels.complete(&chosen, &mut arrived.stored)?;
+        let undecodable = |source: CodecError| SyncProblem::Undecodable { key, why: source.to_string() };
+        let (header, _) = BlockHeader::read(&arrived.stored).map_err(undecodable)?;
+        arrived.bases = header.base.as_ref().map(|base| base.blocks()).unwrap_or_default();
+        if self.filled > 0 && Receiving::is_any_coming(&receiving.lock(), &arrived.bases, number) {
+            // Others may be waiting for the one before.
+            self.keep()?;
+            self.arrived.swap(0, 1);
+        }
+        let Arrived { stored, bases, out, .. } = &mut self.arrived[self.filled];
+        if !receiving.wait_for(bases, number) {
+            return Ok(false);
+        }
+        let at_hand: Vec<(Digest, Arc<Vec<u8>>)> =
+            bases.iter().filter_map(|id| Some((*id, receiving.decoded.block(*id)?))).collect();
+        let find = |id: &Digest| at_hand.iter().find(|(other, _)| other == id).map(|(_, bytes)| &bytes[..]);
+        let raw_len = u64::from(header.raw_len);
+        let entry = StoredEntry { key: &key, pack: ARRIVING, stored, raw_len };
+        self.entries.decode(entry, find, out).map_err(|error| match error {
+            RepoError::Decode { pack: ARRIVING, source, .. } => undecodable(source).into(),
+            error => error,
+        })?;
+        let arrived = &mut self.arrived[self.filled];
+        (arrived.key, arrived.header, arrived.is_base) = (Some(key), Some(header), chosen.is_base);
         Ok(true)
+    }
+
+    /// Proves and keeps what is decoded.
+    fn keep(&mut self) -> Result<()> {
+        let arrived = &mut self.arrived[..std::mem::take(&mut self.filled)];
+        let found = match &*arrived {
+            [first, second] => sha256_pair(&first.out, &second.out).to_vec(),
+            rest => rest.iter().map(|arrived| sha256(&arrived.out)).collect(),
+        };
+        let keep = |(arrived, found): (&mut Arrived, Digest)| {
+            self.receiving.keep(arrived, found)?;
+            self.progress.advance(arrived.stored.len() as u64);
+            Ok(())
+        };
+        // One that is not what it should be is no harm to the other.
+        arrived.iter_mut().zip(found).map(keep).collect::<Vec<Result<()>>>().into_iter().collect()
     }
 }

@@ -242,9 +242,15 @@ fn what_arrives_damaged_is_not_kept() {
     let lying = Lying(travel::Stored::new(&origin.store, vec![Chosen { key: told, is_base: false }]), sent);
     let refused = receive::receive(&lying, &transaction, 2, &NoProgress);
     assert!(matches!(refused, Err(RepoError::WrongBytes { key, .. }) if key == told), "{refused:?}");
+    // What is hashed beside it is kept.
+    let chosen = [sent, told].map(|key| Chosen { key, is_base: false }).to_vec();
+    let refused =
+        receive::receive(&Lying(travel::Stored::new(&origin.store, chosen), sent), &transaction, 1, &NoProgress);
+    assert!(matches!(refused, Err(RepoError::WrongBytes { key, .. }) if key == told), "{refused:?}");
     transaction.seal().unwrap();
     drop(transaction);
     assert!(copy.store.locate(&told).unwrap().is_none(), "the id stays missing");
+    assert!(copy.store.locate(&sent).unwrap().is_some());
     fetch(&copy);
     assert_eq!(copy.read_bytes("model.bin", Some("origin/main")).unwrap(), bytes);
     whole(&copy);
@@ -284,6 +290,7 @@ fn a_repository_in_no_folder_is_pushed_to_cloned_and_read() {
     assert!(matches!(away.hf_hub_download("model.bin", None, None), Err(RepoError::Away(_))));
     assert!(matches!(away.work(), Err(RepoError::Bare(_))));
     assert!(!std::path::Path::new("s3:").exists());
+}
 
 /// A model of bf16 words in one tensor; every fiftieth is moved by so much.
 fn model(moved: u16) -> Vec<u8> {
