@@ -1,13 +1,15 @@
 //! The project's performance bars: what `shard` does against a yardstick, in the same run and on the same machine, so that
 //! the numbers hold anywhere. Exits with 1 where a bar is missed and with 2 where it could not be measured.
 //!
-//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|diff|history|scale|codec|series|finding|exchange]
+//! `cargo bench -p shard-cli --bench bars -- [--size 3GiB] [--rounds 3] [--only large|diff|history|scale|codec|series|finding|exchange|buckets]
 //! [--slack 1] [--dir DIR]`
 //!
 //! Without `--bench` among the arguments (which `cargo bench` adds and `cargo test` does not) nothing is measured.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(unix), allow(dead_code, reason = "what measures memory and syncs is written for Unix alone"))]
 
+#[cfg(unix)]
+mod buckets;
 #[cfg(unix)]
 mod codec;
 #[cfg(unix)]
@@ -115,6 +117,8 @@ enum Part {
     Diff,
     /// Pushing a large model and versions of it over HTTP, against the first push.
     Exchange,
+    /// Pushing a large model to a bucket, and cloning it, against rclone copying the same bytes.
+    Buckets,
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
@@ -174,6 +178,11 @@ fn run(options: &Options) -> Result<Vec<table::Row>, Failure> {
         let dir = folder("bars-exchange-")?;
         let (size, rounds) = (options.size.min(EXCHANGE_SIZE), options.rounds.unwrap_or(EXCHANGE_ROUNDS));
         rows.extend(exchange::measure(dir.path(), size, rounds)?);
+    }
+    if asked(Part::Buckets) {
+        let dir = folder("bars-buckets-")?;
+        let (size, rounds) = (options.size.min(EXCHANGE_SIZE), options.rounds.unwrap_or(EXCHANGE_ROUNDS));
+        rows.extend(buckets::measure(dir.path(), size, rounds)?);
     }
     if asked(Part::History) {
         let dir = folder("bars-history-")?;

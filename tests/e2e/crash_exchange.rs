@@ -1,9 +1,12 @@
 //! Kills in the middle of commands that exchange commits: with a folder at their system calls, by `strace`; over HTTP, of the client or the
 //! server, at random instants. Behind the feature `data-suite`, since it takes minutes and needs `strace`, without which it fails.
-//! `SHARD_TEST_EVERY=1` kills at every system call; without it at every fourth. `SHARD_TEST_ROUNDS` says how often is killed over HTTP.
+//! `SHARD_TEST_EVERY=1` kills at every system call; without it at every fourth. `SHARD_TEST_ROUNDS` says how often is killed over HTTP, and with a
+//! bucket, which `tests/stores/run` does.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "crash_exchange/bucket.rs"]
+mod bucket;
 #[path = "crash_exchange/http.rs"]
 mod http;
 
@@ -17,6 +20,8 @@ use shard_tests::tree::{copy, digests, sizes, write};
 use tempfile::TempDir;
 
 const SHARD: &str = env!("CARGO_BIN_EXE_shard");
+/// How the names of packs end that are not finished.
+const RESUMABLE: &str = ".received";
 /// More calls of one kind than any of these commands makes on these files.
 const MANY: u32 = 2000;
 /// Bytes of the largest block.
@@ -58,10 +63,11 @@ fn whole(shard: &Shard, repository: &str, context: &str) {
     assert_eq!(verified.code, Some(exit::DONE), "{context}\n{verified}");
 }
 
-/// The bytes of files that are not finished.
+/// The bytes of packs that are not finished. Beside them there are files of the work tree that wait for their blocks.
 fn unfinished(repository: &Path) -> u64 {
     let folder = repository.join("tmp");
-    if folder.is_dir() { sizes(&folder).values().sum() } else { 0 }
+    let files = if folder.is_dir() { sizes(&folder) } else { Default::default() };
+    files.iter().filter(|(name, _)| name.ends_with(RESUMABLE)).map(|(_, size)| size).sum()
 }
 
 /// Kills a command, and then runs it again. `receiver` is the repository that it writes to, below the base; after it `main` there, or

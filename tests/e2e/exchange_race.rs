@@ -1,6 +1,6 @@
 //! Many clients and one repository: eight that commit and push, four that pull, and collections, side by side, by real processes that are killed at
-//! random instants; over HTTP the server too. Behind the feature `data-suite`, since it takes minutes. `SHARD_TEST_ROUNDS` says how many
-//! pushes have to be acknowledged (200), `SHARD_TEST_SEED` begins another sequence.
+//! random instants; over HTTP the server too. Behind the feature `data-suite`, since it takes minutes; that on a bucket is run by
+//! `tests/stores/run`, which starts a store. `SHARD_TEST_ROUNDS` says how many pushes have to be acknowledged (200), `SHARD_TEST_SEED` begins another sequence.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -161,6 +161,7 @@ impl Client<'_> {
 enum Way {
     Folder,
     Http,
+    Bucket,
 }
 
 fn race(way: &Way) {
@@ -168,12 +169,14 @@ fn race(way: &Way) {
     let seed = std::env::var("SHARD_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let folder = TempDir::new().unwrap();
     let root = Shard::new(SHARD, folder.path()).with_globals(&["--threads", "1"]);
-    root.ok(&["init", "--bare", "hub"]);
+    let root = if matches!(way, Way::Bucket) { root.with_store() } else { root };
+    let place = if matches!(way, Way::Bucket) { shard_tests::bucket("race") } else { "./hub".to_owned() };
+    root.ok(&["init", "--bare", &place]);
     let mut server = match way {
-        Way::Folder => None,
+        Way::Folder | Way::Bucket => None,
         Way::Http => Some(Serving::start(&root)),
     };
-    let url = server.as_ref().map_or_else(|| "./hub".to_owned(), |server| server.url("hub"));
+    let url = server.as_ref().map_or_else(|| place.clone(), |server| server.url("hub"));
     root.ok(&["clone", &url, "first"]);
     write(&folder.path().join("first/readme.txt"), b"All of them");
     root.ok(&["-C", "first", "add", "readme.txt"]);
@@ -198,7 +201,10 @@ fn race(way: &Way) {
         collections: AtomicU32::new(0),
         is_over: AtomicBool::new(false),
     };
-    let hub = root.at(&folder.path().join("hub"));
+    let hub = match way {
+        Way::Bucket => root.with_globals(&["--threads", "1", "-C", &place]),
+        Way::Folder | Way::Http => root.at(&folder.path().join("hub")),
+    };
     std::thread::scope(|scope| {
         let scene = &scene;
         for (number, shard) in (0..).zip(pushers.iter().cloned()) {
@@ -246,7 +252,7 @@ fn race(way: &Way) {
         models.insert(path, model);
     }
     // What the last of them brought is in the newest commit, whoever made it; a clone has it too.
-    root.ok(&["clone", "./hub", "last"]);
+    root.ok(&["clone", &place, "last"]);
     for (path, model) in models {
         let bytes = fs::read(folder.path().join("last").join(path)).unwrap();
         let newest = sha256_hex(&bytes);
@@ -256,6 +262,10 @@ fn race(way: &Way) {
             !is_later || !acknowledged.iter().any(|(_, _, other)| *other == newest),
             "{path} is not what was pushed last"
         );
+    }
+    if matches!(way, Way::Bucket) {
+        // Who started the store looks for leases.
+        return;
     }
     for place in ["tmp", "leases"] {
         let left: Vec<_> = fs::read_dir(Path::new(&folder.path().join("hub")).join(place)).unwrap().collect();
@@ -271,4 +281,10 @@ fn fault_14_pushers_pullers_and_collections_on_a_folder() {
 #[test]
 fn fault_15_pushers_pullers_and_collections_over_http() {
     race(&Way::Http);
+}
+
+#[test]
+#[ignore = "needs a store: run by tests/stores/run"]
+fn fault_20_pushers_pullers_and_collections_in_a_bucket() {
+    race(&Way::Bucket);
 }

@@ -27,6 +27,19 @@ pub mod serving;
 pub mod tree;
 pub mod zips;
 
+/// The address of an empty folder in a bucket, for a test that needs one: below that in `SHARD_TEST_BUCKET`, whose store the
+/// usual variables of the environment describe. `tests/stores/run` starts a store and sets them.
+///
+/// # Panics
+/// Where the variable is not set: a test that needs a store and has none has failed.
+#[must_use]
+pub fn bucket(name: &str) -> String {
+    match std::env::var("SHARD_TEST_BUCKET") {
+        Ok(url) => format!("{url}/{name}"),
+        Err(_) => panic!("this test needs a bucket: run `tests/stores/run`, which starts a store for it"),
+    }
+}
+
 /// How often a repeated test is repeated: as `SHARD_TEST_ROUNDS` says, or else so often.
 ///
 /// # Panics

@@ -31,6 +31,7 @@ pub struct Shard {
     binary: PathBuf,
     folder: PathBuf,
     globals: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 /// What a run of the binary gave.
@@ -52,7 +53,7 @@ impl Shard {
     /// The binary at `binary` (a test's `env!("CARGO_BIN_EXE_shard")`), run in `folder`.
     #[must_use]
     pub fn new(binary: &str, folder: &Path) -> Self {
-        Self { binary: binary.into(), folder: folder.to_owned(), globals: Vec::new() }
+        Self { binary: binary.into(), folder: folder.to_owned(), globals: Vec::new(), environment: Vec::new() }
     }
 
     /// The same binary in another folder.
@@ -65,6 +66,13 @@ impl Shard {
     #[must_use]
     pub fn with_globals(&self, globals: &[&str]) -> Self {
         Self { globals: globals.iter().map(|&option| option.to_owned()).collect(), ..self.clone() }
+    }
+
+    /// The same with what this process has in its environment of a bucket's store, see [`crate::bucket`].
+    #[must_use]
+    pub fn with_store(&self) -> Self {
+        let environment = std::env::vars().filter(|(name, _)| name.starts_with("AWS_")).collect();
+        Self { environment, ..self.clone() }
     }
 
     /// The folder it is run in.
@@ -100,6 +108,7 @@ impl Shard {
                 command.env(name, value);
             }
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("HOME", &self.folder).env("LANG", "C.UTF-8").env("TZ", "UTC").env("SHARD_AUTHOR", "Tester");
         command
     }

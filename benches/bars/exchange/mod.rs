@@ -32,7 +32,7 @@ const PACK: u64 = 512 << 20;
 /// How many times faster than the first push that of a version is, over the throttled link and over loopback.
 const LEAST_FASTER: [f64; 2] = [10.0, 1.5];
 
-const MODEL: &str = "model.safetensors";
+pub(crate) const MODEL: &str = "model.safetensors";
 const LINKS: [&str; 2] = ["1 Gbit/s", "loopback"];
 
 /// A version of the model: the branch that it is on, how its words moved, and what a push of it may take, in percent of the model.
@@ -106,36 +106,42 @@ struct Exchange<'a> {
 impl Exchange<'_> {
     /// Commits the model and each version of it, on a branch of its own; gives the bytes of one.
     fn commit_versions(&self, bytes: u64) -> Result<u64, Failure> {
-        let series = real::shard_data()?.join("series/gpt-bf16");
-        let (first, second) = (self.dir.join("first.safetensors"), self.dir.join("second.safetensors"));
-        let made = synthesise_pair(
-            &series.join("step0385.safetensors"),
-            &series.join("step0420.safetensors"),
-            &SynthOptions { moved: Some(0.0), ..SynthOptions::half_moved(bytes) },
-            &first,
-            &second,
-        )?;
-        fs::remove_file(&second)?;
         fs::create_dir(&self.here)?;
-        let file = self.here.join(MODEL);
-        fs::rename(&first, &file)?;
-        let commit = |title: &str| -> Result<(), Failure> {
-            run(shard(&self.here).args(["-q", "add", MODEL]))?;
-            run(shard(&self.here).args(["-q", "commit", "-m", title]))?;
-            Ok(())
-        };
-        run(shard(&self.here).args(["-q", "init"]))?;
-        commit("first")?;
+        let (file, made) = (self.here.join(MODEL), commit_model(self.dir, &self.here, bytes)?);
         for (branch, how, _) in VERSIONS {
             run(shard(&self.here).args(["-q", "checkout", "-b", branch, "main"]))?;
             let words = move_words(&file, SHARE, how)?;
-            eprintln!("exchange: {branch}: {words} words moved, of {}", mebibytes(made.bytes));
-            commit(branch)?;
+            eprintln!("exchange: {branch}: {words} words moved, of {}", mebibytes(made));
+            commit(&self.here, branch)?;
             run(shard(&self.here).args(["-q", "checkout", "main"]))?;
         }
         eprintln!("exchange: stored {}", mebibytes(size(&self.here.join(".shard/packs"))?));
-        Ok(made.bytes)
+        Ok(made)
     }
+}
+
+/// Makes a repository in a folder that is there and empty, with one commit of a model like those that are trained; gives its bytes.
+pub(crate) fn commit_model(dir: &Path, here: &Path, bytes: u64) -> Result<u64, Failure> {
+    let series = real::shard_data()?.join("series/gpt-bf16");
+    let (first, second) = (dir.join("first.safetensors"), dir.join("second.safetensors"));
+    let made = synthesise_pair(
+        &series.join("step0385.safetensors"),
+        &series.join("step0420.safetensors"),
+        &SynthOptions { moved: Some(0.0), ..SynthOptions::half_moved(bytes) },
+        &first,
+        &second,
+    )?;
+    fs::remove_file(&second)?;
+    fs::rename(&first, here.join(MODEL))?;
+    run(shard(here).args(["-q", "init"]))?;
+    commit(here, "first")?;
+    Ok(made.bytes)
+}
+
+fn commit(here: &Path, title: &str) -> Result<(), Failure> {
+    run(shard(here).args(["-q", "add", MODEL]))?;
+    run(shard(here).args(["-q", "commit", "-m", title]))?;
+    Ok(())
 }
 
 /// A server under way.

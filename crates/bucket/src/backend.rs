@@ -204,9 +204,18 @@ impl Backend for BucketBackend {
         }
         let store = self.store();
         let options = GetOptions { range: Some(GetRange::Bounded(offset..end)), ..GetOptions::default() };
-        match self.wait(async move { store.get_opts(&key, options).await?.bytes().await })? {
-            Ok(bytes) if bytes.len() == out.len() => {
-                out.copy_from_slice(&bytes);
+        // As they came: what puts them together is `out`.
+        let pieces = self.wait(async move {
+            let found = store.get_opts(&key, options).await?;
+            found.into_stream().try_collect::<Vec<Bytes>>().await
+        })?;
+        match pieces {
+            Ok(pieces) if pieces.iter().map(Bytes::len).sum::<usize>() == out.len() => {
+                let mut at = 0;
+                for piece in pieces {
+                    out[at..at + piece.len()].copy_from_slice(&piece);
+                    at += piece.len();
+                }
                 Ok(())
             }
             Err(Error::NotFound { .. }) => Err(BackendError::NotFound { name: name.to_owned() }),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use shard_core::{Digest, Progress};
 use shard_history::revision::RefKind;
@@ -11,6 +12,7 @@ use shard_store::process::Process;
 use shard_store::{EntrySource, RefState, RefUpdate, Target};
 use tempfile::TempPath;
 
+use crate::begun::{BegunFiles, PartFile};
 use crate::beneath::Place;
 use crate::blocks::block_key;
 use crate::collect::hold_target;
@@ -369,16 +371,37 @@ impl Repository {
         Ok(())
     }
 
+    /// Where files are written before they are put in their places: a folder, and the beginning of their names. They are named as the
+    /// store names its own, so that what a killed process leaves is found and removed.
+    fn temporary_files(&self) -> (PathBuf, String) {
+        (self.dir().join("tmp"), format!("{}.checkout-", Process::current().tag()))
+    }
+
+    /// Begins the files of a commit that is in a transaction, and whose blocks are on their way: the next checkout of them decodes
+    /// only what did not arrive.
+    pub(crate) fn begin_files(&self, arriving: &dyn EntrySource, commit: Digest) -> Result<BegunFiles> {
+        let mut objects = Objects::new(arriving);
+        let root = objects.commit(commit)?.tree;
+        let tree = objects.file_tree(root)?;
+        let ((folder, prefix), mut begun) = (self.temporary_files(), BegunFiles::new());
+        for (path, entry) in tree.files() {
+            let manifest = objects.manifest_once(entry.manifest)?;
+            check_manifest(path, entry, &manifest)?;
+            begun.begin(entry, &manifest, (&folder, &prefix), self.settings.workers())?;
+        }
+        Ok(begun)
+    }
+
     pub(crate) fn prepare_files(
         &self,
         wanted: &BTreeMap<&String, &FileEntry>,
         progress: &dyn Progress,
     ) -> Result<Vec<Ready>> {
-        // Named as the store names its own, so that what a killed process leaves is found and removed.
-        let temporary = self.dir().join("tmp");
-        let prefix = format!("{}.checkout-", Process::current().tag());
-        let threads = self.settings.workers();
-        prepare_all(&self.store, wanted, self.work()?.root(), (&temporary, &prefix), threads, progress)
+        let (temporary, prefix) = self.temporary_files();
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let begun = begun.map(BegunFiles::into_parts).unwrap_or_default();
+        let temporary = (&*temporary, &*prefix);
+        complete_all((&self.store, begun), wanted, self.work()?.root(), temporary, self.settings.workers(), progress)
     }
 }
 
@@ -453,6 +476,18 @@ pub(crate) fn prepare_all(
     threads: usize,
     progress: &dyn Progress,
 ) -> Result<Vec<Ready>> {
+    complete_all((source, HashMap::new()), wanted, folder, temporary, threads, progress)
+}
+
+/// The same; files that are begun are completed.
+fn complete_all(
+    (source, mut begun): (&dyn EntrySource, HashMap<Digest, PartFile>),
+    wanted: &BTreeMap<&String, &FileEntry>,
+    folder: &Path,
+    temporary: (&Path, &str),
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<Vec<Ready>> {
     let mut objects = Objects::new(source);
     let mut ready: Vec<Ready> = Vec::new();
     let mut first: HashMap<(Digest, FileMode), usize> = HashMap::new();
@@ -478,7 +513,10 @@ pub(crate) fn prepare_all(
             });
             let restored = match same {
                 Some(file) => copy_file(file, temporary, folder).inspect(|_| progress.advance(entry.size)),
-                None => restore_file(&manifest, source, executable, temporary, folder, threads, progress),
+                None => {
+                    let begun = begun.remove(&entry.manifest);
+                    restore_file((&manifest, begun), source, executable, temporary, folder, threads, progress)
+                }
             };
             Content::File(restored.map_err(|error| match error {
                 RepoError::NotRepeated(_) => RepoError::OtherCompressor { path: (*path).clone() },

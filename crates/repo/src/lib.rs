@@ -74,6 +74,7 @@ mod approx;
 mod archive;
 mod away;
 mod base_chain;
+mod begun;
 mod beneath;
 mod beside_git;
 mod bisect;

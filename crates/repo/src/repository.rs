@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::thread;
 
 use shard_codecs::Level;
@@ -13,6 +14,7 @@ use shard_store::{EntryKey, EntryKind, Nonce, RecordError, RefState, Store, Stor
 
 use crate::away::Away;
 use crate::base_chain::ChainLimits;
+use crate::begun::BegunFiles;
 use crate::error::{RepoError, Result};
 use crate::hub::TwinMemory;
 use crate::object_cache::{BLOCKS, OBJECTS, ObjectCache};
@@ -114,6 +116,8 @@ pub struct Repository {
     /// Blocks of files that are read in parts.
     pub(crate) blocks: ObjectCache,
     pub(crate) twins: TwinMemory,
+    /// Files that were written while their blocks arrived: the next checkout takes them.
+    pub(crate) begun: Mutex<Option<BegunFiles>>,
 }
 
 impl Repository {
@@ -249,7 +253,7 @@ impl Repository {
         let store = with_promised(store, settings);
         let (objects, blocks) = (ObjectCache::new(OBJECTS), ObjectCache::new(BLOCKS));
         let (work, twins) = (root.map(WorkTree::new), TwinMemory::default());
-        Self { dir, work, away: None, store, settings, objects, blocks, twins }
+        Self { dir, work, away: None, store, settings, objects, blocks, twins, begun: Mutex::default() }
     }
 
     pub(crate) fn new_away(away: Away, store: Store, settings: Settings) -> Self {

@@ -1,6 +1,7 @@
 //! A manifest becomes a file again: blocks are decoded, proven and written where they belong, on every core.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -15,15 +16,16 @@ use shard_manifest::ContentManifest;
 use shard_store::EntrySource;
 use tempfile::{NamedTempFile, TempPath};
 
+use crate::begun::PartFile;
 use crate::blocks::{BlockReader, block_key};
 use crate::error::{RepoError, Result};
 use crate::worktree::{UNFINISHED, set_executable};
 
 /// Files up to this size, in bytes, are not worth starting threads for.
-const INLINE: u64 = 1 << 20;
+pub(crate) const INLINE: u64 = 1 << 20;
 
 /// After so many bytes written, the disk is set to work on them while the next are decoded.
-const FLUSH: u64 = 64 << 20;
+pub(crate) const FLUSH: u64 = 64 << 20;
 
 /// Bytes of one write. With larger ones the page cache takes large folios, of memory that a virtual machine may have to ask
 /// its host for; measured, these took less than half the system's time.
@@ -54,9 +56,9 @@ struct Piece {
 const MAX_LINK: u64 = 4096;
 
 /// Writes the file that a manifest describes into a temporary one, in `temp_dir` or else in `folder`, which has to be put in its
-/// place yet.
+/// place yet; or completes one that has blocks already.
 pub(crate) fn restore_file(
-    manifest: &ContentManifest,
+    (manifest, begun): (&ContentManifest, Option<PartFile>),
     source: &dyn EntrySource,
     executable: bool,
     (temp_dir, temp_prefix): (&Path, &str),
@@ -64,11 +66,14 @@ pub(crate) fn restore_file(
     threads: usize,
     progress: &dyn Progress,
 ) -> Result<TempPath> {
-    let temporary = temporary_file(temp_dir, temp_prefix)
-        .or_else(|_| temporary_file(folder, UNFINISHED.0))
-        .map_err(RepoError::io("cannot create a temporary file", folder))?;
+    let created = || {
+        let temporary = temporary_file(temp_dir, temp_prefix).or_else(|_| temporary_file(folder, UNFINISHED.0));
+        let temporary = temporary.map_err(RepoError::io("cannot create a temporary file", folder))?;
+        Ok::<_, RepoError>(PartFile { temporary, written: HashSet::new() })
+    };
+    let PartFile { temporary, written } = begun.map_or_else(created, Ok)?;
     source.bring(&mut manifest.blocks().map(|block| block_key(block.span.id)))?;
-    write_pieces(manifest, source, temporary.as_file(), temporary.path(), threads, progress)?;
+    write_pieces((manifest, &written), source, temporary.as_file(), temporary.path(), threads, progress)?;
     if !manifest.compressed.is_empty() {
         prove(manifest, temporary.path())?;
     }
@@ -133,21 +138,22 @@ pub(crate) fn temporary_file(folder: &Path, prefix: &str) -> io::Result<NamedTem
 }
 
 fn write_pieces(
-    manifest: &ContentManifest,
+    (manifest, written): (&ContentManifest, &HashSet<Digest>),
     source: &dyn EntrySource,
     file: &File,
     path: &Path,
     threads: usize,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let jobs = jobs(manifest);
+    let (jobs, done) = jobs(manifest, written);
+    progress.advance(done);
     file.set_len(manifest.size).map_err(RepoError::io("cannot be given its size", path))?;
-    let threads = if manifest.size <= INLINE { 1 } else { threads.max(1).min(jobs.len()) };
+    let threads = if manifest.size <= INLINE { 1 } else { threads.max(1).min(jobs.len().max(1)) };
     let next = AtomicUsize::new(0);
     let written = AtomicU64::new(0);
     let failed = AtomicBool::new(false);
     let (flush_tx, flush_rx) = bounded::<()>(1);
-    let output = Output { file, most: threads + 1, waiting: Mutex::default(), writing: Mutex::default() };
+    let output = Output::new(file, threads + 1);
     let work = |flush: Sender<()>| -> Result<()> {
         let mut reader = BlockReader::new(source);
         let (mut block, mut other) = (Vec::new(), Vec::new());
@@ -207,9 +213,10 @@ fn write_pieces(
 }
 
 /// The work of writing a file: compressed runs first, since one takes long; then the blocks, two of one length together where there
-/// are. Nearly in file order: a block waits for the next of its length.
-fn jobs(manifest: &ContentManifest) -> Vec<Job> {
-    let mut jobs = Vec::new();
+/// are. Nearly in file order: a block waits for the next of its length. Blocks that are written already are left out; their bytes
+/// come second.
+fn jobs(manifest: &ContentManifest, written: &HashSet<Digest>) -> (Vec<Job>, u64) {
+    let (mut jobs, mut done) = (Vec::new(), 0);
     let mut alone: BTreeMap<u32, Piece> = BTreeMap::new();
     let pieces = compress::pieces(manifest.segments.iter().map(|segment| segment.len), &manifest.compressed);
     let (runs, plain): (Vec<_>, Vec<_>) = pieces.into_iter().partition(|piece| piece.with.is_some());
@@ -219,6 +226,10 @@ fn jobs(manifest: &ContentManifest) -> Vec<Job> {
         for span in manifest.segments.get(stretch.segments).unwrap_or_default().iter().flat_map(|s| &s.blocks) {
             let piece = Piece { id: span.id, len: span.len, offset };
             offset += u64::from(span.len);
+            if written.contains(&span.id) {
+                done += u64::from(span.len);
+                continue;
+            }
             match alone.remove(&span.len) {
                 Some(first) => jobs.push(Job::Two(first, piece)),
                 None => {
@@ -228,7 +239,7 @@ fn jobs(manifest: &ContentManifest) -> Vec<Job> {
         }
     }
     jobs.extend(alone.into_values().map(Job::One));
-    jobs
+    (jobs, done)
 }
 
 /// Writes a compressed run.
@@ -236,7 +247,7 @@ fn write_run(
     manifest: &ContentManifest,
     run: &compress::Piece,
     reader: &mut BlockReader<'_>,
-    output: &Output<'_>,
+    output: &Output<&File>,
     path: &Path,
 ) -> Result<()> {
     let segments = manifest.segments.get(run.segments.clone()).unwrap_or_default();
@@ -263,8 +274,8 @@ fn write_run(
 
 /// A file that several workers write. The system lets one thread at a time write a file, and makes the others spin; here they
 /// leave their block to the one that is writing, and decode the next.
-struct Output<'a> {
-    file: &'a File,
+pub(crate) struct Output<F> {
+    file: F,
     /// Blocks that may wait; beyond, a worker waits for its turn.
     most: usize,
     waiting: Mutex<Waiting>,
@@ -278,13 +289,18 @@ struct Waiting {
     spare: Vec<Vec<u8>>,
 }
 
-impl Output<'_> {
+impl<F: Borrow<File>> Output<F> {
+    /// A file on which so many blocks may wait.
+    pub(crate) fn new(file: F, most: usize) -> Self {
+        Self { file, most, waiting: Mutex::default(), writing: Mutex::default() }
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes a block, or leaves it to the worker that is writing now, and puts another buffer in its place.
-    fn write(&self, block: &mut Vec<u8>, offset: u64) -> io::Result<()> {
+    pub(crate) fn write(&self, block: &mut Vec<u8>, offset: u64) -> io::Result<()> {
         let mut many = {
             let mut waiting = self.waiting();
             let spare = waiting.spare.pop().unwrap_or_default();
@@ -304,7 +320,7 @@ impl Output<'_> {
                 let Some((offset, bytes)) = self.waiting().blocks.pop() else { break };
                 let mut at = offset;
                 for piece in bytes.chunks(WRITE) {
-                    write_all_at(self.file, piece, at)?;
+                    write_all_at(self.file.borrow(), piece, at)?;
                     at += piece.len() as u64;
                 }
                 self.waiting().spare.push(bytes);
@@ -357,7 +373,7 @@ mod tests {
         assert_eq!(manifest.compressed[0].with, Compression::Zlib { level: 6 });
         let restore = |manifest: &ContentManifest| {
             let temp = (folder.path(), "restored-");
-            restore_file(manifest, repository.store(), false, temp, folder.path(), 2, &NoProgress)
+            restore_file((manifest, None), repository.store(), false, temp, folder.path(), 2, &NoProgress)
         };
         assert!(fs::read(restore(&manifest).unwrap()).unwrap() == file);
         for level in [1, 2] {

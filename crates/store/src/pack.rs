@@ -135,24 +135,25 @@ pub(crate) fn read_entry_at_once(
     out: &mut Vec<u8>,
 ) -> Result<(), StoreError> {
     let Location { key, offset, stored_len, raw_len, .. } = *location;
-    out.clear();
     let error = |problem| StoreError::Entry { file: file.to_owned(), offset, key, problem };
     let header_len = entry_header_len(stored_len, raw_len);
-    let start = offset.checked_sub(header_len).ok_or_else(|| error("no room for the entry's header"))?;
-    if stored_len > key.kind.max_stored_len() {
-        return Err(error("it is longer than any entry"));
-    }
-    let mut whole = vec![0; (header_len + stored_len) as usize];
-    read(start, &mut whole).map_err(|problem| match problem {
-        BackendError::OutOfBounds { .. } => error("the pack ends before the entry does"),
-        other => other.into(),
-    })?;
-    let (header, stored) = whole.split_at(header_len as usize);
-    let crc = crc_of(header, location).ok_or_else(|| error(OTHER_ENTRY))?;
-    if crc32fast::hash(stored) != crc {
-        return Err(error(WRONG_CHECKSUM));
-    }
-    out.extend_from_slice(stored);
+    let outcome = (|| {
+        let start = offset.checked_sub(header_len).ok_or_else(|| error("no room for the entry's header"))?;
+        if stored_len > key.kind.max_stored_len() {
+            return Err(error("it is longer than any entry"));
+        }
+        // What an earlier entry left there is not cleared first: zeros would be written for nothing.
+        out.resize((header_len + stored_len) as usize, 0);
+        read(start, out).map_err(|problem| match problem {
+            BackendError::OutOfBounds { .. } => error("the pack ends before the entry does"),
+            other => other.into(),
+        })?;
+        let (header, stored) = out.split_at(header_len as usize);
+        let crc = crc_of(header, location).ok_or_else(|| error(OTHER_ENTRY))?;
+        if crc32fast::hash(stored) == crc { Ok(()) } else { Err(error(WRONG_CHECKSUM)) }
+    })();
+    outcome.inspect_err(|_| out.clear())?;
+    out.drain(..header_len as usize);
     Ok(())
 }
 

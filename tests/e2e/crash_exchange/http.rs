@@ -10,7 +10,7 @@ use shard_tests::process::{Shard, exit};
 use shard_tests::serving::Serving;
 use shard_tests::tree::{copy, digests, sizes};
 
-use super::{BESIDE, BLOCK, head, scene, whole};
+use super::{BESIDE, BLOCK, head, scene, unfinished, whole};
 
 /// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +41,9 @@ const EXCHANGES: [Exchange; 3] = [
 
 /// The bytes of what has arrived: packs that are finished and those that are not.
 fn arrived(repository: &Path) -> u64 {
-    of(repository, "packs") + of(repository, "tmp")
-}
-
-fn of(repository: &Path, folder: &str) -> u64 {
-    let folder = repository.join(folder);
-    if folder.is_dir() { sizes(&folder).values().sum() } else { 0 }
+    let packs = repository.join("packs");
+    let finished: u64 = if packs.is_dir() { sizes(&packs).values().sum() } else { 0 };
+    finished + unfinished(repository)
 }
 
 /// A copy of the scene whose remotes are on a server.
@@ -126,7 +123,6 @@ fn fault_18_kills_of_clients_and_servers_over_http() {
         if receiver.join("packs").exists() && head(&shard, dir).is_some() {
             whole(&shard, dir, &context);
         }
-        // Files of the work tree, too, are there under other names first.
         let received = received(&receiver, victim, before).min(*all);
         let mut sent = 0;
         let clone = words(exchange, &server);
@@ -168,7 +164,7 @@ fn received(receiver: &Path, victim: Victim, before: u64) -> u64 {
         for _ in 0..50 {
             std::thread::sleep(Duration::from_millis(10));
             let now = arrived(receiver);
-            if now == last && of(receiver, "tmp") == 0 {
+            if now == last && unfinished(receiver) == 0 {
                 break;
             }
             last = now;

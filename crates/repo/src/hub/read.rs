@@ -67,7 +67,8 @@ impl<'a> FileReader<'a> {
             let (folder, prefix) = repository.temporary();
             let threads = repository.settings.workers();
             let temporary = (folder.as_path(), prefix.as_str());
-            let path = restore_file(&manifest, &repository.store, false, temporary, &folder, threads, &NoProgress)?;
+            let path =
+                restore_file((&manifest, None), &repository.store, false, temporary, &folder, threads, &NoProgress)?;
             let file = File::open(&path).map_err(RepoError::io("cannot read", &path))?;
             Bytes::Copy { file, path }
         };

@@ -61,7 +61,10 @@ impl Repository {
         if options.lazy {
             made.leave_blocks_with(DEFAULT_REMOTE)?;
         }
-        let report = made.fetch(Some(DEFAULT_REMOTE), there, &FetchOptions::default(), progress)?;
+        let is_checked_out = !options.bare && !options.no_checkout && welcome.branch(&default).is_some();
+        // What is checked out lazily is asked for when it is known.
+        let ahead = Some(&*default).filter(|_| is_checked_out && !options.lazy);
+        let report = made.fetch_ahead(Some(DEFAULT_REMOTE), there, &FetchOptions::default(), ahead, progress)?;
         let transaction = made.store.begin("clone")?;
         let mut updates = Vec::new();
         let mut branches: Vec<_> = welcome.refs.iter().filter(|found| found.kind == RefKind::Branch).collect();
@@ -82,7 +85,7 @@ impl Repository {
             made.move_or_lose(&transaction, &updates, "clone")?;
         }
         drop(transaction);
-        if !options.bare && !options.no_checkout && welcome.branch(&default).is_some() {
+        if is_checked_out {
             made.checkout(&default, CheckoutOptions::default(), progress)?;
         }
         Ok((made, report))

@@ -1,17 +1,19 @@
 //! `fetch`: another repository's branches become remote branches here, with all that they lead to.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
 use shard_core::{Digest, Progress};
 use shard_history::revision::RefKind;
 use shard_store::{EntryKey, EntryKind, EntrySource, RefUpdate, StoreError, Target, Transaction};
 
-use super::peer::{Peer, PeerRef, Wanted};
+use super::peer::{Chosen, Peer, PeerRef, Wanted};
 use super::reached::{commit_of, tips};
 use super::receive::receive;
 use super::remotes::tracking;
 use super::travel::choose;
 use super::{MovedRef, RefChange, SyncProblem, SyncReport, again_if_missing, leftovers};
+use crate::begun::BegunFiles;
 use crate::error::Result;
 use crate::objects::Objects;
 use crate::refs::{check_name, follows, full_name};
@@ -46,8 +48,20 @@ impl Repository {
         options: &FetchOptions,
         progress: &dyn Progress,
     ) -> Result<SyncReport> {
+        self.fetch_ahead(remote, there, options, None, progress)
+    }
+
+    /// The same; files of a branch that will be checked out are written while their blocks arrive.
+    pub(super) fn fetch_ahead(
+        &self,
+        remote: Option<&str>,
+        there: &dyn Peer,
+        options: &FetchOptions,
+        ahead: Option<&str>,
+        progress: &dyn Progress,
+    ) -> Result<SyncReport> {
         leftovers::keep(self, "fetch")?;
-        again_if_missing(|| self.again_if_condemned(|| self.fetch_once(remote, there, options, progress)))
+        again_if_missing(|| self.again_if_condemned(|| self.fetch_once(remote, there, options, ahead, progress)))
     }
 
     fn fetch_once(
@@ -55,6 +69,7 @@ impl Repository {
         remote: Option<&str>,
         there: &dyn Peer,
         options: &FetchOptions,
+        ahead: Option<&str>,
         progress: &dyn Progress,
     ) -> Result<SyncReport> {
         // Before refs are read: what they name stays from here on.
@@ -69,7 +84,8 @@ impl Repository {
         };
         let wanted: Vec<&PeerRef> = welcome.refs.iter().filter(is_wanted).collect();
         let wants: Vec<Target> = wanted.iter().map(|found| found.target.clone()).collect();
-        let outcome = self.receive_from(there, wants, &transaction, options, progress);
+        let ahead = ahead.and_then(|branch| Some(welcome.branch(branch)?.commit));
+        let outcome = self.receive_from(there, (wants, ahead), &transaction, options, progress);
         if outcome.is_err() && !options.dry_run {
             // What has arrived does not have to be sent again.
             let _ = transaction.seal();
@@ -128,7 +144,7 @@ impl Repository {
     fn receive_from(
         &self,
         there: &dyn Peer,
-        wants: Vec<Target>,
+        (wants, ahead): (Vec<Target>, Option<Digest>),
         into: &Transaction,
         options: &FetchOptions,
         progress: &dyn Progress,
@@ -147,10 +163,26 @@ impl Repository {
         } else {
             progress.begin("receiving", Some(report.bytes));
         }
-        if !chosen.is_empty() {
-            let supply = outbound.send(chosen.into_iter().map(|(_, chosen)| chosen).collect())?;
-            receive(supply.as_ref(), into, self.settings.workers(), progress)?;
+        let mut chosen: Vec<Chosen> = chosen.into_iter().map(|(_, chosen)| chosen).collect();
+        let receive = |chosen: Vec<Chosen>, begun: Option<&BegunFiles>| -> Result<()> {
+            if chosen.is_empty() {
+                return Ok(());
+            }
+            receive(outbound.send(chosen)?.as_ref(), into, begun, self.settings.workers(), progress)
+        };
+        let is_block = |key: &EntryKey| key.kind == EntryKind::Block;
+        // What files are made of comes first, where nothing of that leans on blocks.
+        let mut begun = None;
+        if let Some(commit) = ahead.filter(|_| !dry_run && chosen.iter().any(|chosen| is_block(&chosen.key)))
+            && offers.iter().all(|offer| is_block(&offer.key) || offer.bases.is_empty())
+        {
+            let (blocks, others) = chosen.into_iter().partition(|chosen| is_block(&chosen.key));
+            chosen = blocks;
+            receive(others, None)?;
+            begun = Some(self.begin_files(into, commit)?).filter(|begun| !begun.is_empty());
         }
+        receive(chosen, begun.as_ref())?;
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = begun;
         progress.finish();
         Ok(report)
     }

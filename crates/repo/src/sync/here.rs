@@ -108,7 +108,7 @@ impl<R: Deref<Target = Repository> + Send + Sync> Inbound for Pushed<R> {
     }
 
     fn take(&self, parcels: &dyn Supply, progress: &dyn Progress) -> Result<()> {
-        let outcome = receive(parcels, &self.transaction, self.repository.settings.workers(), progress);
+        let outcome = receive(parcels, &self.transaction, None, self.repository.settings.workers(), progress);
         // What was more than may be kept goes with the push.
         if let Err(error @ RepoError::Sync(SyncProblem::OverQuota { .. })) = outcome {
             return Err(error);

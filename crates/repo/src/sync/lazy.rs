@@ -77,7 +77,7 @@ impl Promised {
         let here = offers.iter().map(|offer| is_here(&offer.key)).collect::<Result<Vec<bool>>>()?;
         let chosen = choose(offers, &here).into_iter().map(|(_, chosen)| chosen).collect();
         let supply = outbound.send(chosen)?;
-        let outcome = receive(supply.as_ref(), &transaction, self.settings.workers(), &NoProgress);
+        let outcome = receive(supply.as_ref(), &transaction, None, self.settings.workers(), &NoProgress);
         // Also what came before it was cut off.
         let sealed = transaction.seal();
         outcome?;

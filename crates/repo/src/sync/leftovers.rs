@@ -26,7 +26,7 @@ pub(super) fn keep(repository: &Repository, purpose: &str) -> Result<()> {
         let Ok(entries) = store.salvage_unfinished(name) else { continue };
         let salvaged = Salvaged { store, name: name.clone(), entries, next: AtomicUsize::new(0) };
         // The first that leans on what is gone ends it.
-        let _ = receive(&salvaged, &transaction, repository.settings.workers(), &NoProgress);
+        let _ = receive(&salvaged, &transaction, None, repository.settings.workers(), &NoProgress);
     }
     if transaction.seal().is_ok() {
         for name in &unfinished {

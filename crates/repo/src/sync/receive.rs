@@ -7,10 +7,11 @@ use std::thread;
 use shard_codecs::kernel::sha256_pair;
 use shard_codecs::{Block, BlockHeader, CodecError, Encoder, Level};
 use shard_core::{Digest, Progress, sha256};
-use shard_store::{EntryKey, EntrySink, PackId, StoreError, Transaction};
+use shard_store::{EntryKey, EntryKind, EntrySink, PackId, StoreError, Transaction};
 
 use super::SyncProblem;
 use super::peer::{Chosen, Supply};
+use crate::begun::BegunFiles;
 use crate::blocks::{EntryDecoder, StoredEntry};
 use crate::error::{RepoError, Result};
 use crate::object_cache::{BLOCKS, ObjectCache};
@@ -18,14 +19,21 @@ use crate::object_cache::{BLOCKS, ObjectCache};
 /// The pack of what is in none yet.
 const ARRIVING: PackId = PackId::Archive;
 
-/// Takes entries into a transaction, each proven by its id first.
+/// Takes entries into a transaction, each proven by its id first. Blocks of files that are begun are written there as well.
 ///
 /// # Errors
 /// [`RepoError::WrongBytes`] and what else says that an entry is not what it should be; it is not kept then, nor is what leans on it.
-pub(crate) fn receive(parcels: &dyn Supply, into: &Transaction, threads: usize, progress: &dyn Progress) -> Result<()> {
+pub(crate) fn receive(
+    parcels: &dyn Supply,
+    into: &Transaction,
+    begun: Option<&BegunFiles>,
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<()> {
     let receiving = Receiving {
         parcels,
         into,
+        begun,
         taking: Mutex::default(),
         decoded: ObjectCache::new(BLOCKS),
         state: Mutex::default(),
@@ -53,6 +61,7 @@ pub(crate) fn receive(parcels: &dyn Supply, into: &Transaction, threads: usize, 
 struct Receiving<'a> {
     parcels: &'a dyn Supply,
     into: &'a Transaction,
+    begun: Option<&'a BegunFiles>,
     /// Held by who takes the next entry: how many were taken.
     taking: Mutex<u64>,
     /// Blocks that others lean on, those that were decoded last.
@@ -146,12 +155,14 @@ impl Receiving<'_> {
             }
             outcome => outcome?,
         }
+        let begun = self.begun.filter(|_| key.kind == EntryKind::Block);
+        let mut copy = begun.filter(|begun| *is_base && begun.has(&key.id)).map(|_| out.clone());
         if *is_base {
             self.decoded.put_block(key.id, &Arc::new(std::mem::take(out)));
         }
         self.lock().under_way.remove(&key);
         self.changed.notify_all();
-        Ok(())
+        begun.map_or(Ok(()), |begun| begun.write(key.id, copy.as_mut().unwrap_or(out)))
     }
 }
 

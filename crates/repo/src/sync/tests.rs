@@ -240,12 +240,12 @@ fn what_arrives_damaged_is_not_kept() {
     }
     let transaction = copy.store.begin("test").unwrap();
     let lying = Lying(travel::Stored::new(&origin.store, vec![Chosen { key: told, is_base: false }]), sent);
-    let refused = receive::receive(&lying, &transaction, 2, &NoProgress);
+    let refused = receive::receive(&lying, &transaction, None, 2, &NoProgress);
     assert!(matches!(refused, Err(RepoError::WrongBytes { key, .. }) if key == told), "{refused:?}");
     // What is hashed beside it is kept.
     let chosen = [sent, told].map(|key| Chosen { key, is_base: false }).to_vec();
     let refused =
-        receive::receive(&Lying(travel::Stored::new(&origin.store, chosen), sent), &transaction, 1, &NoProgress);
+        receive::receive(&Lying(travel::Stored::new(&origin.store, chosen), sent), &transaction, None, 1, &NoProgress);
     assert!(matches!(refused, Err(RepoError::WrongBytes { key, .. }) if key == told), "{refused:?}");
     transaction.seal().unwrap();
     drop(transaction);
