@@ -102,7 +102,7 @@ fn fault_18_kills_of_clients_with_a_bucket() {
             whole(&shard, there, &context);
         }
         if name == "pull" {
-            shard.run(&["-C", "there", "reset", "--hard", "--force", "HEAD"]).expect(exit::DONE);
+            let _ = shard.run(&["-C", "there", "reset", "--hard", "--force", "HEAD"]).expect(exit::DONE);
         }
         let run = shard.run_json(&words);
         // What was whole is not made again.
