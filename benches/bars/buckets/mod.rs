@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::Failure;
 use crate::exchange::commit_model;
 use crate::large::MOST_MEMORY;
-use crate::measure::{Run, run, same, shard, size, sync};
+use crate::measure::{Run, clear, run, same, size, sync};
 use crate::table::{Pair, Row, mebibytes, seconds};
 use store::Store;
 
@@ -25,7 +25,8 @@ pub(crate) fn measure(dir: &Path, bytes: u64, rounds: u32) -> Result<Vec<Row>, F
     // What is copied is what a push has stored, in the same objects.
     push(&store, &here, "first")?;
     run(store.rclone(&["copy"]).arg(store.remote("first")).arg(&copied))?;
-    eprintln!("buckets: stored {}", mebibytes(size(&copied)?));
+    let stored = size(&copied)?;
+    eprintln!("buckets: stored {}", mebibytes(stored));
     let (mut pushes, mut clones, mut memory) = (Pair::default(), Pair::default(), 0);
     for round in 1..=rounds {
         let name = format!("round-{round}");
@@ -37,10 +38,10 @@ pub(crate) fn measure(dir: &Path, bytes: u64, rounds: u32) -> Result<Vec<Row>, F
         memory = memory.max(pushed.memory);
 
         let (back, clone) = (dir.join("back"), dir.join("clone"));
-        sync(dir)?;
+        clear(&back, stored, dir)?;
         let copy_back = run(store.rclone(&["copy"]).arg(store.remote(&name)).arg(&back))?;
         fs::remove_dir_all(&back)?;
-        sync(dir)?;
+        clear(&clone, stored + bytes, dir)?;
         let cloned = run(store.shard(dir).args(["-q", "clone", &store.url(&name)]).arg(&clone))?;
         same(&here.join(crate::exchange::MODEL), &clone.join(crate::exchange::MODEL))?;
         fs::remove_dir_all(&clone)?;
