@@ -52,3 +52,5 @@ mod serving;
 mod shells;
 #[path = "cli/undo.rs"]
 mod undo;
+#[path = "cli/watching.rs"]
+mod watching;

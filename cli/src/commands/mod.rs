@@ -48,3 +48,4 @@ pub(crate) mod undo;
 pub(crate) mod unpack;
 pub(crate) mod untrack;
 pub(crate) mod verify;
+pub(crate) mod watch;

@@ -89,6 +89,15 @@ impl Place {
         Ok(())
     }
 
+    /// Opens the file that is here, to read it and to write into it; a new one where there is none. What is no file, and a link
+    /// to one, is an error.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn open(&self) -> Result<File> {
+        self.folder.open_file(&self.name).map_err(RepoError::io("cannot be opened", &self.path))
+    }
+
     /// Puts a file with these bytes here, as a whole.
     ///
     /// # Errors
@@ -115,8 +124,25 @@ impl Place {
     }
 
     /// Removes the folder of that name, if it is empty; says whether it is gone.
-    pub(crate) fn remove_folder(&self) -> bool {
+    fn remove_folder(&self) -> bool {
         self.folder.remove_folder(&self.name)
+    }
+
+    /// Removes the file at `path` below `root`, and the folders above it that are empty then; says whether there was one.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn clear(root: &Path, path: &str) -> Result<bool> {
+        let Some(place) = Self::find(root, path)? else { return Ok(false) };
+        let was_there = place.remove()?;
+        let mut folder = path;
+        while let Some((parent, _)) = folder.rsplit_once('/') {
+            if !Self::find(root, parent)?.is_some_and(|place| place.remove_folder()) {
+                break;
+            }
+            folder = parent;
+        }
+        Ok(was_there)
     }
 }
 
@@ -168,6 +194,13 @@ mod unix {
                 Err(Errno::NOTDIR | Errno::LOOP | Errno::MLINK) => Ok(None),
                 Err(error) => Err(error.into()),
             }
+        }
+
+        pub(super) fn open_file(&self, name: &str) -> io::Result<File> {
+            // Not to wait for the writer of a pipe.
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = File::from(openat(&self.0, name, flags, Mode::from_raw_mode(0o666))?);
+            if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
         }
 
         pub(super) fn rename_here(&self, from: &Path, name: &str) -> io::Result<()> {
@@ -243,6 +276,14 @@ mod elsewhere {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error),
             }
+        }
+
+        pub(super) fn open_file(&self, name: &str) -> io::Result<File> {
+            let place = self.0.join(name);
+            if fs::symlink_metadata(&place).is_ok_and(|metadata| !metadata.is_file()) {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            File::options().read(true).write(true).create(true).truncate(false).open(place)
         }
 
         pub(super) fn rename_here(&self, from: &Path, name: &str) -> io::Result<()> {

@@ -20,6 +20,7 @@ use inputs::Inputs;
 /// Decodes entries of one source. A reader keeps its buffers, so make one a thread.
 pub(crate) struct BlockReader<'a> {
     source: &'a dyn EntrySource,
+    at_hand: Option<&'a AtHand<'a>>,
     decoder: Decoder,
     spare: Vec<Vec<u8>>,
     /// Where blocks that lean on two are decoded.
@@ -42,6 +43,10 @@ const KEPT: usize = 2 * MAX_BLOCK;
 
 /// Is shown each block of a chain, the keyframe first: its id, the work of decoding it, and its bytes, which are not proven.
 pub(crate) type Visit<'v> = dyn FnMut(Digest, u32, &[u8]) -> Result<()> + 'v;
+
+/// Blocks that are somewhere else than in the source, decoded: puts the bytes of one into the buffer, and says whether it is there. They
+/// need not be right, since what is decoded with them is proven.
+pub(crate) type AtHand<'a> = dyn Fn(&Digest, &mut Vec<u8>) -> bool + Sync + 'a;
 
 /// An entry as it is stored.
 struct Fetched {
@@ -68,6 +73,7 @@ impl<'a> BlockReader<'a> {
     pub(crate) fn new(source: &'a dyn EntrySource) -> Self {
         Self {
             source,
+            at_hand: None,
             decoder: Decoder::new(),
             spare: Vec::new(),
             third: Vec::new(),
@@ -196,12 +202,19 @@ impl<'a> BlockReader<'a> {
         let mut above: Vec<(EntryKey, Option<Kept>)> = Vec::new();
         let mut room = KEPT;
         let mut at = *key;
-        // Down, as long as each block leans on others, whole.
-        while let Some(next) = under(&fetched.header) {
+        // Down, as long as each block leans on others, whole, that are not at hand.
+        let bottom = loop {
+            let Some(next) = under(&fetched.header) else { break Some(fetched) };
             if above.len() as u32 >= depth_left {
                 return Err(RepoError::TooDeep { key: *key });
             }
             let next = block_key(next.newer);
+            if self.at_hand.is_some_and(|get| get(&next.id, out)) {
+                let other = self.buffer();
+                let bytes = std::mem::replace(&mut stored, other);
+                above.push((std::mem::replace(&mut at, next), Some((fetched, bytes))));
+                break None;
+            }
             let kept = if let Some(left) = room.checked_sub(stored.len()) {
                 room = left;
                 let other = self.buffer();
@@ -213,26 +226,11 @@ impl<'a> BlockReader<'a> {
                 None
             };
             above.push((std::mem::replace(&mut at, next), kept));
-        }
+        };
         // What is left over of the depth for what the block at `at` leans on.
         let left = |above: usize| depth_left.checked_sub(above as u32 + 1).ok_or(RepoError::TooDeep { key: *key });
-        match &fetched.header.base {
-            None => self.decode(&at, &fetched, &stored, &[], out)?,
-            Some(reference) => {
-                let len = fetched.header.raw_len as usize;
-                let is_derived = fetched.header.derived.is_some();
-                self.read_base(reference, fetched.header.base_len(), below, left(above.len())?, is_derived)?;
-                if is_derived {
-                    self.decode(&at, &fetched, &stored, &[below], out)?;
-                } else {
-                    let count = fetched.header.chain.predictor().bases();
-                    let bases = below.split_at(len.min(below.len()));
-                    self.decode(&at, &fetched, &stored, &[bases.0, bases.1][..count.min(2)], out)?;
-                }
-                if below.len() > 2 * MAX_BLOCK {
-                    *below = Vec::new();
-                }
-            }
+        if let Some(fetched) = bottom {
+            self.decode_bottom(&at, &fetched, &stored, (out, below), left(above.len()))?;
         }
         // Up again: what was decoded last is the base of the next.
         let mut beneath = None;
@@ -269,6 +267,32 @@ impl<'a> BlockReader<'a> {
         }
         self.spare.push(stored);
         Ok(beneath)
+    }
+
+    /// Decodes a block that leans on none, or on other than whole ones.
+    fn decode_bottom(
+        &mut self,
+        at: &EntryKey,
+        fetched: &Fetched,
+        stored: &[u8],
+        (out, below): (&mut Vec<u8>, &mut Vec<u8>),
+        depth_left: Result<u32>,
+    ) -> Result<()> {
+        let Some(reference) = &fetched.header.base else { return self.decode(at, fetched, stored, &[], out) };
+        let len = fetched.header.raw_len as usize;
+        let is_derived = fetched.header.derived.is_some();
+        self.read_base(reference, fetched.header.base_len(), below, depth_left?, is_derived)?;
+        if is_derived {
+            self.decode(at, fetched, stored, &[below], out)?;
+        } else {
+            let count = fetched.header.chain.predictor().bases();
+            let bases = below.split_at(len.min(below.len()));
+            self.decode(at, fetched, stored, &[bases.0, bases.1][..count.min(2)], out)?;
+        }
+        if below.len() > 2 * MAX_BLOCK {
+            *below = Vec::new();
+        }
+        Ok(())
     }
 
     /// The stored bytes of an entry, and its header.
@@ -492,6 +516,16 @@ pub(crate) fn read_in_order(
     ids: &[Digest],
     each: &mut dyn FnMut(usize, &[u8]) -> Result<()>,
 ) -> Result<()> {
+    read_in_order_with(source, None, ids, each)
+}
+
+/// The same, where blocks that these lean on may be at hand.
+pub(crate) fn read_in_order_with(
+    source: &dyn EntrySource,
+    at_hand: Option<&AtHand<'_>>,
+    ids: &[Digest],
+    each: &mut dyn FnMut(usize, &[u8]) -> Result<()>,
+) -> Result<()> {
     source.bring(&mut ids.iter().map(|id| block_key(*id)))?;
     let batch = BATCH * rayon::current_num_threads().clamp(1, 8);
     for (number, ids) in ids.chunks(batch).enumerate() {
@@ -501,7 +535,15 @@ pub(crate) fn read_in_order(
                 || BlockReader::new(source),
                 |reader, id| {
                     let mut out = Vec::new();
-                    reader.read(&block_key(*id), &mut out).map(|()| out)
+                    reader.at_hand = at_hand;
+                    match reader.read(&block_key(*id), &mut out) {
+                        // What was at hand may have been wrong.
+                        Err(_) if at_hand.is_some() => {
+                            reader.at_hand = None;
+                            reader.read(&block_key(*id), &mut out).map(|()| out)
+                        }
+                        read => read.map(|()| out),
+                    }
                 },
             )
             .collect::<Result<_>>()?;

@@ -14,6 +14,7 @@
 //! | compare | [`compare_sides`], [`look_inside`] |
 //! | care | [`Repository::verify_with`], [`Repository::gc`], [`Repository::optimize`], [`Repository::plan_squash`], [`Repository::plan_forget`], [`Repository::storage_overview`] |
 //! | exchange commits with other repositories | [`Repository::clone_from`], [`Repository::fetch`], [`Repository::pull`], [`Repository::push`], [`Repository::add_remote`], [`Peer`] |
+//! | follow another repository, version by version | [`InPlace`] |
 //! | where models come from | [`Repository::lineage_of_file`], [`Finder`] |
 //! | beside Git | [`Repository::track`], [`Repository::write_pointers`], [`Repository::checkout_pointers`] |
 //! | one portable file, without a repository | [`pack`], [`Archive`] |
@@ -91,6 +92,7 @@ mod derivations;
 mod derive;
 mod error;
 mod hub;
+mod in_place;
 mod inspect;
 mod keep;
 mod lineage;
@@ -143,6 +145,7 @@ pub use hub::{
     CommitInfo, CommitOperation, CommitRequest, CommitSummary, Content, FileReader, FolderUpload, LastCommit, LfsInfo,
     ListOptions, NewRepo, RepoEntry, RepoFile, RepoFolder, RepoInfo,
 };
+pub use in_place::{Applied, InPlace, VERSION_FILE};
 pub use inspect::{ChunkLine, ChunkReport, Description, chunk, describe, read_manifest};
 pub use lineage::{KnownModel, Lineage, LineageOptions, Relation};
 pub use log::{LogEntry, model_name};

@@ -111,16 +111,7 @@ impl WorkTree {
     /// Removes a tracked file and the folders that this leaves empty. Through a link, or where a folder became something else, the
     /// file of that name is another one.
     pub(crate) fn remove(&self, path: &str) -> Result<()> {
-        let Some(place) = Place::find(&self.root, path)? else { return Ok(()) };
-        place.remove()?;
-        let mut folder = path;
-        while let Some((parent, _)) = folder.rsplit_once('/') {
-            if !Place::find(&self.root, parent)?.is_some_and(|place| place.remove_folder()) {
-                break;
-            }
-            folder = parent;
-        }
-        Ok(())
+        Place::clear(&self.root, path).map(drop)
     }
 }
 
@@ -152,11 +143,14 @@ pub(crate) fn tree_mode(metadata: &Metadata) -> FileMode {
 /// Gives a written file the permissions of its tree mode, as far as the umask lets it.
 pub(crate) fn set_executable(file: &File, executable: bool) -> io::Result<()> {
     #[cfg(unix)]
-    if executable {
+    {
         use std::os::unix::fs::PermissionsExt;
         let mode = file.metadata()?.permissions().mode();
         // Who may read may also execute.
-        file.set_permissions(fs::Permissions::from_mode(mode | (mode & 0o444) >> 2))?;
+        let wanted = if executable { mode | (mode & 0o444) >> 2 } else { mode & !0o111 };
+        if wanted != mode {
+            file.set_permissions(fs::Permissions::from_mode(wanted))?;
+        }
     }
     Ok(())
 }

@@ -69,6 +69,34 @@ fn a_chain_is_fetched_once_and_decoded_in_a_few_buffers() {
 }
 
 #[test]
+fn a_chain_ends_where_a_block_is_at_hand_and_goes_on_where_that_is_wrong() {
+    let (source, versions) = chain(6, 20_000, 4);
+    let (last, bytes) = &versions[5];
+    let read = |at_hand: usize, given: &[u8]| {
+        let give = |id: &Digest, out: &mut Vec<u8>| {
+            out.clear();
+            out.extend_from_slice(given);
+            *id == versions[at_hand].0
+        };
+        source.reads.store(0, Ordering::Relaxed);
+        let mut read = Vec::new();
+        read_in_order_with(&source, Some(&give), &[*last], &mut |_, block| {
+            read.extend_from_slice(block);
+            Ok(())
+        })
+        .unwrap();
+        assert!(read == *bytes);
+        source.reads.load(Ordering::Relaxed)
+    };
+    assert_eq!(read(4, &versions[4].1), 1);
+    assert_eq!(read(2, &versions[2].1), 3);
+    assert_eq!(read(5, bytes), 6, "what is read is decoded");
+    for wrong in [&[][..], &[0; 40_000], &versions[3].1] {
+        assert_eq!(read(4, wrong), 1 + 6);
+    }
+}
+
+#[test]
 fn a_chain_is_shown_from_its_keyframe_on() {
     let (source, versions) = chain(5, 20_000, 4);
     let mut reader = BlockReader::new(&source);

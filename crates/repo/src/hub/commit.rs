@@ -487,7 +487,7 @@ impl Repository {
     }
 
     /// Where temporary files go: a folder, and how their names begin, so that what a killed process leaves is found and removed.
-    pub(super) fn temporary(&self) -> (PathBuf, String) {
+    pub(crate) fn temporary(&self) -> (PathBuf, String) {
         let folder = match &self.away {
             None => self.dir().join("tmp"),
             Some(away) => {
