@@ -353,6 +353,10 @@ impl From<RepoError> for Failure {
                 let (code, next) = problem::from_bisect(problem);
                 with(code, next)
             }
+            RepoError::Plan(problem) => {
+                let (code, next) = problem::from_plan(problem);
+                with(code, next)
+            }
             RepoError::Undo(problem) => {
                 let (code, next) = problem::from_undo(problem);
                 with(code, next)

@@ -38,6 +38,8 @@ mod merging;
 mod partial;
 #[path = "cli/place.rs"]
 mod place;
+#[path = "cli/planning.rs"]
+mod planning;
 #[path = "cli/recording.rs"]
 mod recording;
 #[path = "cli/refs.rs"]

@@ -30,6 +30,7 @@ pub(crate) mod merge;
 pub(crate) mod operations;
 pub(crate) mod optimize;
 pub(crate) mod pack;
+pub(crate) mod plan;
 pub(crate) mod protect;
 pub(crate) mod pull;
 pub(crate) mod push;

@@ -1,6 +1,6 @@
 //! What people can do about what the engine refuses: the exit code, and the next step.
 
-use shard_repo::{BisectProblem, GitProblem, MergeProblem, RefProblem, SyncProblem, UndoProblem};
+use shard_repo::{BisectProblem, GitProblem, MergeProblem, PlanProblem, RefProblem, SyncProblem, UndoProblem};
 
 use super::code;
 
@@ -33,6 +33,28 @@ pub(super) fn from_ref(problem: &RefProblem) -> (u8, String) {
             format!(
                 "tag it to keep it, or `shard branch -D {name}`: then only `shard reflog {name}` knows its commits"
             ),
+        ),
+    }
+}
+
+/// The exit code and what to do about a plan that cannot be made, done or finished.
+pub(super) fn from_plan(problem: &PlanProblem) -> (u8, &'static str) {
+    match problem {
+        PlanProblem::Unknown(_) | PlanProblem::NoDefault(0) => {
+            (code::NOT_FOUND, "`shard plan` lists those that there are; one that was finished is gone")
+        }
+        PlanProblem::NoDefault(_) => (code::USAGE, "name one; `shard plan` lists them"),
+        PlanProblem::NoRoot(_) => {
+            (code::USAGE, "say where its files are: `shard task --root DIR`; nothing outside of DIR is read")
+        }
+        PlanProblem::NoTask { .. } => (code::USAGE, "`shard plan` says which tasks are missing"),
+        PlanProblem::Size { .. } => (
+            code::REFUSED,
+            "nothing was stored: put the file back, or give up the plan, `shard plan drop`, and make it anew",
+        ),
+        PlanProblem::Malformed { .. } => (
+            code::DAMAGED,
+            "use the version of shard that made it, or give it up, `shard plan drop`; branches called plan/… are for plans",
         ),
     }
 }

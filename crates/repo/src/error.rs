@@ -17,6 +17,7 @@ use crate::merge::MergeProblem;
 use crate::operations::UndoProblem;
 use crate::refs::RefProblem;
 use crate::sync::SyncProblem;
+use crate::work_plan::PlanProblem;
 
 /// The engine's results.
 pub type Result<T> = std::result::Result<T, RepoError>;
@@ -267,6 +268,9 @@ pub enum RepoError {
     /// Commits that cannot be exchanged with another repository.
     #[error(transparent)]
     Sync(#[from] SyncProblem),
+    /// A plan of work that cannot be made, done or finished.
+    #[error(transparent)]
+    Plan(#[from] PlanProblem),
     /// A branch is not at the commit that the caller named.
     #[error("{name} is at {}, not at {} as was expected", .found.map_or("no commit".to_owned(), |id| id.to_hex()), .expected.to_hex())]
     NotAt {

@@ -14,6 +14,7 @@
 //! | compare | [`compare_sides`], [`look_inside`] |
 //! | care | [`Repository::verify_with`], [`Repository::gc`], [`Repository::optimize`], [`Repository::plan_squash`], [`Repository::plan_forget`], [`Repository::storage_overview`] |
 //! | exchange commits with other repositories | [`Repository::clone_from`], [`Repository::fetch`], [`Repository::pull`], [`Repository::push`], [`Repository::add_remote`], [`Peer`] |
+//! | share work among machines | [`Repository::plan_to_pack`], [`Repository::do_task`], [`Repository::do_task_of`], [`Repository::finish_plan`] |
 //! | follow another repository, version by version | [`InPlace`] |
 //! | where models come from | [`Repository::lineage_of_file`], [`Finder`] |
 //! | beside Git | [`Repository::track`], [`Repository::write_pointers`], [`Repository::checkout_pointers`] |
@@ -119,6 +120,7 @@ mod sync;
 mod tensor_keys;
 mod topic;
 mod verify;
+mod work_plan;
 mod worktree;
 
 pub use approx::{APPROX_MARK, ApproxFile, ApproxReport, ApproxTensor};
@@ -177,4 +179,7 @@ pub use sync::{
 };
 pub use topic::{LoggedCommit, Topic};
 pub use verify::{AffectedPath, RepairReport, VerifyOptions, VerifyReport};
+pub use work_plan::{
+    CheckedFile, FilesToPack, PlanOutcome, PlanProblem, PlanState, PlannedWork, TaskFile, TaskReport, WorkPlan,
+};
 pub use worktree::REPOSITORY_DIR;

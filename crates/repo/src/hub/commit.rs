@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use shard_core::{Digest, Progress};
 use shard_history::file_tree::MAX_ENTRIES;
@@ -14,9 +15,11 @@ use shard_history::{
     validate_path,
 };
 use shard_store::process::Process;
-use shard_store::{EntryKind, FileStat, RefError, RefState, RefUpdate, StoreError, Target, Transaction, timestamp};
+use shard_store::{
+    EntryKind, FileStat, Nonce, RefError, RefState, RefUpdate, StoreError, Target, Transaction, timestamp,
+};
 
-use super::operation::{CommitOperation, Content, Opened};
+use super::operation::{CommitOperation, Opened};
 use super::twin::Twins;
 use crate::collect::hold_commit;
 use crate::error::{RepoError, Result};
@@ -28,7 +31,10 @@ use crate::snapshot::put_object;
 use crate::worktree::tree_mode;
 
 /// How often a commit is tried again on top of others that came first.
-const ATTEMPTS: usize = 64;
+pub(crate) const ATTEMPTS: u64 = 64;
+/// From which on it waits before, for a random part of so many milliseconds for each: hundreds may come at once.
+const PATIENT_ATTEMPTS: u64 = 4;
+const WAIT_MS: u64 = 20;
 
 /// Characters of a commit's title that the ref's log repeats.
 const MAX_TITLE: usize = 200;
@@ -68,7 +74,7 @@ impl CommitRequest {
         Self { message, ..self.clone() }
     }
 
-    fn text(&self) -> Result<String> {
+    pub(crate) fn text(&self) -> Result<String> {
         let message = self.message.trim_end();
         if message.trim().is_empty() {
             return Err(RepoError::Argument("a commit needs a message".to_owned()));
@@ -95,6 +101,17 @@ pub struct CommitInfo {
     pub description: String,
     /// The id of its tree.
     pub tree: Digest,
+}
+
+/// What a commit asks for that is not of its own paths.
+#[derive(Default)]
+pub(crate) struct Terms<'a> {
+    /// The branch is made, and must not be there.
+    pub(crate) makes_branch: bool,
+    /// Nothing is committed where the branch has this path.
+    pub(crate) unless: Option<&'a str>,
+    /// Files to add that are stored already, since a commit has them.
+    pub(crate) stored: Option<(Digest, &'a BTreeMap<String, FileEntry>)>,
 }
 
 /// What is common to all attempts at a commit.
@@ -179,16 +196,18 @@ impl Repository {
         if operations.is_empty() {
             return Err(RepoError::NothingToDo("a commit needs operations".to_owned()));
         }
-        self.make_commit(operations, request, progress)
+        let made = self.make_commit(operations, request, &Terms::default(), progress)?;
+        made.ok_or(RepoError::Internal("a commit without terms was not made"))
     }
 
-    /// The same, where no operations make a commit with the tree of its parent.
-    pub(super) fn make_commit(
+    /// The same, where no operations make a commit with the tree of its parent; `None` where the terms say that none is made.
+    pub(crate) fn make_commit(
         &self,
         operations: Vec<CommitOperation>,
         request: &CommitRequest,
+        terms: &Terms<'_>,
         progress: &dyn Progress,
-    ) -> Result<CommitInfo> {
+    ) -> Result<Option<CommitInfo>> {
         let message = request.text()?;
         let created_at = match &request.created_at {
             None => timestamp::now(),
@@ -220,35 +239,55 @@ impl Repository {
         };
         let wanted = operations.into_iter().map(open).collect::<Result<Vec<_>>>()?;
         let said = Said { message, created_at, author: request.author.clone() };
-        self.again_if_condemned(|| self.commit_operations_once(&wanted, &said, request, progress))
+        self.again_if_condemned(|| self.commit_operations_once(&wanted, &said, (request, terms), progress))
     }
 
     fn commit_operations_once(
         &self,
         wanted: &[Wanted],
         said: &Said,
-        request: &CommitRequest,
+        (request, terms): (&CommitRequest, &Terms<'_>),
         progress: &dyn Progress,
-    ) -> Result<CommitInfo> {
-        let (branch, full) = self.target_branch(request.revision.as_deref())?;
+    ) -> Result<Option<CommitInfo>> {
+        let (branch, full) = match &request.revision {
+            Some(new) if terms.makes_branch => (new.clone(), self.new_name(RefKind::Branch, new, None)?),
+            revision => self.target_branch(revision.as_deref())?,
+        };
         self.refuse_while_merging_into(&full)?;
         // Before the branch is read: what it leads to stays from here on.
         let transaction = self.store.begin("commit")?;
+        let mut stored = Vec::new();
+        if let Some((commit, files)) = terms.stored {
+            hold_commit(&self.store, &transaction, commit)?;
+            stored.extend(files.iter().map(|(path, entry)| Edit::Put(path.clone(), *entry)));
+        }
         let parent = request.parent_commit.as_deref().map(|parent| self.resolve(parent)).transpose()?;
         let (mut state, mut tip) = self.tip(&branch)?;
         let mut twins = Twins::over(self, &transaction)?;
         let title: String = said.message.lines().next().unwrap_or_default().chars().take(MAX_TITLE).collect();
         let title = format!("commit: {title}");
         let mut edits = None;
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            if terms.makes_branch && tip.is_some() {
+                return Err(RefProblem::Exists { kind: "branch", name: branch }.into());
+            }
             if let Some(expected) = parent.filter(|parent| Some(*parent) != tip) {
                 return Err(RepoError::NotAt { name: full, expected, found: tip });
             }
+            let before = tip.map(|tip| self.objects().shared_commit(tip)).transpose()?.map(|commit| commit.tree);
+            if let (Some(root), Some(path)) = (before, terms.unless)
+                && self.objects().lookup(root, path)?.is_some()
+            {
+                return Ok(None);
+            }
             let edits = match &mut edits {
                 Some(edits) => edits,
-                None => edits.insert(self.keep_contents(wanted, tip, &transaction, &mut twins, progress)?),
+                None => {
+                    let mut kept = self.keep_contents(wanted, tip, &transaction, &mut twins, progress)?;
+                    kept.append(&mut stored);
+                    edits.insert(kept)
+                }
             };
-            let before = tip.map(|tip| self.objects().shared_commit(tip)).transpose()?.map(|commit| commit.tree);
             let tree = self.edited(before, edits, &branch, &transaction)?;
             let commit = Commit {
                 tree,
@@ -270,20 +309,33 @@ impl Repository {
             let updates: Vec<RefUpdate> = stage.into_iter().chain([branch_moves]).collect();
             match self.move_or_lose(&transaction, &updates, &title) {
                 // Another commit came first, or somebody staged something; what is staged already stays.
-                Err(error) if is_lost_race(&error) => (state, tip) = self.tip(&branch)?,
+                Err(error) if is_lost_race(&error) => {
+                    self.wait_after(attempt)?;
+                    (state, tip) = self.tip(&branch)?;
+                }
                 Err(error) => return Err(error),
                 Ok(()) => {
                     twins.finish();
                     let (title, description) = split_message(&said.message);
-                    return Ok(CommitInfo { id, twin, branch, parent: tip, title, description, tree });
+                    return Ok(Some(CommitInfo { id, twin, branch, parent: tip, title, description, tree }));
                 }
             }
         }
         Err(RepoError::Raced(full))
     }
 
+    /// Waits for a random time after a lost race, unless it is one of the first.
+    pub(crate) fn wait_after(&self, attempt: u64) -> Result<()> {
+        if attempt >= PATIENT_ATTEMPTS {
+            let drawn = Nonce::random().map_err(RepoError::io("cannot draw random numbers for", &self.dir()))?;
+            let part = drawn.to_hex().bytes().map(u64::from).sum::<u64>() % WAIT_MS;
+            std::thread::sleep(Duration::from_millis(part * attempt));
+        }
+        Ok(())
+    }
+
     /// The name of a branch that can be committed to, in short and in full.
-    pub(super) fn target_branch(&self, revision: Option<&str>) -> Result<(String, String)> {
+    pub(crate) fn target_branch(&self, revision: Option<&str>) -> Result<(String, String)> {
         let name = match revision {
             None => self.default_branch()?,
             Some(revision) => {
@@ -302,7 +354,7 @@ impl Repository {
     }
 
     /// Where a branch ends, and its state.
-    pub(super) fn tip(&self, branch: &str) -> Result<(Option<RefState>, Option<Digest>)> {
+    pub(crate) fn tip(&self, branch: &str) -> Result<(Option<RefState>, Option<Digest>)> {
         let state = self.read_ref(&format!("{HEADS}{branch}"))?;
         let tip = match state.as_ref().map(|state| &state.target) {
             Some(Target::Commit(commit)) => Some(*commit),
@@ -497,51 +549,6 @@ impl Repository {
             }
         };
         (folder, format!("{}.hub-", Process::current().tag()))
-    }
-
-    /// Adds one file. Without a message the commit says which.
-    ///
-    /// # Errors
-    /// As [`Self::create_commit`].
-    ///
-    /// ```
-    /// # use shard_core::NoProgress;
-    /// # use shard_repo::{CommitRequest, NewRepo, Repository, Settings};
-    /// # let folder = tempfile::tempdir()?;
-    /// let hub = Repository::create_repo(&folder.path().join("hub"), &NewRepo::default(), Settings::default())?;
-    /// let info = hub.upload_file("notes.txt", b"some words".as_slice(), &CommitRequest::default(), &NoProgress)?;
-    /// assert_eq!(info.title, "Upload notes.txt");
-    /// assert_eq!(hub.read_bytes("notes.txt", None)?, b"some words");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn upload_file(
-        &self,
-        path: &str,
-        content: impl Into<Content>,
-        request: &CommitRequest,
-        progress: &dyn Progress,
-    ) -> Result<CommitInfo> {
-        let request = request.or_message(format!("Upload {path}"));
-        self.create_commit(vec![CommitOperation::add(path, content)], &request, progress)
-    }
-
-    /// Deletes one file.
-    ///
-    /// # Errors
-    /// As [`Self::create_commit`].
-    pub fn delete_file(&self, path: &str, request: &CommitRequest) -> Result<CommitInfo> {
-        let request = request.or_message(format!("Delete {path}"));
-        self.create_commit(vec![CommitOperation::delete(path)], &request, &shard_core::NoProgress)
-    }
-
-    /// Deletes a folder with everything in it.
-    ///
-    /// # Errors
-    /// As [`Self::create_commit`].
-    pub fn delete_folder(&self, path: &str, request: &CommitRequest) -> Result<CommitInfo> {
-        let path = path.strip_suffix('/').unwrap_or(path);
-        let request = request.or_message(format!("Delete folder {path}"));
-        self.create_commit(vec![CommitOperation::delete(format!("{path}/"))], &request, &shard_core::NoProgress)
     }
 }
 

@@ -119,7 +119,7 @@ impl Repository {
 }
 
 /// The files below a folder, by their paths in it, links to files included.
-fn files_below(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn files_below(folder: &Path) -> Result<Vec<String>> {
     let read = RepoError::io("cannot read", folder);
     if !fs::metadata(folder).map_err(read)?.is_dir() {
         return Err(RepoError::Path { path: folder.to_owned(), why: "is no folder".to_owned() });

@@ -3,10 +3,11 @@
 //! They work on bare repositories and on those with a work tree alike, and never look at the work tree.
 
 mod commit;
-mod folder;
+pub(crate) mod folder;
 mod list;
 mod operation;
 mod read;
+mod single;
 #[cfg(test)]
 mod tests;
 mod twin;
@@ -20,6 +21,7 @@ use shard_history::GitId;
 use shard_history::git::LARGE_FILE_THRESHOLD;
 use shard_store::{RefUpdate, Target};
 
+pub(crate) use commit::{ATTEMPTS, Terms};
 pub use commit::{CommitInfo, CommitRequest};
 pub use folder::FolderUpload;
 pub use list::{CommitSummary, LastCommit, LfsInfo, ListOptions, RepoEntry, RepoFile, RepoFolder};
@@ -82,7 +84,8 @@ impl Repository {
             repository.set_large_file_threshold(threshold)?;
         }
         if new.initial_commit && repository.tip(&repository.default_branch()?)?.1.is_none() {
-            repository.make_commit(Vec::new(), &CommitRequest::new("Initial commit"), &NoProgress)?;
+            let first = CommitRequest::new("Initial commit");
+            repository.make_commit(Vec::new(), &first, &Terms::default(), &NoProgress)?;
         }
         Ok(repository)
     }
