@@ -21,6 +21,8 @@ from transforms import BitX, Blosc2Bitshuffle, Blosc2Shuffle, PatchFrom, Zstd
 
 PEERS: list[type[Peer]] = [Zstd, PatchFrom, Blosc2Shuffle, Blosc2Bitshuffle, BitX, ZipNN, Lmz, OpenZL, Z4ai, Pcodec]
 PAGE = Path("docs/benchmarks.md")
+# Where the part that benches/pushes writes begins.
+PUSHES = "## Pushing a series"
 
 
 def arguments() -> argparse.Namespace:
@@ -69,7 +71,9 @@ def main() -> int:
     options.target.mkdir(parents=True, exist_ok=True)
     (options.target / "results.json").write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n")
     page = options.page or (PAGE if full else options.target / "benchmarks.md")
-    page.write_text(report.markdown())
+    # What other benches wrote below stays.
+    _, heading, below = (page.read_text() if page.exists() else "").partition(PUSHES)
+    page.write_text(report.markdown() + (f"\n{heading}{below}" if heading else ""))
     print(f"{page} and {options.target / 'results.json'} are written")
     for failure in report.failures():
         print(f"failed: {failure}", file=sys.stderr)

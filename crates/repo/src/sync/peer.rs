@@ -6,7 +6,7 @@
 use shard_core::limits::Cut;
 use shard_core::{Digest, Progress};
 use shard_history::revision::RefKind;
-use shard_store::{EntryKey, Target};
+use shard_store::{EntryKey, EntrySource, Target};
 
 use crate::error::Result;
 
@@ -197,6 +197,11 @@ pub trait Supply: Sync {
     /// What keeps it from being read.
     fn complete(&self, _chosen: &Chosen, _stored: &mut Vec<u8>) -> Result<()> {
         Ok(())
+    }
+
+    /// Where what entries lean on is nearer than in the receiver's store. It may be wrong: what is decoded on it is proven.
+    fn nearby(&self) -> Option<&dyn EntrySource> {
+        None
     }
 
     /// How many entries are worth being completed at once, where that is a way over a network.

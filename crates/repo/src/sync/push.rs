@@ -137,7 +137,7 @@ impl Repository {
         if !dry_run && !chosen.is_empty() {
             progress.begin("sending", Some(report.bytes));
             let chosen = chosen.into_iter().map(|(_, chosen)| chosen).collect();
-            inbound.take(&Stored::new(&self.store, chosen), progress)?;
+            inbound.take(&Stored::nearby(&self.store, chosen), progress)?;
             progress.finish();
         }
         Ok(report)

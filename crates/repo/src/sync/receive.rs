@@ -98,7 +98,7 @@ impl Receiving<'_> {
     }
 
     fn work(&self, progress: &dyn Progress) -> Result<()> {
-        let entries = EntryDecoder::new(self.into);
+        let entries = EntryDecoder::new(self.parcels.nearby().unwrap_or(self.into));
         let mut worker = Worker { receiving: self, progress, entries, arrived: Default::default(), filled: 0 };
         let outcome = worker.run();
         // What came before is kept, whatever became of the last.

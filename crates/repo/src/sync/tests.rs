@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use shard_core::limits::Cut;
 use shard_core::{Digest, NoProgress};
 use shard_store::memory::MemoryBackend;
-use shard_store::{EntryKey, EntryKind, EntrySource, Store, StoreOptions};
+use shard_store::{Backend, BackendError, EntryKey, EntryKind, EntrySource, Store, StoreOptions, Upload};
 
 use tempfile::TempDir;
 
@@ -381,4 +381,57 @@ fn what_others_wrote_meanwhile_is_offered() {
     assert_eq!(travel::offers(&here, &needed).unwrap().len(), 1);
     let needed = Needed { blocks: vec![shard_core::sha256(b"another")], objects: Vec::new() };
     assert!(matches!(travel::offers(&here, &needed), Err(RepoError::Missing { .. })));
+}
+
+/// A backend that counts the bytes that are read from it.
+struct Counting(MemoryBackend, AtomicU64);
+
+impl Backend for Counting {
+    fn get_range(&self, name: &str, offset: u64, out: &mut [u8]) -> std::result::Result<(), BackendError> {
+        self.1.fetch_add(out.len() as u64, Ordering::Relaxed);
+        self.0.get_range(name, offset, out)
+    }
+
+    fn size(&self, name: &str) -> std::result::Result<u64, BackendError> {
+        self.0.size(name)
+    }
+
+    fn put_if_absent(&self, name: &str, bytes: &[u8]) -> std::result::Result<(), BackendError> {
+        self.0.put_if_absent(name, bytes)
+    }
+
+    fn create(&self) -> std::result::Result<Box<dyn Upload>, BackendError> {
+        self.0.create()
+    }
+
+    fn list(&self, folder: &str) -> std::result::Result<Vec<String>, BackendError> {
+        self.0.list(folder)
+    }
+
+    fn list_first(&self, folder: &str) -> std::result::Result<Option<String>, BackendError> {
+        self.0.list_first(folder)
+    }
+
+    fn delete(&self, name: &str) -> std::result::Result<(), BackendError> {
+        self.0.delete(name)
+    }
+}
+
+#[test]
+fn a_push_to_a_bucket_does_not_read_what_its_deltas_lean_on_from_there() {
+    let bench = Bench::new();
+    let (backend, cache) = (Arc::new(Counting(MemoryBackend::new(), AtomicU64::new(0))), bench.place("cache"));
+    let settings = Settings::default();
+    let away = Repository::init_away(backend.clone(), "s3://models/team", "main", Cut::TEST, &cache, settings).unwrap();
+    let here = bench.init("here");
+    commit(&here, "m.safetensors", &model(0), "First");
+    here.push(None, &away, &PushOptions::default(), &NoProgress).unwrap();
+    let whole_model = away.store().packs().unwrap().iter().map(|pack| pack.size).sum::<u64>();
+    commit(&here, "m.safetensors", &model(1), "Second");
+    let before = backend.1.load(Ordering::Relaxed);
+    let report = here.push(None, &away, &PushOptions::default(), &NoProgress).unwrap();
+    let read = backend.1.load(Ordering::Relaxed) - before;
+    assert!(report.bytes < whole_model / 4, "deltas travel: {} of {whole_model}", report.bytes);
+    assert!(read < whole_model / 4, "{read} bytes were read, of {whole_model}");
+    whole(&away);
 }

@@ -89,11 +89,17 @@ pub(crate) struct Stored<'a> {
     source: &'a Store,
     chosen: Vec<Chosen>,
     next: AtomicUsize,
+    is_nearby: bool,
 }
 
 impl<'a> Stored<'a> {
     pub(crate) fn new(source: &'a Store, chosen: Vec<Chosen>) -> Self {
-        Self { source, chosen, next: AtomicUsize::new(0) }
+        Self { source, chosen, next: AtomicUsize::new(0), is_nearby: false }
+    }
+
+    /// Entries of a repository that is nearer than the one that takes them.
+    pub(crate) fn nearby(source: &'a Store, chosen: Vec<Chosen>) -> Self {
+        Self { is_nearby: true, ..Self::new(source, chosen) }
     }
 }
 
@@ -109,6 +115,10 @@ impl Supply for Stored<'_> {
 
     fn at_once(&self) -> usize {
         self.source.backend().requests_at_once()
+    }
+
+    fn nearby(&self) -> Option<&dyn EntrySource> {
+        self.is_nearby.then_some(self.source)
     }
 }
 
