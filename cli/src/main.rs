@@ -173,8 +173,8 @@ impl Command {
 struct Context {
     ui: Ui,
     settings: Settings,
-    /// The address of the repository, where it is in a bucket and not in a folder.
-    bucket: Option<String>,
+    /// The address of the repository, where it is in a bucket or behind a server and not in a folder.
+    away: Option<String>,
     /// The store that was opened, for what it has to say in the end.
     store: RefCell<Option<Store>>,
 }
@@ -182,8 +182,8 @@ struct Context {
 impl Context {
     /// The repository of the current folder.
     fn repository(&self) -> Result<Repository, Failure> {
-        let repository = match &self.bucket {
-            Some(url) => shard_remote::open_bucket(url, self.settings)?,
+        let repository = match &self.away {
+            Some(url) => shard_remote::open_away(url, self.settings)?,
             None => Repository::discover(Path::new("."), self.settings)?,
         };
         self.store.replace(Some(repository.store().clone()));
@@ -192,8 +192,8 @@ impl Context {
 
     /// The repository of the current folder, also if its refs were lost: for who looks at the damage, and mends it.
     fn damaged_repository(&self) -> Result<Repository, Failure> {
-        let repository = match &self.bucket {
-            Some(url) => shard_remote::open_damaged_bucket(url, self.settings)?,
+        let repository = match &self.away {
+            Some(url) => shard_remote::open_damaged_away(url, self.settings)?,
             None => Repository::discover_damaged(Path::new("."), self.settings)?,
         };
         self.store.replace(Some(repository.store().clone()));
@@ -202,7 +202,7 @@ impl Context {
 
     /// The repository of the current folder, where there is one.
     fn repository_if_any(&self) -> Result<Option<Repository>, Failure> {
-        if self.bucket.is_some() {
+        if self.away.is_some() {
             return self.repository().map(Some);
         }
         match Repository::discover(Path::new("."), self.settings) {
@@ -240,7 +240,7 @@ fn main() -> ExitCode {
         LevelChoice::Max => Level::Max,
     };
     let folder = global.working_folder;
-    let bucket = folder.as_deref().and_then(Path::to_str).filter(|url| shard_remote::is_bucket(url)).map(str::to_owned);
+    let away = folder.as_deref().and_then(Path::to_str).filter(|url| shard_remote::is_away(url)).map(str::to_owned);
     let context = Context {
         ui: Ui::new(global.json, global.quiet, global.color),
         settings: Settings {
@@ -249,14 +249,14 @@ fn main() -> ExitCode {
             coarse: global.coarse,
             connect: Some(shard_remote::connect),
         },
-        bucket,
+        away,
         store: RefCell::default(),
     };
     let enter = |folder: PathBuf| {
         let problem = |error| Failure::io(&folder, "cannot enter the folder", &error);
         std::env::set_current_dir(&folder).map_err(problem)
     };
-    let entered = folder.filter(|_| context.bucket.is_none()).map_or(Ok(()), enter);
+    let entered = folder.filter(|_| context.away.is_none()).map_or(Ok(()), enter);
     let outcome = entered.and_then(|()| run(&command, &context));
     context.print_notes();
     match outcome {
@@ -265,7 +265,7 @@ fn main() -> ExitCode {
         Err(failure) if failure.is_closed_pipe() => ExitCode::from(code::DONE),
         Err(mut failure) => {
             // Far away it is not opened once more for a suggestion.
-            if context.bucket.is_none()
+            if context.away.is_none()
                 && let Ok(Some(repository)) = context.repository_if_any()
             {
                 failure.suggest(&repository);

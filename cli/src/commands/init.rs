@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     shard_history::validate_ref_name(&args.initial_branch).map_err(|error| {
         Failure::new(code::USAGE, error.to_string()).next("names of branches follow the rules of Git, as in `main`")
     })?;
-    let url = context.bucket.as_deref().filter(|_| args.directory == Path::new(".")).or(args.directory.to_str());
+    let url = context.away.as_deref().filter(|_| args.directory == Path::new(".")).or(args.directory.to_str());
     let repository = match url.filter(|url| shard_remote::is_bucket(url)) {
         Some(url) if args.bare => shard_remote::init_bucket(url, &args.initial_branch, context.settings)?,
         Some(url) => {

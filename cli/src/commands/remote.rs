@@ -208,7 +208,7 @@ pub(crate) fn connect(args: &ConnectArgs, context: &Context) -> Result<u8, Failu
 }
 
 fn check(remote: Option<&str>, context: &Context) -> Result<u8, Failure> {
-    let url = match remote.or(context.bucket.as_deref()) {
+    let url = match remote.or(context.away.as_deref()) {
         Some(url) if shard_remote::is_bucket(url) => url.to_owned(),
         remote => context.repository()?.remote(remote)?.1,
     };

@@ -142,7 +142,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         return tokens(&token.action, context);
     }
     let config = args.config.as_deref().map(ServeConfig::read).transpose()?.unwrap_or_default();
-    let current = || context.bucket.clone().map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let current = || context.away.clone().map_or_else(|| PathBuf::from("."), PathBuf::from);
     let folder = args.folder.clone().or_else(|| config.folder.clone()).unwrap_or_else(current);
     let system = |doing, error: &std::io::Error| Failure::io(&folder, doing, error);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -246,7 +246,7 @@ mod tests {
             is_bisecting: false,
         };
         let ui = Ui::new(false, false, ColorChoice::Never);
-        let context = Context { ui, settings: Settings::default(), bucket: None, store: Default::default() };
+        let context = Context { ui, settings: Settings::default(), away: None, store: Default::default() };
         assert_eq!(short(&status, &context), "AM b\nR  c -> d\n D e\n?? a\n");
         assert_eq!(short_head(&status.head), "No commits yet on main");
         assert_eq!(change_style(&status.staged[0]), Style::Green);

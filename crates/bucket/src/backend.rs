@@ -20,7 +20,6 @@ use tokio::runtime::Runtime;
 use crate::address::Address;
 use crate::connect::{Connection, runtime};
 use crate::error::BucketError;
-use crate::upload::BucketUpload;
 
 /// Requests that are worth being under way at once.
 const AT_ONCE: usize = 8;
@@ -291,7 +290,8 @@ impl Backend for BucketBackend {
     }
 
     fn create(&self) -> Result<Box<dyn Upload>, BackendError> {
-        Ok(Box::new(BucketUpload::new(self.clone())))
+        let backend = self.clone();
+        Ok(shard_store::memory::upload(move |name, bytes| backend.place(name, Bytes::from(bytes))))
     }
 
     fn list(&self, folder: &str) -> Result<Vec<String>, BackendError> {

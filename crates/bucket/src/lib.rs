@@ -12,7 +12,6 @@ mod error;
 mod profile;
 #[cfg(test)]
 mod tests;
-mod upload;
 
 pub use address::{Address, Scheme};
 pub use backend::BucketBackend;

@@ -3,7 +3,7 @@
 //! `docs/protocol.md` describes every route. The engine is [`shard_repo`]: what is pushed here is what is pushed to a folder.
 #![forbid(unsafe_code)]
 
-mod bucket;
+mod away;
 mod client;
 mod private_file;
 mod protocol;
@@ -16,8 +16,10 @@ use std::path::Path;
 use shard_repo::{Peer, Place, RepoError, Repository, Settings, SyncProblem};
 use thiserror::Error;
 
-pub use bucket::{bucket, check_bucket, init_bucket, open_bucket, open_damaged_bucket};
-pub use client::{CredentialError, Credentials, HttpPeer, PLAIN_VARIABLE, Secret, TOKEN_VARIABLE, token_for};
+pub use away::{bucket, check_bucket, init_bucket, open_away, open_damaged_away};
+pub use client::{
+    CredentialError, Credentials, HttpBackend, HttpPeer, PLAIN_VARIABLE, Secret, TOKEN_VARIABLE, token_for,
+};
 pub use server::{
     AccessOptions, AllRules, ConfigError, Limits, Log, LogFormat, RepositoryRules, RetentionRule, Scope, ServeConfig,
     Served, Server, ServerError, ServerOptions, TlsError, TlsOptions, Token, TokenError, TokenFile, WebhookConfig,
@@ -38,13 +40,13 @@ pub enum PeerError {
 /// The repository at an address, wherever that is, for this user, with the token that they have for it.
 ///
 /// # Errors
-/// [`CredentialError`]; [`SyncProblem::Url`]; for a folder [`RepoError::NotARepository`] and what its store says; as [`open_bucket`]. A
+/// [`CredentialError`]; [`SyncProblem::Url`]; for a folder [`RepoError::NotARepository`] and what its store says; as [`open_away`]. A
 /// server is not asked yet.
 pub fn peer(url: &str, settings: Settings) -> Result<Box<dyn Peer>, PeerError> {
     match Place::of(url)? {
         Place::Folder(folder) => Ok(Box::new(Repository::at(&folder, settings)?)),
         Place::Server => Ok(Box::new(HttpPeer::new(url, token_for(url)?.as_ref())?)),
-        Place::Bucket => Ok(Box::new(open_bucket(url, settings)?)),
+        Place::Bucket => Ok(Box::new(open_away(url, settings)?)),
     }
 }
 
@@ -55,17 +57,21 @@ pub fn peer(url: &str, settings: Settings) -> Result<Box<dyn Peer>, PeerError> {
 pub fn connect(url: &str, settings: Settings) -> Result<Box<dyn Peer>, RepoError> {
     peer(url, settings).map_err(|error| match error {
         PeerError::Repository(error) => error,
-        PeerError::Credential(error) => SyncProblem::Refused { url: url.to_owned(), why: error.to_string() }.into(),
+        PeerError::Credential(error) => refused(url, &error),
     })
+}
+
+fn refused(url: &str, error: &CredentialError) -> RepoError {
+    SyncProblem::Refused { url: url.to_owned(), why: error.to_string() }.into()
 }
 
 /// Opens the repository at an address: in a bucket, or of a folder.
 ///
 /// # Errors
-/// As [`open_bucket`] and [`Repository::open`].
+/// As [`open_away`] and [`Repository::open`].
 pub fn open(place: &Path, settings: Settings) -> Result<Repository, RepoError> {
     match place.to_str().filter(|place| is_bucket(place)) {
-        Some(url) => open_bucket(url, settings),
+        Some(url) => open_away(url, settings),
         None => Repository::open(place, settings),
     }
 }
@@ -74,6 +80,12 @@ pub fn open(place: &Path, settings: Settings) -> Result<Repository, RepoError> {
 #[must_use]
 pub fn is_bucket(url: &str) -> bool {
     shard_bucket::Address::is_meant(url)
+}
+
+/// Whether an address is that of a repository which is in no folder.
+#[must_use]
+pub fn is_away(url: &str) -> bool {
+    is_bucket(url) || url.starts_with("http://") || url.starts_with("https://")
 }
 
 /// The same of any but `here` itself.

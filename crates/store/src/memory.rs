@@ -52,7 +52,8 @@ impl Backend for MemoryBackend {
     }
 
     fn create(&self) -> Result<Box<dyn Upload>, BackendError> {
-        Ok(Box::new(MemoryUpload { backend: self.clone(), bytes: Vec::new() }))
+        let backend = self.clone();
+        Ok(upload(move |name, bytes| backend.put_if_absent(name, &bytes)))
     }
 
     fn list(&self, folder: &str) -> Result<Vec<String>, BackendError> {
@@ -72,12 +73,20 @@ impl Backend for MemoryBackend {
     }
 }
 
-struct MemoryUpload {
-    backend: MemoryBackend,
+/// An object that is kept in memory until its name is known, and then put.
+pub fn upload<P>(put: P) -> Box<dyn Upload>
+where
+    P: FnOnce(&str, Vec<u8>) -> Result<(), BackendError> + Send + Sync + 'static,
+{
+    Box::new(MemoryUpload { put, bytes: Vec::new() })
+}
+
+struct MemoryUpload<P> {
+    put: P,
     bytes: Vec<u8>,
 }
 
-impl Output for MemoryUpload {
+impl<P: Send + Sync> Output for MemoryUpload<P> {
     fn append(&mut self, bytes: &[u8]) -> Result<(), BackendError> {
         self.bytes.extend_from_slice(bytes);
         Ok(())
@@ -92,9 +101,9 @@ impl Output for MemoryUpload {
     }
 }
 
-impl Upload for MemoryUpload {
+impl<P: FnOnce(&str, Vec<u8>) -> Result<(), BackendError> + Send + Sync> Upload for MemoryUpload<P> {
     fn finish(self: Box<Self>, name: &str) -> Result<(), BackendError> {
-        self.backend.put_if_absent(name, &self.bytes)
+        (self.put)(name, self.bytes)
     }
 }
 

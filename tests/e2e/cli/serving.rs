@@ -147,6 +147,29 @@ fn a_user_logs_in_pushes_and_clones() {
 }
 
 #[test]
+fn a_repository_behind_a_server_is_worked_on_from_afar() {
+    let (there, here) = (Place::new(), Place::with_history());
+    there.ok(&["init", "--bare", "models/hub"]);
+    let (write, admin) = (token(&there, "alice", "write", "*"), token(&there, "bob", "admin", "*"));
+    let server = Serving::start(&there, &["models", "--tokens", "tokens.toml"]);
+    let url = format!("{}/hub", server.url);
+    let cache = here.path().join("cache");
+    let with = |token: &str, args: &[&str]| {
+        user(&here, args, &[("SHARD_TOKEN", token), ("XDG_CACHE_HOME", cache.to_str().unwrap())], "")
+    };
+    assert_eq!(with(&write, &["push", &url, "--all"]).code, 0);
+    let log = with(&admin, &["-C", &url, "log", "main"]);
+    assert!(log.code == 0 && log.out == here.ok(&["log", "main"]), "{}{}", log.out, log.err);
+    assert_eq!(with(&admin, &["-C", &url, "tag", "v9", "main"]).code, 0);
+    assert_eq!(with(&admin, &["-C", &url, "verify", "--full"]).code, 0);
+    assert!(there.ok(&["-C", "models/hub", "tag"]).contains("v9"));
+    let refused = with(&write, &["-C", &url, "log", "main"]);
+    assert!(refused.code == 6 && refused.err.contains("and this takes"), "{}", refused.err);
+    let work = with(&admin, &["-C", &url, "add", "model.safetensors"]);
+    assert_eq!(work.code, 2, "{}", work.err);
+}
+
+#[test]
 fn fault_45_a_token_is_not_sent_where_it_could_be_read() {
     let here = Place::with_history();
     here.ok(&["remote", "add", "origin", "http://192.0.2.1/hub"]);

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod exchange;
+mod files;
 mod http;
 
 use reqwest::Method;
@@ -11,6 +12,7 @@ use shard_repo::{RepoError, SyncProblem};
 use crate::protocol::{BINARY, Opened, Wants, WelcomeMessage, offers_of};
 pub use credentials::{CredentialError, Credentials, PLAIN_VARIABLE, Secret, TOKEN_VARIABLE, token_for};
 use exchange::{Fetching, Pushing};
+pub use files::HttpBackend;
 use http::Http;
 pub(crate) use http::described;
 

@@ -19,3 +19,5 @@ pub(crate) const BINARY: &str = "application/octet-stream";
 pub(crate) const MAX_KEYS: usize = 1 << 22;
 /// Most bytes of a question or of an answer to one.
 pub(crate) const MAX_MESSAGE: usize = 512 << 20;
+/// Most bytes of a file, or a range of one, in one answer.
+pub(crate) const MAX_FILE_PART: u64 = 64 << 20;

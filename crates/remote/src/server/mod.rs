@@ -4,6 +4,7 @@ mod access;
 mod care;
 mod config;
 mod fetch;
+mod files;
 mod listen;
 mod log;
 mod metrics;

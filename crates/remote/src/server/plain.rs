@@ -76,8 +76,10 @@ impl Deposits {
     }
 }
 
+/// What a path names.
+pub(super) type Params = HashMap<String, String>;
 /// A hash in a path.
-pub(super) type Hashed = Path<HashMap<String, String>>;
+pub(super) type Hashed = Path<Params>;
 
 /// The entry that a path names: 64 lowercase hexadecimal digits, and nothing else.
 fn key_of(kind: EntryKind, path: &Hashed) -> Result<EntryKey, Failed> {
@@ -143,12 +145,7 @@ async fn read(
             None => Wanted::All,
         };
     if let Wanted::Nothing = wanted {
-        let mut response =
-            Failed::new(StatusCode::RANGE_NOT_SATISFIABLE, "range", "the range is not in it").into_response();
-        response
-            .headers_mut()
-            .extend(HeaderValue::try_from(format!("bytes */{len}")).ok().map(|range| (CONTENT_RANGE, range)));
-        return Ok(response);
+        return Ok(unsatisfiable(len));
     }
     let repository = Arc::clone(&asked.open.repository);
     let bytes = blocking(move || repository.entry(&key)).await?.ok_or_else(|| not_there(kind.name()))?;
@@ -156,16 +153,29 @@ async fn read(
     let mut response = match wanted {
         Wanted::Part { start, end } => {
             let part = bytes.slice(at(start, &bytes)..at(end, &bytes));
-            let range = format!("bytes {start}-{}/{len}", end - 1);
-            let mut response = of_type(of, part.into());
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            response.headers_mut().extend(HeaderValue::try_from(range).ok().map(|range| (CONTENT_RANGE, range)));
-            response
+            part_of(of_type(of, part.into()), start, end, len)
         }
         Wanted::All | Wanted::Nothing => of_type(of, bytes.into()),
     };
     described(&mut response, &tag);
     Ok(response)
+}
+
+/// The answer where a range begins after the end.
+pub(super) fn unsatisfiable(len: u64) -> Response {
+    let mut response =
+        Failed::new(StatusCode::RANGE_NOT_SATISFIABLE, "range", "the range is not in it").into_response();
+    let range = HeaderValue::try_from(format!("bytes */{len}"));
+    response.headers_mut().extend(range.ok().map(|range| (CONTENT_RANGE, range)));
+    response
+}
+
+/// Makes an answer that of the bytes from `start` to before `end`, of `len`.
+pub(super) fn part_of(mut response: Response, start: u64, end: u64, len: u64) -> Response {
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let range = HeaderValue::try_from(format!("bytes {start}-{}/{len}", end.saturating_sub(1)));
+    response.headers_mut().extend(range.ok().map(|range| (CONTENT_RANGE, range)));
+    response
 }
 
 fn at(offset: u64, bytes: &Bytes) -> usize {
@@ -180,7 +190,7 @@ fn described(response: &mut Response, tag: &str) {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     All,
     /// From `start` to before `end`.
     Part {
@@ -192,7 +202,7 @@ enum Wanted {
 }
 
 /// The one range that is asked for; all, where it is no range that is understood (RFC 9110, 14.2).
-fn range_of(range: &HeaderValue, len: u64) -> Wanted {
+pub(super) fn range_of(range: &HeaderValue, len: u64) -> Wanted {
     let text = range.to_str().ok().and_then(|text| text.strip_prefix("bytes=")).map(str::trim);
     let Some((first, last)) = text.and_then(|text| text.split_once('-')) else { return Wanted::All };
     let number =

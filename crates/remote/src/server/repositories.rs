@@ -110,7 +110,7 @@ impl Repositories {
 /// The names of folders in a folder.
 fn names_in(folder: &Path) -> Vec<String> {
     if let Some(url) = in_bucket(folder) {
-        return crate::bucket::folders_below(url).unwrap_or_default();
+        return crate::away::folders_below(url).unwrap_or_default();
     }
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|of| of.is_dir()));
@@ -120,7 +120,7 @@ fn names_in(folder: &Path) -> Vec<String> {
 }
 
 fn is_repository(place: &Path) -> bool {
-    in_bucket(place).map_or_else(|| Repository::is_at(place), crate::bucket::is_repository)
+    in_bucket(place).map_or_else(|| Repository::is_at(place), crate::away::is_repository)
 }
 
 /// The address of a bucket, where a folder is one.

@@ -17,7 +17,7 @@ use super::metrics::TYPE;
 use super::observe::{About, observe};
 use super::reply::{Failed, Json, of_type};
 use super::tokens::Scope;
-use super::{App, care, fetch, plain, push};
+use super::{App, care, fetch, files, plain, push};
 use crate::protocol::ROUTES;
 
 /// The description of all of them.
@@ -51,6 +51,8 @@ fn of_repository(names: &str) -> Router<Arc<App>> {
         .route("/push/{push}/has", post(push::has))
         .route("/push/{push}/entries", post(push::entries))
         .route("/push/{push}/refs", post(push::refs))
+        .route("/files", get(files::list))
+        .route("/files/{*name}", get(files::read).head(files::read).put(files::put).delete(files::delete))
         .route("/gc", post(care::collect))
         .route("/protections", get(care::protections))
         .route("/protect", post(care::protect))

@@ -4,6 +4,7 @@ mod access;
 mod bench;
 mod care;
 mod exchange;
+mod files;
 mod hostile;
 mod observed;
 mod plain;

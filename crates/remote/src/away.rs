@@ -1,4 +1,4 @@
-//! Repositories in buckets.
+//! Repositories that are in no folder of this machine.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +9,9 @@ use shard_core::text::with_causes;
 use shard_repo::{RepoError, Repository, Settings, SyncProblem};
 use shard_store::{Backend, BackendError, FORMAT};
 
+use crate::client::{HttpBackend, token_for};
+use crate::{is_bucket, refused};
+
 /// The bucket at an address. Nothing is sent yet.
 ///
 /// # Errors
@@ -18,24 +21,33 @@ pub fn bucket(url: &str) -> Result<BucketBackend, RepoError> {
     Ok(Address::parse(url).and_then(BucketBackend::open).map_err(problem)?)
 }
 
-/// Opens the repository in a bucket.
+/// The files of a repository in a bucket or behind a server, and its address as it is shown. Nothing is sent yet.
+fn files(url: &str) -> Result<(Arc<dyn Backend>, String), RepoError> {
+    if is_bucket(url) {
+        let backend = bucket(url)?;
+        let address = backend.address().to_string();
+        return Ok((Arc::new(backend), address));
+    }
+    let token = token_for(url).map_err(|error| refused(url, &error))?;
+    Ok((Arc::new(HttpBackend::new(url, token.as_ref())?), url.to_owned()))
+}
+
+/// Opens the repository in a bucket, or behind a server by its files, for who may do everything with them.
 ///
 /// # Errors
-/// [`SyncProblem::Bucket`]; as [`Repository::open_away`].
-pub fn open_bucket(url: &str, settings: Settings) -> Result<Repository, RepoError> {
-    let backend = bucket(url)?;
-    let address = backend.address().to_string();
-    Repository::open_away(Arc::new(backend), &address, &cache(), settings)
+/// [`SyncProblem::Bucket`]; as [`HttpBackend::new`] and [`Repository::open_away`].
+pub fn open_away(url: &str, settings: Settings) -> Result<Repository, RepoError> {
+    let (backend, address) = files(url)?;
+    Repository::open_away(backend, &address, &cache(), settings)
 }
 
 /// The same, also where its HEAD is missing.
 ///
 /// # Errors
-/// [`SyncProblem::Bucket`]; as [`Repository::open_damaged_away`].
-pub fn open_damaged_bucket(url: &str, settings: Settings) -> Result<Repository, RepoError> {
-    let backend = bucket(url)?;
-    let address = backend.address().to_string();
-    Repository::open_damaged_away(Arc::new(backend), &address, &cache(), settings)
+/// As [`open_away`].
+pub fn open_damaged_away(url: &str, settings: Settings) -> Result<Repository, RepoError> {
+    let (backend, address) = files(url)?;
+    Repository::open_damaged_away(backend, &address, &cache(), settings)
 }
 
 /// Makes a repository in a bucket, if the store gives each name once: without that, writers would lose each other's work.
