@@ -72,6 +72,12 @@ impl HttpBackend {
                 StatusCode::NOT_FOUND => return Err(BackendError::NotFound { name: name.to_owned() }),
                 StatusCode::PRECONDITION_FAILED => return Err(BackendError::AlreadyExists { name: name.to_owned() }),
                 status if status.is_success() || is_beyond => {}
+                // The answer to `HEAD` says no more.
+                status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                    return Err(failed(format!(
+                        "the server refuses it ({status}): the files of a repository are for admins"
+                    )));
+                }
                 status => {
                     let said = self.http.answer(Ok(response)).await.err();
                     return Err(failed(said.map_or_else(|| status.to_string(), |error| with_causes(&error))));

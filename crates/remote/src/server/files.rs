@@ -1,5 +1,6 @@
 //! The files of a repository as they are: what a [`Backend`] has to be able to do, for who may do everything with them.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -31,8 +32,14 @@ fn failed(error: BackendError) -> Failed {
             Failed::new(StatusCode::PRECONDITION_FAILED, "exists", "there is a file of that name")
         }
         BackendError::Name(_) => Failed::malformed("no file has such a name"),
+        // In a folder, a folder has the name, or a file that of a folder of it.
+        error if is_in_the_way(&error) => Failed::new(StatusCode::NOT_FOUND, "not-found", "there is no such file"),
         error => shard_repo::RepoError::from(shard_store::StoreError::from(error)).into(),
     }
+}
+
+fn is_in_the_way(error: &BackendError) -> bool {
+    error.io().is_some_and(|error| matches!(error.kind(), ErrorKind::IsADirectory | ErrorKind::NotADirectory))
 }
 
 /// Runs an operation where that keeps nobody else waiting.
@@ -53,7 +60,13 @@ pub(super) async fn read(
 ) -> Result<Response, Failed> {
     let (name, backend) = (name_of(&path)?, backend_of(&asked));
     let (sought, there) = (name.clone(), Arc::clone(&backend));
-    let len = run(move || there.size(&sought)).await?;
+    let len = run(move || {
+        let len = there.size(&sought)?;
+        // A folder of a disk has a length too, and no bytes.
+        there.get_range(&sought, 0, &mut vec![0; usize::from(len > 0)])?;
+        Ok(len)
+    })
+    .await?;
     if method == Method::HEAD {
         let mut response = binary(Body::empty());
         response.headers_mut().insert(CONTENT_LENGTH, len.into());
@@ -94,7 +107,11 @@ pub(super) async fn put(
     while let Some(piece) = arriving.next().await? {
         upload = run(move || upload.append(&piece).map(|()| upload)).await?;
     }
-    run(move || upload.finish(&name)).await?;
+    run(move || match upload.finish(&name) {
+        Err(error) if is_in_the_way(&error) => Err(BackendError::AlreadyExists { name }),
+        outcome => outcome,
+    })
+    .await?;
     Ok(StatusCode::CREATED.into_response())
 }
 

@@ -68,6 +68,23 @@ fn files_are_for_who_may_do_everything() {
     assert!(backend(&admin).size("format").is_ok());
     let unconditional = bench.ask("PUT", "/hub/-/v1/files/check/a", Some(&admin), b"1");
     assert_eq!((unconditional.status, unconditional.kind().as_str()), (428, "condition"));
+    // In a folder no file is where a folder is, nor the other way round.
+    let put = |path: &str| {
+        let headers = format!("authorization: Bearer {admin}\r\nif-none-match: *\r\n");
+        bench.ask_with("PUT", &format!("/hub/-/v1/files/{path}"), &headers, b"1").status
+    };
+    assert_eq!([put("check/a"), put("check/a/b"), put("packs"), put("check/a")], [201, 412, 412, 412]);
+    for method in ["GET", "HEAD", "DELETE"] {
+        for path in ["packs", "check/a/b"] {
+            let answer = bench.ask(method, &format!("/hub/-/v1/files/{path}"), Some(&admin), b"");
+            assert!(
+                answer.status == 404 || (method, answer.status) == ("DELETE", 204),
+                "{method} {path}: {}",
+                answer.status
+            );
+        }
+    }
+    assert!(bench.place("served/hub/packs").is_dir());
     let up = bench.ask("GET", "/hub/-/v1/files/..%2fx", Some(&admin), b"");
     assert_eq!((up.status, up.kind().as_str()), (400, "malformed"));
     let nowhere = bench.ask("GET", "/hub/-/v1/files", Some(&admin), b"");
