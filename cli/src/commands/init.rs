@@ -34,7 +34,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         Failure::new(code::USAGE, error.to_string()).next("names of branches follow the rules of Git, as in `main`")
     })?;
     let url = context.away.as_deref().filter(|_| args.directory == Path::new(".")).or(args.directory.to_str());
-    let repository = match url.filter(|url| shard_remote::is_bucket(url)) {
+    let repository = match url.filter(|url| shard_remote::is_away(url)) {
+        Some(url) if !shard_remote::is_bucket(url) => {
+            return Err(Failure::new(code::USAGE, format!("no repository is made behind a server: {}", visible(url)))
+                .next(
+                    "`shard init --bare` makes one in the folder that is served, or `shard clone` has what is there",
+                ));
+        }
         Some(url) if args.bare => shard_remote::init_bucket(url, &args.initial_branch, context.settings)?,
         Some(url) => {
             return Err(Failure::new(code::USAGE, "a repository in a bucket has no work tree")

@@ -165,6 +165,10 @@ fn a_repository_behind_a_server_is_worked_on_from_afar() {
     assert!(there.ok(&["-C", "models/hub", "tag"]).contains("v9"));
     let refused = with(&write, &["-C", &url, "log", "main"]);
     assert!(refused.code == 6 && refused.err.contains("are for admins"), "{}", refused.err);
+    let outside = Place::new();
+    outside.fails(&["-C", &url, "init", "--bare"], 2, &["behind a server", "init --bare"]);
+    outside.fails(&["init", &url], 2, &["behind a server"]);
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "nor in the current folder");
     let work = with(&admin, &["-C", &url, "add", "model.safetensors"]);
     assert_eq!(work.code, 2, "{}", work.err);
 }

@@ -60,14 +60,15 @@ pub(super) async fn read(
 ) -> Result<Response, Failed> {
     let (name, backend) = (name_of(&path)?, backend_of(&asked));
     let (sought, there) = (name.clone(), Arc::clone(&backend));
+    let is_head = method == Method::HEAD;
     let len = run(move || {
         let len = there.size(&sought)?;
-        // A folder of a disk has a length too, and no bytes.
-        there.get_range(&sought, 0, &mut vec![0; usize::from(len > 0)])?;
+        // A folder of a disk has a length too, and no bytes: whoever reads it is told that anyway.
+        there.get_range(&sought, 0, &mut vec![0; usize::from(is_head && len > 0)])?;
         Ok(len)
     })
     .await?;
-    if method == Method::HEAD {
+    if is_head {
         let mut response = binary(Body::empty());
         response.headers_mut().insert(CONTENT_LENGTH, len.into());
         return Ok(response);
