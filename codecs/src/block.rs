@@ -9,7 +9,7 @@
 //! | data type | byte | its wire id, 0 for opaque bytes; it fixes the word: 1, 2, 4 or 8 bytes, float or not |
 //! | predictor | byte | wire id; its factors follow, a little-endian binary64 each (affine: one; pair: two) |
 //! | residual | byte | wire id; its parameters follow (none so far) |
-//! | coding | byte | wire id of the filter or the context coder; its parameters follow: for escape and sparse the number of exceptional words (varint) |
+//! | coding | byte | wire id of the filter or the context coder; its parameters follow: for escape, sparse and gaps the number of exceptional words (varint) |
 //! | derivation | | where the base is derived: its wire id (byte), then its numbers in the forms that it gives them. The predictor then has one base, which is what is derived |
 //! | bases | | where the base is derived, one reference that stands for the inputs, one after the other. Otherwise one reference for each base that the predictor has (parent, affine: one; pair: one that stands for the newer version and the older, one after the other). Short base: the digest of a block that is, whole, the base, 32 bytes. Otherwise the form of [`BaseRef::put`] |
 //! | streams | | for each stream of the filter, in its order: the entropy coder (byte, wire id) and, where the coder's output has no fixed length for its input, the stored length (varint). The context coder and all that use it, and mixing, which are for blocks of at most 4 MiB, have one stream: its stored length (varint) |
@@ -33,6 +33,7 @@
 //! | 8 | | | units | |
 //! | 9 | | | grid | |
 //! | 10 | | | narrow | |
+//! | 11 | | | gaps | |
 
 use shard_core::limits::{MAX_BLOCK, MAX_METADATA};
 use shard_core::wire::put_varint;
@@ -97,6 +98,13 @@ impl BlockHeader {
             Some(derived) => format!("{}>{}", derived.name(), self.chain),
             None => self.chain.to_string(),
         }
+    }
+
+    /// Whether the block is its base but for a few words, which [`crate::Decoder::patch`] puts there.
+    #[must_use]
+    pub fn is_patch(&self) -> bool {
+        let is_based = self.chain.predictor().bases() == 1 && self.derived.is_none();
+        is_based && self.chain.coding().id() == filter::GAPS
     }
 
     /// The words of the block.

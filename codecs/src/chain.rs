@@ -90,12 +90,12 @@ impl Coding {
         match id {
             Self::CONTEXT => Ok(Self::Context),
             Self::MIXING => Ok(Self::Mixing),
-            ..Self::CONTEXT => <dyn Filter>::from_wire_id(id).map(Self::Filtered),
+            ..Self::CONTEXT | filter::GAPS => <dyn Filter>::from_wire_id(id).map(Self::Filtered),
             _ => <dyn Recoding>::from_wire_id(id).map(Self::Recoded),
         }
     }
 
-    /// Every coding, in the order of wire ids.
+    /// Every coding.
     pub fn all() -> impl Iterator<Item = Self> {
         let filters = CODECS.filters.iter().map(|filter| Self::Filtered(*filter));
         let recodings = CODECS.recodings.iter().map(|recoding| Self::Recoded(*recoding));
@@ -177,7 +177,7 @@ impl Shape {
         !self.residual.needs_prediction() && self.coding.id() == filter::WHOLE
     }
 
-    /// Every legal shape for words of that kind, in the order of wire ids.
+    /// Every legal shape for words of that kind.
     pub fn legal(word: Word) -> impl Iterator<Item = Self> {
         CODECS
             .predictors

@@ -147,6 +147,24 @@ impl Decoder {
         self.decode_words(header, body, bases, out)
     }
 
+    /// Decodes a block for which [`BlockHeader::is_patch`] where its base lies: `block` has the base's bytes, and then the block's. What
+    /// did not move is not touched.
+    ///
+    /// # Errors
+    /// As [`Self::decode`]; [`CodecError::Chain`] where the block is no patch. `block` holds anything then.
+    pub fn patch(&mut self, header: &BlockHeader, body: &[u8], block: &mut [u8]) -> Result<(), CodecError> {
+        let word = header.word();
+        let transform = Transform::of(self.workspace.isa(), header.chain.shape(), word).filter(|_| header.is_patch());
+        let transform = transform.ok_or(CodecError::Chain("the block is no patch"))?;
+        check_length("the base", block.len(), header.raw_len as usize)?;
+        check_length("the body", body.len(), header.body_len())?;
+        let (words, tail) = block.split_at_mut(block.len() / word.bytes * word.bytes);
+        let (stored, stored_tail) = body.split_at(body.len() - tail.len());
+        tail.copy_from_slice(stored_tail);
+        let streams = decode_streams(&mut self.workspace, &mut self.streams, header, stored)?;
+        transform.patch(streams, words)
+    }
+
     /// Decodes of a block in layers ([`recode::Layers`]) the first, as [`Self::decode_on`] does all of it: `out` is then about what the
     /// block is, and how far it is off is returned. The body may end after [`BlockHeader::first_layer_len`].
     ///
@@ -248,32 +266,45 @@ impl Decoder {
             let turned = shape.residual.id() == residual::TURN;
             return context::decode(&mut self.context, isa, word, prediction, turned, stored, words);
         };
-        self.streams.reset(header.lengths());
-        let mut rest = stored;
-        let mut stored_streams: [&[u8]; MAX_STREAMS] = Default::default();
-        let arena = self.streams.all_mut();
-        for ((stream, place), decoded) in header.streams().zip(&mut stored_streams).zip(arena) {
-            let (stored, after) = rest.split_at(stream.stored_len);
-            rest = after;
-            // A raw stream is used where it lies.
-            *place = stored;
-            if stream.coder.id() != crate::entropy::RAW {
-                stream.coder.decode(&mut self.workspace, stored, decoded)?;
+        let streams = decode_streams(&mut self.workspace, &mut self.streams, header, stored)?;
+        let result = match bases.first() {
+            Some(base) if header.is_patch() => {
+                words.copy_from_slice(&base[..words.len()]);
+                transform.patch(streams, words)
             }
-        }
-        let mut streams = stored_streams;
-        for ((place, decoded), stream) in streams.iter_mut().zip(self.streams.iter()).zip(header.streams()) {
-            if stream.coder.id() != crate::entropy::RAW {
-                *place = decoded;
-            }
-        }
-        let exceptions = header.exceptions as usize;
-        let result = transform.inverse(streams, exceptions, bases.first().copied(), &mut self.piece, words);
+            base => transform.inverse(streams, header.exceptions as usize, base.copied(), &mut self.piece, words),
+        };
         if raw_len > MAX_BLOCK {
             self.streams.release();
         }
         result
     }
+}
+
+/// Decodes the streams of a filter. A raw one is used where it lies.
+fn decode_streams<'a>(
+    workspace: &mut Workspace,
+    streams: &'a mut Streams,
+    header: &BlockHeader,
+    stored: &'a [u8],
+) -> Result<[&'a [u8]; MAX_STREAMS], CodecError> {
+    streams.reset(header.lengths());
+    let mut rest = stored;
+    let mut places: [&[u8]; MAX_STREAMS] = Default::default();
+    for ((stream, place), decoded) in header.streams().zip(&mut places).zip(streams.all_mut()) {
+        let (stored, after) = rest.split_at(stream.stored_len);
+        rest = after;
+        *place = stored;
+        if stream.coder.id() != crate::entropy::RAW {
+            stream.coder.decode(workspace, stored, decoded)?;
+        }
+    }
+    for ((place, decoded), stream) in places.iter_mut().zip(streams.iter()).zip(header.streams()) {
+        if stream.coder.id() != crate::entropy::RAW {
+            *place = decoded;
+        }
+    }
+    Ok(places)
 }
 
 fn check_length(what: &'static str, got: usize, wanted: usize) -> Result<(), CodecError> {

@@ -15,7 +15,7 @@ use crate::predict::{Factors, MAX_BASES};
 use crate::recode::{Recoding, Tools};
 use crate::select::{self, Candidate, Selector, find_factors, has_repeats};
 use crate::transform::{self, Streams, Transform, Workbench};
-use crate::{Base, Block, CODECS, CodecError, Decoder, Level, mixing, predict, recode, residual};
+use crate::{Base, Block, CODECS, CodecError, Decoder, Level, filter, mixing, predict, recode, residual};
 
 /// Streams from this length, in bytes, to an eighth of the block (sparse masks above all) are checked for repeats as a
 /// whole: that costs little, and the sample holds too little of them.
@@ -23,6 +23,9 @@ const MIN_SMALL: usize = 512;
 
 /// The bits of a first layer of which nobody said how many it has.
 const USUAL_BITS: u32 = 4;
+
+/// What a block of which few words moved may take more where those are put down one by one, as its inverse.
+const PATCH_COST: usize = 32;
 
 /// What two layers may take more than one, as its inverse.
 const LAYERS_COST: usize = 33;
@@ -189,6 +192,12 @@ impl Encoder {
         let level = self.bench.workspace.level();
         let mut first: Option<Candidate> = None;
         let mut tried = 0;
+        let mut least = usize::MAX;
+        let mut choose = |shape: Shape, out: &mut Vec<u8>, middle: usize| {
+            let weight = weight(shape, out.len() - middle);
+            settle(out, start..middle, weight < least);
+            least = least.min(weight);
+        };
         for index in 0..self.selector.ranking().len() {
             let Some(candidate) = self.selector.ranking().get(index).copied() else { break };
             if first.as_ref().is_some_and(|best| !candidate.rivals(best, level, tried)) {
@@ -200,7 +209,7 @@ impl Encoder {
             }
             tried += 1;
             first = Some(first.unwrap_or(candidate));
-            settle(out, start..middle, middle == start || out.len() - middle < middle - start);
+            choose(candidate.shape, out, middle);
         }
         if self.layers.is_some() {
             self.put_layers(block, out, start)?;
@@ -209,7 +218,9 @@ impl Encoder {
             let middle = out.len();
             let done = self.put(shape, &[false; MAX_STREAMS], &Factors::default(), block, out)?;
             tried += usize::from(done);
-            settle(out, start..middle, done && (middle == start || out.len() - middle < middle - start));
+            if done {
+                choose(shape, out, middle);
+            }
         }
         // An estimate is not a promise: nothing is stored larger than raw.
         let raw = BlockHeader::raw(block).map(|header| {
@@ -363,6 +374,11 @@ impl Encoder {
         let used_base = header.base.is_some();
         Ok(Encoded { chain: header.chain, used_base, header_len, stored_len: stored.len() })
     }
+}
+
+/// How much a stored form weighs against others. What is put down word by word decodes many times faster than the context coder's.
+fn weight(shape: Shape, len: usize) -> usize {
+    if shape.coding.id() == filter::GAPS { len - len / PATCH_COST } else { len }
 }
 
 /// Keeps of two stored forms, one at `old` and the other after it, the second if it is wanted.

@@ -6,7 +6,7 @@
 //!    as they went from the version before that. What stands in for the parent may be *derived* from other tensors ([`mod@derive`]);
 //! 2. a *residual* is what is left of each word: itself, the XOR, or the difference in units in the last place;
 //! 3. either the [`context`] coder stores the residuals, with what it knows from the predictions, maybe in another form ([`recode`]), or a *filter* takes
-//!    them apart into streams of bytes: none, byte planes, float split, escape, sparse;
+//!    them apart into streams of bytes: none, byte planes, float split, escape, sparse, gaps;
 //! 4. and each stream has its own *entropy coder*: raw, constant, rANS, zstd.
 //!
 //! [`CODECS`] lists what there is; the round-trip, corruption and golden tests iterate it. [`Encoder`] ranks the chains that come
@@ -72,7 +72,14 @@ pub const CODECS: Codecs = Codecs {
     ],
     predictors: &[&predict::Zero, &predict::Parent, &predict::Affine, &predict::Pair],
     residuals: &[&residual::Itself, &residual::Xor, &residual::Ulp, &residual::Step, &residual::Turn],
-    filters: &[&filter::Whole, &filter::BytePlanes, &filter::FloatSplit, &filter::Escape, &filter::Sparse],
+    filters: &[
+        &filter::Whole,
+        &filter::BytePlanes,
+        &filter::FloatSplit,
+        &filter::Escape,
+        &filter::Sparse,
+        &filter::Gaps,
+    ],
     recodings: &[&recode::Layers, &recode::UnitCodes, &recode::Grid, &recode::Narrow],
     coders: &[&entropy::Raw, &entropy::Constant, &entropy::Rans, &entropy::Zstd],
 };

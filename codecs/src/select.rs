@@ -212,7 +212,6 @@ impl Selector {
             candidate.estimated = streams + (header + if based { base_len } else { 0 }) as u64;
             self.ranking.push(candidate);
         }
-        self.mask_few(block, word, header + base_len, bench)?;
         if let Some(candidate) = alone {
             let words = &block.data[..whole];
             let input = context::Input { word, words, prediction: None, turned: false, rows: block.rows };
@@ -241,39 +240,29 @@ impl Selector {
                     }
                 }
             }
-            self.ranking.sort_by_key(|candidate| candidate.estimated);
         }
+        if !unsigned {
+            self.put_down_few(block, word, level);
+        }
+        self.ranking.sort_by_key(|candidate| candidate.estimated);
         Ok(&self.ranking)
     }
 
-    /// Where few words of a float moved, estimates a mask of them as well: what they moved to is then most of what is stored, and
-    /// a stream of its own.
-    fn mask_few(
-        &mut self,
-        block: &Block<'_>,
-        word: Word,
-        header: usize,
-        bench: &mut Workbench,
-    ) -> Result<(), CodecError> {
+    /// Where few words of a float moved, has them put down one by one as well, as an equal of the context coder: what so small a sample
+    /// has of them says little about how the two compare.
+    fn put_down_few(&mut self, block: &Block<'_>, word: Word, level: Level) {
         let whole = block.data.len() / word.bytes * word.bytes;
         let is_left_out = word.float.is_some() && whole / word.bytes >= FEW_WORDS;
         let few_moved = self.least(true).is_some_and(|least| least < whole as u64 / FEW_MOVED);
-        if !is_left_out || !few_moved || bench.workspace.level() != Level::Default {
-            return Ok(());
-        }
-        let coding = Coding::Filtered(&filter::Sparse);
+        let coding = Coding::Filtered(&filter::Gaps);
         let shape = Shape { predictor: &predict::Parent, residual: &residual::Ulp, coding };
-        let mut mask = Candidate { shape, estimated: 0, repeats: [false; MAX_STREAMS], factors: Factors::default() };
-        if let Some(streams) = self.estimate(&mut mask, word, whole, false, bench)? {
-            mask.estimated = streams + header as u64;
-            // So few say little about how the context coder compares: where the mask seems smaller, both are encoded.
-            let rivals = self.ranking.iter_mut().filter(|other| other.shape.coding == Coding::Context);
-            if let Some(rival) = rivals.min_by_key(|other| other.estimated) {
-                rival.estimated = rival.estimated.min(mask.estimated);
-            }
-            self.ranking.push(mask);
+        if !is_left_out || !few_moved || level != Level::Default || shape.check(word).is_err() {
+            return;
         }
-        Ok(())
+        let rivals = self.ranking.iter().filter(|other| other.shape.coding == Coding::Context);
+        let Some(estimated) = rivals.map(|rival| rival.estimated).min() else { return };
+        let repeats = [false; MAX_STREAMS];
+        self.ranking.push(Candidate { shape, estimated, repeats, factors: Factors::default() });
     }
 
     /// Ranks the context coder by the best that others make of a base: looking for its parameters costs about as much as encoding.

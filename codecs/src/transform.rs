@@ -3,7 +3,7 @@
 use crate::CodecError;
 use crate::chain::{Coding, MAX_STREAMS, Shape, Word};
 use crate::entropy::Workspace;
-use crate::filter::{Filter, Joining, Splitting, StreamLengths};
+use crate::filter::{self, Filter, Joining, Splitting, StreamLengths};
 use crate::kernel::Isa;
 use crate::predict::Predictor;
 use crate::residual::Residual;
@@ -112,7 +112,7 @@ impl Transform {
         let count = words.len() / word.bytes;
         let most = filter.most_exceptions(count).unwrap_or(0);
         streams.reset(filter.lengths(word.bytes, count, most));
-        let mut splitting = Splitting { streams: streams.all_mut(), words: 0, exceptions: 0 };
+        let mut splitting = Splitting { streams: streams.all_mut(), words: 0, exceptions: 0, next: 0 };
         match base.filter(|_| predictor.bases() > 0) {
             None => {
                 for part in words.chunks(PIECE) {
@@ -132,6 +132,11 @@ impl Transform {
         Some(exceptions)
     }
 
+    /// Turns the prediction that `words` hold into the words, for a header that is a patch.
+    pub(crate) fn patch(self, streams: [&[u8]; MAX_STREAMS], words: &mut [u8]) -> Result<(), CodecError> {
+        filter::patch(self.isa, self.word, self.residual, streams, words)
+    }
+
     /// Puts `words` (whole words) together again. `streams` are as [`crate::filter::Filter::lengths`] says for `exceptions`.
     pub(crate) fn inverse(
         self,
@@ -142,7 +147,7 @@ impl Transform {
         words: &mut [u8],
     ) -> Result<(), CodecError> {
         let Self { isa, predictor, residual, filter, word } = self;
-        let mut joining = Joining { streams, words: 0, exceptions: 0 };
+        let mut joining = Joining { streams, words: 0, exceptions: 0, next: 0 };
         match base.filter(|_| predictor.bases() > 0) {
             None => {
                 for part in words.chunks_mut(PIECE) {

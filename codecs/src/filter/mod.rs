@@ -3,12 +3,15 @@
 mod byte_plane;
 mod escape;
 mod float_split;
+mod gaps;
 mod sparse;
 mod whole;
 
 pub use byte_plane::BytePlanes;
 pub use escape::Escape;
 pub use float_split::FloatSplit;
+pub use gaps::Gaps;
+pub(crate) use gaps::patch;
 pub use sparse::Sparse;
 pub use whole::Whole;
 
@@ -58,6 +61,8 @@ pub struct Splitting<'a> {
     pub words: usize,
     /// Exceptional words met.
     pub exceptions: usize,
+    /// The word after the last exceptional one, which some filters count from.
+    pub next: usize,
 }
 
 /// Words being made of streams, a piece of the block at a time.
@@ -69,6 +74,8 @@ pub struct Joining<'a> {
     pub words: usize,
     /// Exceptional words met.
     pub exceptions: usize,
+    /// The word after the last exceptional one, which some filters count from.
+    pub next: usize,
 }
 
 /// A filter: a bijection between words and streams of bytes.
@@ -100,6 +107,7 @@ pub(crate) const BYTE_PLANES: u8 = 1;
 pub(crate) const FLOAT_SPLIT: u8 = 2;
 pub(crate) const ESCAPE: u8 = 3;
 pub(crate) const SPARSE: u8 = 4;
+pub(crate) const GAPS: u8 = 11;
 
 crate::chain::registered!(Filter, "filter", filters);
 

@@ -25,7 +25,7 @@ mod sha256;
 mod words;
 
 pub use change::{ChangeSums, change, change_of_values};
-pub use sha256::{sha256_along, sha256_pair};
+pub use sha256::{LANES as SHA256_LANES, sha256_all, sha256_along, sha256_pair};
 
 use shard_core::FloatFormat;
 
@@ -71,6 +71,12 @@ impl Isa {
         #[cfg(not(target_arch = "x86_64"))]
         let vector = [];
         scalar.into_iter().chain(vector).flatten()
+    }
+
+    /// Whether it is AVX-512, with what of it kernels use.
+    #[cfg(target_arch = "x86_64")]
+    fn has_avx512(self) -> bool {
+        self.0 == Level::Avx512
     }
 
     /// The fastest that the machine has.

@@ -148,6 +148,7 @@ pub(crate) fn work(coding: &str, dtype: Option<DType>, stored: u64, raw: u64) ->
         "planes" => 120 / word,
         "escape" => 38,
         "sparse" => 50,
+        "gaps" => 12,
         "mixing" => 3000,
         _ => 65,
     }

@@ -48,10 +48,16 @@ impl<'a> EntryDecoder<'a> {
             return Err(RepoError::WrongLength { key: *key, pack });
         }
         let body = stored.get(len..).unwrap_or_default();
-        out.resize(header.raw_len as usize, 0);
         // What nearly all blocks lean on is used where it is, at hand or in a buffer of its own.
         if let Some(Under { newer, older }) = under(&header) {
             let whole = |id: &Digest| at_hand(id).and_then(|bytes| bytes.get(..header.raw_len as usize));
+            if header.is_patch() && at_hand(&newer).is_none() {
+                self.reader.look_at(&block_key(newer), out)?;
+                start(out, header.raw_len as usize, newer)?;
+                out.truncate(header.raw_len as usize);
+                return self.decoder.patch(&header, body, out).map_err(damaged);
+            }
+            out.resize(header.raw_len as usize, 0);
             let ids = [Some(newer), older];
             for (id, buffer) in ids.iter().flatten().zip(&mut self.bases) {
                 if whole(id).is_none() {
@@ -64,6 +70,7 @@ impl<'a> EntryDecoder<'a> {
             }
             return self.decoder.decode_on(&header, body, &bases, out).map_err(damaged);
         }
+        out.resize(header.raw_len as usize, 0);
         let Some(reference) = &header.base else {
             return self.decoder.decode_on(&header, body, &[], out).map_err(damaged);
         };

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use shard_codecs::kernel::sha256_pair;
+use shard_codecs::kernel::{SHA256_LANES, sha256_all};
 use shard_codecs::{Block, BlockHeader, CodecError, Encoder, Level};
-use shard_core::{Digest, Progress, sha256};
+use shard_core::limits::MAX_BLOCK;
+use shard_core::{Digest, Progress};
 use shard_store::{EntryKey, EntryKind, EntrySink, PackId, StoreError, Transaction};
 
 use super::SyncProblem;
@@ -18,6 +19,9 @@ use crate::object_cache::{BLOCKS, ObjectCache};
 
 /// The pack of what is in none yet.
 const ARRIVING: PackId = PackId::Archive;
+
+/// Decoded bytes that wait for their proof at most, but for what comes last.
+const READY: usize = SHA256_LANES * MAX_BLOCK;
 
 /// Takes entries into a transaction, each proven by its id first. Blocks of files that are begun are written there as well.
 ///
@@ -89,7 +93,21 @@ impl Drop for OverUnlessDone<'_, '_> {
 struct State {
     /// Entries that were taken and not kept yet: the how manieth they are.
     under_way: HashMap<EntryKey, u64>,
+    /// Those of them that are decoded and not proven. That is done for many at once, which takes half the time (see [`sha256_all`]).
+    ready: Vec<Arrived>,
+    ready_bytes: usize,
+    /// Threads that wait for an entry to be kept.
+    waiting: usize,
+    /// Memory to use again.
+    spare: Vec<Arrived>,
     is_over: bool,
+}
+
+impl State {
+    fn take_ready(&mut self) -> Vec<Arrived> {
+        self.ready_bytes = 0;
+        std::mem::take(&mut self.ready)
+    }
 }
 
 impl Receiving<'_> {
@@ -99,11 +117,10 @@ impl Receiving<'_> {
 
     fn work(&self, progress: &dyn Progress) -> Result<()> {
         let entries = EntryDecoder::new(self.parcels.nearby().unwrap_or(self.into));
-        let mut worker = Worker { receiving: self, progress, entries, arrived: Default::default(), filled: 0 };
-        let outcome = worker.run();
+        let outcome = Worker { receiving: self, progress, entries }.run();
         // What came before is kept, whatever became of the last.
-        let kept = worker.keep();
-        outcome.and(kept)
+        let ready = self.lock().take_ready();
+        outcome.and(self.prove(ready, progress))
     }
 
     /// The next entry and its number, once it is known to the others; `None` where there is no more to do.
@@ -126,14 +143,47 @@ impl Receiving<'_> {
         bases.iter().any(before)
     }
 
-    /// Waits until nothing that an entry leans on is still under way; says whether it is worth going on. Who took an entry never
-    /// waits for one that was taken later, nor while another one of his is decoded and not kept, so all of them come to an end.
-    fn wait_for(&self, bases: &[Digest], number: u64) -> bool {
+    /// Waits until nothing that an entry leans on is still under way; says whether it is worth going on. What is ready is proven first,
+    /// and while somebody waits nothing else becomes ready: it is proven at once. So who took an entry waits for others that are being
+    /// decoded or proven only, all of which were taken before, and all of them come to an end.
+    fn wait_for(&self, bases: &[Digest], number: u64, progress: &dyn Progress) -> Result<bool> {
         let mut state = self.lock();
         while !state.is_over && Self::is_any_coming(&state, bases, number) {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let ready = state.take_ready();
+            if ready.is_empty() {
+                state.waiting += 1;
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.waiting -= 1;
+            } else {
+                drop(state);
+                self.prove(ready, progress)?;
+                state = self.lock();
+            }
         }
-        !state.is_over
+        Ok(!state.is_over)
+    }
+
+    /// Adds an entry to those that are ready; gives them where they are enough to be proven, or somebody waits.
+    fn add(&self, arrived: Arrived) -> Vec<Arrived> {
+        let mut state = self.lock();
+        state.ready_bytes += arrived.out.len();
+        state.ready.push(arrived);
+        let is_enough = state.ready.len() >= SHA256_LANES || state.ready_bytes >= READY;
+        if is_enough || state.waiting > 0 { state.take_ready() } else { Vec::new() }
+    }
+
+    /// Proves and keeps entries.
+    fn prove(&self, mut ready: Vec<Arrived>, progress: &dyn Progress) -> Result<()> {
+        let found = sha256_all(&ready.iter().map(|arrived| &arrived.out[..]).collect::<Vec<_>>());
+        let keep = |(arrived, found): (&mut Arrived, Digest)| {
+            self.keep(arrived, found)?;
+            progress.advance(arrived.stored.len() as u64);
+            Ok(())
+        };
+        // One that is not what it should be is no harm to the others.
+        let kept: Vec<Result<()>> = ready.iter_mut().zip(found).map(keep).collect();
+        self.lock().spare.append(&mut ready);
+        kept.into_iter().collect()
     }
 
     /// Keeps an entry whose decoded bytes have this SHA-256.
@@ -179,45 +229,36 @@ struct Arrived {
     out: Vec<u8>,
 }
 
-/// One thread. Entries are hashed by twos, which takes little longer than one (see [`sha256_pair`]): the first is decoded, and waits
-/// for the second.
+/// One thread.
 struct Worker<'r, 'a> {
     receiving: &'r Receiving<'a>,
     progress: &'r dyn Progress,
     entries: EntryDecoder<'a>,
-    arrived: [Arrived; 2],
-    /// How many of them are decoded and not kept.
-    filled: usize,
 }
 
 impl Worker<'_, '_> {
     fn run(&mut self) -> Result<()> {
-        while self.take()? {
-            self.filled += 1;
-            if self.filled == self.arrived.len() {
-                self.keep()?;
+        loop {
+            let mut arrived = self.receiving.lock().spare.pop().unwrap_or_default();
+            if !self.take(&mut arrived)? {
+                return Ok(());
             }
+            let ready = self.receiving.add(arrived);
+            self.receiving.prove(ready, self.progress)?;
         }
-        Ok(())
     }
 
     /// Takes and decodes the next entry; `false` where there is none, or it is not worth going on.
-    fn take(&mut self) -> Result<bool> {
+    fn take(&mut self, arrived: &mut Arrived) -> Result<bool> {
         let receiving = self.receiving;
-        let arrived = &mut self.arrived[self.filled];
         let Some((number, chosen)) = receiving.take(&mut arrived.stored)? else { return Ok(false) };
         let key = chosen.key;
         receiving.parcels.complete(&chosen, &mut arrived.stored)?;
         let undecodable = |source: CodecError| SyncProblem::Undecodable { key, why: source.to_string() };
         let (header, _) = BlockHeader::read(&arrived.stored).map_err(undecodable)?;
         arrived.bases = header.base.as_ref().map(|base| base.blocks()).unwrap_or_default();
-        if self.filled > 0 && Receiving::is_any_coming(&receiving.lock(), &arrived.bases, number) {
-            // Others may be waiting for the one before.
-            self.keep()?;
-            self.arrived.swap(0, 1);
-        }
-        let Arrived { stored, bases, out, .. } = &mut self.arrived[self.filled];
-        if !receiving.wait_for(bases, number) {
+        let Arrived { stored, bases, out, .. } = arrived;
+        if !receiving.wait_for(bases, number, self.progress)? {
             return Ok(false);
         }
         let at_hand: Vec<(Digest, Arc<Vec<u8>>)> =
@@ -229,24 +270,7 @@ impl Worker<'_, '_> {
             RepoError::Decode { pack: ARRIVING, source, .. } => undecodable(source).into(),
             error => error,
         })?;
-        let arrived = &mut self.arrived[self.filled];
         (arrived.key, arrived.header, arrived.is_base) = (Some(key), Some(header), chosen.is_base);
         Ok(true)
-    }
-
-    /// Proves and keeps what is decoded.
-    fn keep(&mut self) -> Result<()> {
-        let arrived = &mut self.arrived[..std::mem::take(&mut self.filled)];
-        let found = match &*arrived {
-            [first, second] => sha256_pair(&first.out, &second.out).to_vec(),
-            rest => rest.iter().map(|arrived| sha256(&arrived.out)).collect(),
-        };
-        let keep = |(arrived, found): (&mut Arrived, Digest)| {
-            self.receiving.keep(arrived, found)?;
-            self.progress.advance(arrived.stored.len() as u64);
-            Ok(())
-        };
-        // One that is not what it should be is no harm to the other.
-        arrived.iter_mut().zip(found).map(keep).collect::<Vec<Result<()>>>().into_iter().collect()
     }
 }
