@@ -20,8 +20,9 @@ use crate::object_cache::{BLOCKS, ObjectCache};
 /// The pack of what is in none yet.
 const ARRIVING: PackId = PackId::Archive;
 
-/// Decoded bytes that wait for their proof at most, but for what comes last.
-const READY: usize = SHA256_LANES * MAX_BLOCK;
+/// Bytes that wait for their proof at most, decoded and as they came, but for what comes last: as many blocks as are hashed at once
+/// where little came of each.
+const READY: usize = SHA256_LANES * (MAX_BLOCK + (128 << 10));
 
 /// Takes entries into a transaction, each proven by its id first. Blocks of files that are begun are written there as well.
 ///
@@ -96,6 +97,8 @@ struct State {
     /// Those of them that are decoded and not proven. That is done for many at once, which takes half the time (see [`sha256_all`]).
     ready: Vec<Arrived>,
     ready_bytes: usize,
+    /// Bytes of those that are being proven.
+    proving_bytes: usize,
     /// Threads that wait for an entry to be kept.
     waiting: usize,
     /// Memory to use again.
@@ -105,7 +108,7 @@ struct State {
 
 impl State {
     fn take_ready(&mut self) -> Vec<Arrived> {
-        self.ready_bytes = 0;
+        self.proving_bytes += std::mem::take(&mut self.ready_bytes);
         std::mem::take(&mut self.ready)
     }
 }
@@ -163,10 +166,20 @@ impl Receiving<'_> {
         Ok(!state.is_over)
     }
 
+    /// Memory for an entry, once there is room for more.
+    fn room(&self) -> Arrived {
+        let mut state = self.lock();
+        // Those that are being proven are waited for; what is ready alone is never so much.
+        while !state.is_over && state.ready_bytes + state.proving_bytes >= 2 * READY {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.spare.pop().unwrap_or_default()
+    }
+
     /// Adds an entry to those that are ready; gives them where they are enough to be proven, or somebody waits.
     fn add(&self, arrived: Arrived) -> Vec<Arrived> {
         let mut state = self.lock();
-        state.ready_bytes += arrived.out.len();
+        state.ready_bytes += arrived.bytes();
         state.ready.push(arrived);
         let is_enough = state.ready.len() >= SHA256_LANES || state.ready_bytes >= READY;
         if is_enough || state.waiting > 0 { state.take_ready() } else { Vec::new() }
@@ -174,6 +187,10 @@ impl Receiving<'_> {
 
     /// Proves and keeps entries.
     fn prove(&self, mut ready: Vec<Arrived>, progress: &dyn Progress) -> Result<()> {
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let bytes: usize = ready.iter().map(Arrived::bytes).sum();
         let found = sha256_all(&ready.iter().map(|arrived| &arrived.out[..]).collect::<Vec<_>>());
         let keep = |(arrived, found): (&mut Arrived, Digest)| {
             self.keep(arrived, found)?;
@@ -182,7 +199,10 @@ impl Receiving<'_> {
         };
         // One that is not what it should be is no harm to the others.
         let kept: Vec<Result<()>> = ready.iter_mut().zip(found).map(keep).collect();
-        self.lock().spare.append(&mut ready);
+        let mut state = self.lock();
+        state.proving_bytes -= bytes;
+        state.spare.append(&mut ready);
+        self.changed.notify_all();
         kept.into_iter().collect()
     }
 
@@ -229,6 +249,12 @@ struct Arrived {
     out: Vec<u8>,
 }
 
+impl Arrived {
+    fn bytes(&self) -> usize {
+        self.out.len() + self.stored.len()
+    }
+}
+
 /// One thread.
 struct Worker<'r, 'a> {
     receiving: &'r Receiving<'a>,
@@ -239,7 +265,7 @@ struct Worker<'r, 'a> {
 impl Worker<'_, '_> {
     fn run(&mut self) -> Result<()> {
         loop {
-            let mut arrived = self.receiving.lock().spare.pop().unwrap_or_default();
+            let mut arrived = self.receiving.room();
             if !self.take(&mut arrived)? {
                 return Ok(());
             }
