@@ -140,7 +140,6 @@ fn a_thousandth_of_bf16_words_that_moved_by_an_ulp_takes_a_thousandth_of_the_byt
         one_in(random, 1000).then(|| by_one(random, &bf16_bytes(before)))
     });
     let stored = pair.millionths(pair.stored(Level::Default));
-    eprintln!("{stored} {}", pair.millionths(pair.by_context()));
     assert!(stored <= 1000, "{stored} millionths");
 }
 
@@ -149,7 +148,6 @@ fn a_thousandth_of_bf16_words_with_fresh_values_takes_two_thousandths_of_the_byt
     let pair =
         Pair::new(DType::BF16, bf16_bytes, |random, _, _| one_in(random, 1000).then(|| bf16_bytes(random.weight())));
     let stored = pair.millionths(pair.stored(Level::Default));
-    eprintln!("fresh {stored} {}", pair.millionths(pair.by_context()));
     assert!(stored <= 2000, "{stored} millionths");
 }
 
@@ -191,6 +189,5 @@ fn where_few_moved_the_context_coder_is_tried_too() {
         })
     });
     let (chosen, by_context) = (pair.stored(Level::Default), pair.by_context());
-    eprintln!("{chosen} {by_context}");
     assert!(chosen <= by_context + by_context / 32, "{chosen} bytes, {by_context} by the context coder");
 }

@@ -29,7 +29,9 @@ fn content(name: &str, word: usize, len: usize) -> (Vec<u8>, Vec<u8>) {
             "steps" => before.wrapping_add(u64::from(draw.trailing_ones())).wrapping_sub(draw % 3),
             "rare" if draw % 300 == 0 => before ^ ((draw >> 9) % 5),
             "zeros" if draw % 4 != 0 => 0,
+            "few" if draw % 20 != 0 => 0,
             "small" if (draw >> 3) % 32 != 0 => draw % 9,
+            "seldom" if draw % 90_000 == 0 => before ^ 0x155,
             "tail" if draw % 400 == 0 => before ^ ((draw >> 9) % 120),
             // Rows that move by more than others, and words by less the larger they are; rows that move by their mantissa.
             "rows" => before.wrapping_add(((draw % 16) >> (before >> 12 & 3)) << (index / ROW % 3 * 2)),
@@ -57,7 +59,7 @@ fn bases(base: Vec<u8>, count: usize) -> Vec<u8> {
     if count == 2 { [base, older].concat() } else { base }
 }
 
-/// What the fixtures cover: every legal shape for words of every size, short; streams long enough for 4 and 32 states.
+/// What the fixtures cover: every legal shape for words of every size, short; streams long enough for 4, 32 and 64 states.
 fn cases() -> Vec<(Option<DType>, &'static str, usize, Shape)> {
     let mut cases = Vec::new();
     for dtype in [Some(DType::BF16), Some(DType::F32), Some(DType::F64), Some(DType::I8), Some(DType::I16), None] {
@@ -83,10 +85,17 @@ fn cases() -> Vec<(Option<DType>, &'static str, usize, Shape)> {
     }
     let small = Shape::legal(Word::of(Some(DType::I16))).find(|shape| shape.to_string() == "zero+escape");
     cases.push((Some(DType::I16), "small", 901, small.unwrap()));
+    for shape in Shape::legal(Word::of(Some(DType::BF16))).filter(|shape| shape.to_string() == "zero+gaps") {
+        cases.push((Some(DType::BF16), "few", 901, shape));
+    }
     // Many rare values beside a very frequent one: what fine probabilities are for.
     let skewed = Shape::legal(Word::of(Some(DType::I8))).find(|shape| shape.to_string() == "parent+ulp");
     cases.push((Some(DType::I8), "tail", 60_000, skewed.unwrap()));
+    cases.push((Some(DType::I8), "tail", 600_000, skewed.unwrap()));
     let of = |dtype, name| Shape::legal(Word::of(Some(dtype))).find(|shape| shape.to_string() == name).unwrap();
+    // 64 states with either precision; gaps that are longer than a number tells.
+    cases.push((Some(DType::BF16), "rare", 1_100_000, of(DType::BF16, "parent+ulp+planes")));
+    cases.push((Some(DType::BF16), "seldom", 1_000_001, of(DType::BF16, "parent+ulp+gaps")));
     // Classes of runs, several buckets, mantissa bins, fine probabilities, several tokens in a symbol, 64 states.
     for (dtype, name, len) in [
         (DType::BF16, "rows", 7_001),

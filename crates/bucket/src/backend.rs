@@ -194,26 +194,39 @@ impl BucketBackend {
 
 impl Backend for BucketBackend {
     fn get_range(&self, name: &str, offset: u64, out: &mut [u8]) -> Result<(), BackendError> {
+        self.get_parts(name, offset, &mut [out])
+    }
+
+    fn get_parts(&self, name: &str, offset: u64, parts: &mut [&mut [u8]]) -> Result<(), BackendError> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
         let key = self.key(name)?;
-        let end = offset.saturating_add(out.len() as u64);
+        let end = offset.saturating_add(len as u64);
         let beyond = |size| BackendError::OutOfBounds { name: name.to_owned(), offset, end, size };
-        if out.is_empty() || end == u64::MAX {
+        if len == 0 || end == u64::MAX {
             let size = self.size(name)?;
             return if end > size { Err(beyond(size)) } else { Ok(()) };
         }
         let store = self.store();
         let options = GetOptions { range: Some(GetRange::Bounded(offset..end)), ..GetOptions::default() };
-        // As they came: what puts them together is `out`.
+        // As they came: the only copy is the one to where they are wanted.
         let pieces = self.wait(async move {
             let found = store.get_opts(&key, options).await?;
             found.into_stream().try_collect::<Vec<Bytes>>().await
         })?;
         match pieces {
-            Ok(pieces) if pieces.iter().map(Bytes::len).sum::<usize>() == out.len() => {
-                let mut at = 0;
-                for piece in pieces {
-                    out[at..at + piece.len()].copy_from_slice(&piece);
-                    at += piece.len();
+            Ok(pieces) if pieces.iter().map(Bytes::len).sum::<usize>() == len => {
+                let mut pieces = pieces.into_iter();
+                let mut piece = Bytes::new();
+                for part in parts {
+                    let mut rest = &mut part[..];
+                    while !rest.is_empty() {
+                        if piece.is_empty() {
+                            piece = pieces.next().unwrap_or_default();
+                        }
+                        let (now, after) = rest.split_at_mut(rest.len().min(piece.len()));
+                        now.copy_from_slice(&piece.split_to(now.len()));
+                        rest = after;
+                    }
                 }
                 Ok(())
             }

@@ -139,6 +139,22 @@ pub trait Backend: Send + Sync {
     /// [`BackendError::NotFound`]; [`BackendError::OutOfBounds`] where the object is shorter.
     fn get_range(&self, name: &str, offset: u64, out: &mut [u8]) -> Result<(), BackendError>;
 
+    /// Fills buffers with the object's bytes from `offset` on, one after the other, in one request.
+    ///
+    /// # Errors
+    /// As [`Self::get_range`].
+    fn get_parts(&self, name: &str, offset: u64, parts: &mut [&mut [u8]]) -> Result<(), BackendError> {
+        let mut bytes = vec![0; parts.iter().map(|part| part.len()).sum()];
+        self.get_range(name, offset, &mut bytes)?;
+        let mut rest = &bytes[..];
+        for part in parts {
+            let (now, after) = rest.split_at(part.len());
+            part.copy_from_slice(now);
+            rest = after;
+        }
+        Ok(())
+    }
+
     /// The object's length in bytes.
     ///
     /// # Errors

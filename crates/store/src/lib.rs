@@ -39,6 +39,7 @@ pub mod ref_name;
 pub mod ref_record;
 pub mod refs;
 pub mod remotes;
+pub mod runs;
 mod salvage;
 #[cfg(test)]
 mod sim;

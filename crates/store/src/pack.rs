@@ -22,8 +22,8 @@ pub(crate) const MAX_FOOTER: u64 = 1 << 30;
 /// What is read of a pack's end at once: most footers are shorter, trailer and all.
 const TAIL: u64 = 64 << 10;
 
-const OTHER_ENTRY: &str = "another entry is there, or its header is damaged";
-const WRONG_CHECKSUM: &str = "the checksum does not match: the entry is damaged";
+pub(crate) const OTHER_ENTRY: &str = "another entry is there, or its header is damaged";
+pub(crate) const WRONG_CHECKSUM: &str = "the checksum does not match: the entry is damaged";
 
 /// The name of a pack's object.
 #[must_use]
@@ -120,41 +120,11 @@ pub(crate) fn read_entry_header(
 }
 
 /// The CRC-32 in the header of an entry, if it is that of the one that the location speaks of.
-fn crc_of(header: &[u8], location: &Location) -> Option<u32> {
+pub(crate) fn crc_of(header: &[u8], location: &Location) -> Option<u32> {
     let (fields, crc) = header.split_last_chunk::<4>()?;
     entry_header(&location.key, location.stored_len, location.raw_len, 0)
         .starts_with(fields)
         .then_some(u32::from_le_bytes(*crc))
-}
-
-/// As [`read_entry`], header and bytes in one go: for where each read is a round trip.
-pub(crate) fn read_entry_at_once(
-    read: impl Fn(u64, &mut [u8]) -> Result<(), BackendError>,
-    file: &str,
-    location: &Location,
-    out: &mut Vec<u8>,
-) -> Result<(), StoreError> {
-    let Location { key, offset, stored_len, raw_len, .. } = *location;
-    let error = |problem| StoreError::Entry { file: file.to_owned(), offset, key, problem };
-    let header_len = entry_header_len(stored_len, raw_len);
-    let outcome = (|| {
-        let start = offset.checked_sub(header_len).ok_or_else(|| error("no room for the entry's header"))?;
-        if stored_len > key.kind.max_stored_len() {
-            return Err(error("it is longer than any entry"));
-        }
-        // What an earlier entry left there is not cleared first: zeros would be written for nothing.
-        out.resize((header_len + stored_len) as usize, 0);
-        read(start, out).map_err(|problem| match problem {
-            BackendError::OutOfBounds { .. } => error("the pack ends before the entry does"),
-            other => other.into(),
-        })?;
-        let (header, stored) = out.split_at(header_len as usize);
-        let crc = crc_of(header, location).ok_or_else(|| error(OTHER_ENTRY))?;
-        if crc32fast::hash(stored) == crc { Ok(()) } else { Err(error(WRONG_CHECKSUM)) }
-    })();
-    outcome.inspect_err(|_| out.clear())?;
-    out.drain(..header_len as usize);
-    Ok(())
 }
 
 /// Reads the stored bytes of an entry and checks them against its header: key, lengths and CRC-32.

@@ -34,10 +34,11 @@ use crate::index::Index;
 use crate::lease::{Claim, Leases};
 use crate::local::LocalBackend;
 use crate::nonce::Nonce;
-use crate::pack::{Object, PackReader, pack_name, read_entry, read_entry_at_once, read_entry_header, sha256_of};
+use crate::pack::{Object, PackReader, pack_name, read_entry, read_entry_header, sha256_of};
 use crate::record::MAX_RECORD;
 use crate::refs::Refs;
 use crate::remotes::Remotes;
+use crate::runs::read_entries;
 use crate::sketch_index::SketchIndex;
 use crate::stat_cache::StatCache;
 use crate::transaction::{Transaction, Writes};
@@ -551,11 +552,12 @@ impl EntrySource for Store {
             return read_entry(|offset, out| backend.get_range(&name, offset, out), &name, location, out);
         }
         let is_small = location.stored_len <= SMALL;
-        let read = |offset, out: &mut [u8]| match is_small {
-            true => self.0.windows.read(backend, &pack, offset, out),
-            false => backend.get_range(&name, offset, out),
+        let read = |offset, parts: &mut [&mut [u8]]| match is_small {
+            true => self.0.windows.read(backend, &pack, offset, parts),
+            false => backend.get_parts(&name, offset, parts),
         };
-        read_entry_at_once(read, &name, location, out).inspect_err(|_| self.0.windows.forget(&pack))
+        let (run, out) = (std::slice::from_ref(location), std::slice::from_mut(out));
+        read_entries(read, &name, run, out).inspect_err(|_| self.0.windows.forget(&pack))
     }
 
     fn read(&self, key: &EntryKey, out: &mut Vec<u8>) -> Result<Location, StoreError> {

@@ -29,20 +29,21 @@ struct Window {
 pub(crate) struct Windows(Mutex<VecDeque<Arc<Window>>>);
 
 impl Windows {
-    /// Fills `out` from a pack, out of a window that is read if there is none.
+    /// Fills parts that lie one after the other in a pack, out of a window that is read if there is none.
     pub(crate) fn read(
         &self,
         backend: &dyn Backend,
         pack: &Digest,
         offset: u64,
-        out: &mut [u8],
+        parts: &mut [&mut [u8]],
     ) -> Result<(), BackendError> {
-        if let Some(window) = self.find(pack, offset, out.len()) {
-            return copy(&window, offset, out);
+        let len = parts.iter().map(|part| part.len()).sum();
+        if let Some(window) = self.find(pack, offset, len) {
+            return copy(&window, offset, parts);
         }
         let name = pack_name(pack);
         let size = backend.size(&name)?;
-        let end = offset.saturating_add(out.len() as u64);
+        let end = offset.saturating_add(len as u64);
         if end > size {
             return Err(BackendError::OutOfBounds { name, offset, end, size });
         }
@@ -51,7 +52,7 @@ impl Windows {
         let mut bytes = vec![0; (size.min(start + WINDOW).max(end) - start) as usize];
         backend.get_range(&name, start, &mut bytes)?;
         let window = Arc::new(Window { pack: *pack, start, bytes });
-        copy(&window, offset, out)?;
+        copy(&window, offset, parts)?;
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         windows.push_front(window);
         windows.truncate(KEPT);
@@ -76,11 +77,14 @@ impl Window {
     }
 }
 
-fn copy(window: &Window, offset: u64, out: &mut [u8]) -> Result<(), BackendError> {
-    if let Some(found) = window.range(offset, out.len()) {
-        out.copy_from_slice(found);
-        return Ok(());
+fn copy(window: &Window, offset: u64, parts: &mut [&mut [u8]]) -> Result<(), BackendError> {
+    let mut at = offset;
+    for part in parts {
+        let end = at.saturating_add(part.len() as u64);
+        let size = window.start + window.bytes.len() as u64;
+        let beyond = || BackendError::OutOfBounds { name: pack_name(&window.pack), offset: at, end, size };
+        part.copy_from_slice(window.range(at, part.len()).ok_or_else(beyond)?);
+        at = end;
     }
-    let (name, end) = (pack_name(&window.pack), offset.saturating_add(out.len() as u64));
-    Err(BackendError::OutOfBounds { name, offset, end, size: window.start + window.bytes.len() as u64 })
+    Ok(())
 }

@@ -5,6 +5,7 @@
 //! stream: whatever ends otherwise was cut off.
 
 use std::io::{self, Read};
+use std::slice;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -71,7 +72,7 @@ impl<'a> Frames<'a> {
                 self.is_empty = self.sent.1 < self.part;
                 break;
             };
-            self.supply.complete(&chosen, &mut stored)?;
+            self.supply.complete(slice::from_ref(&chosen), slice::from_mut(&mut stored))?;
             let len =
                 u32::try_from(stored.len()).map_err(|_| RepoError::Internal("an entry is too long to be sent"))?;
             piece.reserve(HEAD + stored.len());

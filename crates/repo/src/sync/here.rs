@@ -195,6 +195,6 @@ impl Outbound for Fetched<'_> {
     }
 
     fn send<'a>(&'a self, chosen: Vec<Chosen>) -> Result<Box<dyn Supply + 'a>> {
-        Ok(self.repository.supply(chosen))
+        Ok(Box::new(Stored::in_runs(&self.repository.store, chosen)?))
     }
 }

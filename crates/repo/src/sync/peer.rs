@@ -191,11 +191,17 @@ pub trait Supply: Sync {
     /// What keeps it from being received.
     fn next(&self, stored: &mut Vec<u8>) -> Result<Option<Chosen>>;
 
-    /// Reads what [`Self::next`] left to be read, which may be done for many entries at once.
+    /// Whether the entry that comes next is best completed together with the one that came last.
+    fn goes_on(&self) -> bool {
+        false
+    }
+
+    /// Reads what [`Self::next`] left to be read of entries that came one after the other, which may be done for many rows of them at
+    /// once.
     ///
     /// # Errors
-    /// What keeps it from being read.
-    fn complete(&self, _chosen: &Chosen, _stored: &mut Vec<u8>) -> Result<()> {
+    /// What keeps one of them from being read.
+    fn complete(&self, _chosen: &[Chosen], _stored: &mut [Vec<u8>]) -> Result<()> {
         Ok(())
     }
 
@@ -204,7 +210,7 @@ pub trait Supply: Sync {
         None
     }
 
-    /// How many entries are worth being completed at once, where that is a way over a network.
+    /// How many rows of entries are worth being completed at once, where that is a way over a network.
     fn at_once(&self) -> usize {
         1
     }

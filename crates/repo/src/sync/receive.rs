@@ -1,6 +1,6 @@
 //! What arrives is decoded and hashed before it is kept, on all cores.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -20,9 +20,9 @@ use crate::object_cache::{BLOCKS, ObjectCache};
 /// The pack of what is in none yet.
 const ARRIVING: PackId = PackId::Archive;
 
-/// Bytes that wait for their proof at most, decoded and as they came, but for what comes last: as many blocks as are hashed at once
-/// where little came of each.
-const READY: usize = SHA256_LANES * (MAX_BLOCK + (128 << 10));
+/// Bytes that wait for their proof at most, decoded and as they came, but for what comes last: as many blocks of floats as are hashed at
+/// once.
+const READY: usize = SHA256_LANES * (MAX_BLOCK + 3 * MAX_BLOCK / 4);
 
 /// Takes entries into a transaction, each proven by its id first. Blocks of files that are begun are written there as well.
 ///
@@ -102,7 +102,7 @@ struct State {
     /// Threads that wait for an entry to be kept.
     waiting: usize,
     /// Memory to use again.
-    spare: Vec<Arrived>,
+    spare: Vec<Vec<u8>>,
     is_over: bool,
 }
 
@@ -126,17 +126,31 @@ impl Receiving<'_> {
         outcome.and(self.prove(ready, progress))
     }
 
-    /// The next entry and its number, once it is known to the others; `None` where there is no more to do.
-    fn take(&self, stored: &mut Vec<u8>) -> Result<Option<(u64, Chosen)>> {
+    /// The next entries that are best read together, each with its number, once they are known to the others; none where there is no more
+    /// to do.
+    fn take(&self) -> Result<VecDeque<Taken>> {
         let mut taken = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut run = VecDeque::new();
         if self.lock().is_over {
-            return Ok(None);
+            return Ok(run);
         }
-        let Some(chosen) = self.parcels.next(stored)? else { return Ok(None) };
-        *taken += 1;
-        // The same one again is decoded again, and put where it is already.
-        self.lock().under_way.entry(chosen.key).or_insert(*taken);
-        Ok(Some((*taken, chosen)))
+        loop {
+            let mut stored = self.lock().spare.pop().unwrap_or_default();
+            let Some(chosen) = self.parcels.next(&mut stored)? else { break };
+            *taken += 1;
+            // The same one again is decoded again, and put where it is already.
+            self.lock().under_way.entry(chosen.key).or_insert(*taken);
+            run.push_back(Taken { number: *taken, chosen, stored });
+            if !self.parcels.goes_on() {
+                break;
+            }
+        }
+        drop(taken);
+        let chosen: Vec<Chosen> = run.iter().map(|taken| taken.chosen).collect();
+        let mut stored: Vec<Vec<u8>> = run.iter_mut().map(|taken| std::mem::take(&mut taken.stored)).collect();
+        self.parcels.complete(&chosen, &mut stored)?;
+        run.iter_mut().zip(stored).for_each(|(taken, stored)| taken.stored = stored);
+        Ok(run)
     }
 
     /// Whether something that an entry leans on was taken before it and is not kept yet.
@@ -166,11 +180,11 @@ impl Receiving<'_> {
         Ok(!state.is_over)
     }
 
-    /// Memory for an entry, once there is room for more.
-    fn room(&self) -> Arrived {
+    /// Memory for a decoded entry, once there is room for more.
+    fn room(&self) -> Vec<u8> {
         let mut state = self.lock();
         // Those that are being proven are waited for; what is ready alone is never so much.
-        while !state.is_over && state.ready_bytes + state.proving_bytes >= 2 * READY {
+        while !state.is_over && state.ready_bytes + state.proving_bytes >= READY + READY / 2 {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.spare.pop().unwrap_or_default()
@@ -201,7 +215,7 @@ impl Receiving<'_> {
         let kept: Vec<Result<()>> = ready.iter_mut().zip(found).map(keep).collect();
         let mut state = self.lock();
         state.proving_bytes -= bytes;
-        state.spare.append(&mut ready);
+        state.spare.extend(ready.into_iter().flat_map(|arrived| [arrived.stored, arrived.out]));
         self.changed.notify_all();
         kept.into_iter().collect()
     }
@@ -209,7 +223,7 @@ impl Receiving<'_> {
     /// Keeps an entry whose decoded bytes have this SHA-256.
     fn keep(&self, arrived: &mut Arrived, found: Digest) -> Result<()> {
         let Arrived { key, is_base, stored, header, bases, out } = arrived;
-        let (Some(key), Some(header)) = (key.take(), header.take()) else { return Ok(()) };
+        let key = *key;
         if found != key.id {
             return Err(RepoError::WrongBytes { key, found });
         }
@@ -236,14 +250,19 @@ impl Receiving<'_> {
     }
 }
 
-/// An entry that was taken. Its memory is used again.
-#[derive(Default)]
+/// An entry as it came, and the how manieth it is.
+struct Taken {
+    number: u64,
+    chosen: Chosen,
+    stored: Vec<u8>,
+}
+
+/// An entry that is decoded.
 struct Arrived {
-    /// Which it is, until it is kept.
-    key: Option<EntryKey>,
+    key: EntryKey,
     is_base: bool,
     stored: Vec<u8>,
-    header: Option<BlockHeader>,
+    header: BlockHeader,
     bases: Vec<Digest>,
     /// Its decoded bytes.
     out: Vec<u8>,
@@ -265,38 +284,38 @@ struct Worker<'r, 'a> {
 impl Worker<'_, '_> {
     fn run(&mut self) -> Result<()> {
         loop {
-            let mut arrived = self.receiving.room();
-            if !self.take(&mut arrived)? {
+            let run = self.receiving.take()?;
+            if run.is_empty() {
                 return Ok(());
             }
-            let ready = self.receiving.add(arrived);
-            self.receiving.prove(ready, self.progress)?;
+            for taken in run {
+                let Some(arrived) = self.decode(taken)? else { return Ok(()) };
+                let ready = self.receiving.add(arrived);
+                self.receiving.prove(ready, self.progress)?;
+            }
         }
     }
 
-    /// Takes and decodes the next entry; `false` where there is none, or it is not worth going on.
-    fn take(&mut self, arrived: &mut Arrived) -> Result<bool> {
+    /// Decodes an entry, which is not proven by that; `None` where it is not worth going on.
+    fn decode(&mut self, taken: Taken) -> Result<Option<Arrived>> {
+        let Taken { number, chosen: Chosen { key, is_base }, stored } = taken;
         let receiving = self.receiving;
-        let Some((number, chosen)) = receiving.take(&mut arrived.stored)? else { return Ok(false) };
-        let key = chosen.key;
-        receiving.parcels.complete(&chosen, &mut arrived.stored)?;
         let undecodable = |source: CodecError| SyncProblem::Undecodable { key, why: source.to_string() };
-        let (header, _) = BlockHeader::read(&arrived.stored).map_err(undecodable)?;
-        arrived.bases = header.base.as_ref().map(|base| base.blocks()).unwrap_or_default();
-        let Arrived { stored, bases, out, .. } = arrived;
-        if !receiving.wait_for(bases, number, self.progress)? {
-            return Ok(false);
+        let (header, _) = BlockHeader::read(&stored).map_err(undecodable)?;
+        let bases = header.base.as_ref().map(|base| base.blocks()).unwrap_or_default();
+        if !receiving.wait_for(&bases, number, self.progress)? {
+            return Ok(None);
         }
+        let mut out = receiving.room();
         let at_hand: Vec<(Digest, Arc<Vec<u8>>)> =
             bases.iter().filter_map(|id| Some((*id, receiving.decoded.block(*id)?))).collect();
         let find = |id: &Digest| at_hand.iter().find(|(other, _)| other == id).map(|(_, bytes)| &bytes[..]);
         let raw_len = u64::from(header.raw_len);
-        let entry = StoredEntry { key: &key, pack: ARRIVING, stored, raw_len };
-        self.entries.decode(entry, find, out).map_err(|error| match error {
+        let entry = StoredEntry { key: &key, pack: ARRIVING, stored: &stored, raw_len };
+        self.entries.decode(entry, find, &mut out).map_err(|error| match error {
             RepoError::Decode { pack: ARRIVING, source, .. } => undecodable(source).into(),
             error => error,
         })?;
-        (arrived.key, arrived.header, arrived.is_base) = (Some(key), Some(header), chosen.is_base);
-        Ok(true)
+        Ok(Some(Arrived { key, is_base, stored, header, bases, out }))
     }
 }

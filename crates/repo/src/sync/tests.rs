@@ -234,8 +234,8 @@ fn what_arrives_damaged_is_not_kept() {
         fn next(&self, stored: &mut Vec<u8>) -> Result<Option<Chosen>> {
             self.0.next(stored)
         }
-        fn complete(&self, _: &Chosen, stored: &mut Vec<u8>) -> Result<()> {
-            self.0.complete(&Chosen { key: self.1, is_base: false }, stored)
+        fn complete(&self, _: &[Chosen], stored: &mut [Vec<u8>]) -> Result<()> {
+            self.0.complete(&[Chosen { key: self.1, is_base: false }], stored)
         }
     }
     let transaction = copy.store.begin("test").unwrap();

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use shard_core::Digest;
+use shard_store::runs::in_runs;
 use shard_store::{EntryKey, EntrySource, Location, Store};
 
 use super::needed::Needed;
@@ -88,13 +89,37 @@ pub(crate) fn choose(offers: &[Offer], there: &[bool]) -> Vec<(usize, Chosen)> {
 pub(crate) struct Stored<'a> {
     source: &'a Store,
     chosen: Vec<Chosen>,
+    /// Where they are, and whether each is best read together with the one before; empty where that does not matter.
+    places: HashMap<EntryKey, Location>,
+    joins: Vec<bool>,
     next: AtomicUsize,
     is_nearby: bool,
 }
 
 impl<'a> Stored<'a> {
+    /// Entries in this order.
     pub(crate) fn new(source: &'a Store, chosen: Vec<Chosen>) -> Self {
-        Self { source, chosen, next: AtomicUsize::new(0), is_nearby: false }
+        let (places, joins) = (HashMap::new(), Vec::new());
+        Self { source, chosen, places, joins, next: AtomicUsize::new(0), is_nearby: false }
+    }
+
+    /// Entries in an order in which they are read with the fewest requests, where each is a round trip.
+    pub(crate) fn in_runs(source: &'a Store, chosen: Vec<Chosen>) -> Result<Self> {
+        if source.backend().requests_at_once() == 1 {
+            return Ok(Self::new(source, chosen));
+        }
+        let locations: Vec<Option<Location>> =
+            chosen.iter().map(|chosen| source.locate(&chosen.key)).collect::<std::result::Result<_, _>>()?;
+        // One that is not there is told by who reads it.
+        let Some(mut locations) = locations.into_iter().collect::<Option<Vec<Location>>>() else {
+            return Ok(Self::new(source, chosen));
+        };
+        let joins = in_runs(&mut locations);
+        let bases: HashMap<EntryKey, bool> = chosen.iter().map(|chosen| (chosen.key, chosen.is_base)).collect();
+        let is_base = |key: &EntryKey| bases.get(key).copied().unwrap_or(true);
+        let chosen = locations.iter().map(|at| Chosen { key: at.key, is_base: is_base(&at.key) }).collect();
+        let places = locations.into_iter().map(|location| (location.key, location)).collect();
+        Ok(Self { places, joins, ..Self::new(source, chosen) })
     }
 
     /// Entries of a repository that is nearer than the one that takes them.
@@ -108,13 +133,26 @@ impl Supply for Stored<'_> {
         Ok(self.chosen.get(self.next.fetch_add(1, Ordering::Relaxed)).copied())
     }
 
-    fn complete(&self, chosen: &Chosen, stored: &mut Vec<u8>) -> Result<()> {
-        self.source.read(&chosen.key, stored)?;
+    fn goes_on(&self) -> bool {
+        self.joins.get(self.next.load(Ordering::Relaxed)).is_some_and(|joins| *joins)
+    }
+
+    fn complete(&self, chosen: &[Chosen], stored: &mut [Vec<u8>]) -> Result<()> {
+        let run: Option<Vec<Location>> = chosen.iter().map(|chosen| self.places.get(&chosen.key).copied()).collect();
+        // Where something is wrong with one of them, or it has moved, the best copy of each is looked for.
+        if run.is_some_and(|run| run.len() > 1 && self.source.read_run(&run, stored).is_ok()) {
+            return Ok(());
+        }
+        for (chosen, stored) in chosen.iter().zip(stored) {
+            self.source.read(&chosen.key, stored)?;
+        }
         Ok(())
     }
 
     fn at_once(&self) -> usize {
-        self.source.backend().requests_at_once()
+        let requests = self.source.backend().requests_at_once();
+        // Long ones leave less to wait for.
+        if self.joins.is_empty() { requests } else { requests.div_ceil(2) }
     }
 
     fn nearby(&self) -> Option<&dyn EntrySource> {
