@@ -20,9 +20,11 @@ use crate::object_cache::{BLOCKS, ObjectCache};
 /// The pack of what is in none yet.
 const ARRIVING: PackId = PackId::Archive;
 
-/// Bytes that wait for their proof at most, decoded and as they came, but for what comes last: as many blocks of floats as are hashed at
-/// once.
-const READY: usize = SHA256_LANES * (MAX_BLOCK + 3 * MAX_BLOCK / 4);
+/// Bytes that wait for their proof at most, decoded: as many blocks as are hashed at once.
+const READY: usize = SHA256_LANES * MAX_BLOCK;
+/// The same of what was received, but for the last of it: what waits is lost where the receiver is killed, and sent again. So it is
+/// where little was sent for each block that many are hashed at once.
+const RECEIVED: usize = MAX_BLOCK;
 
 /// Takes entries into a transaction, each proven by its id first. Blocks of files that are begun are written there as well.
 ///
@@ -94,15 +96,15 @@ impl Drop for OverUnlessDone<'_, '_> {
 struct State {
     /// Entries that were taken and not kept yet: the how manieth they are.
     under_way: HashMap<EntryKey, u64>,
-    /// Those of them that are decoded and not proven. That is done for many at once, which takes half the time (see [`sha256_all`]).
+    /// Those of them that are decoded and not proven. That is done for several at once, which takes less time (see [`sha256_all`]).
     ready: Vec<Arrived>,
     ready_bytes: usize,
     /// Bytes of those that are being proven.
     proving_bytes: usize,
     /// Threads that wait for an entry to be kept.
     waiting: usize,
-    /// Memory to use again.
-    spare: Vec<Vec<u8>>,
+    /// Memory to use again, for what is received and for what that is decoded to.
+    spare: [Vec<Vec<u8>>; 2],
     is_over: bool,
 }
 
@@ -135,7 +137,7 @@ impl Receiving<'_> {
             return Ok(run);
         }
         loop {
-            let mut stored = self.lock().spare.pop().unwrap_or_default();
+            let mut stored = self.lock().spare[0].pop().unwrap_or_default();
             let Some(chosen) = self.parcels.next(&mut stored)? else { break };
             *taken += 1;
             // The same one again is decoded again, and put where it is already.
@@ -184,18 +186,19 @@ impl Receiving<'_> {
     fn room(&self) -> Vec<u8> {
         let mut state = self.lock();
         // Those that are being proven are waited for; what is ready alone is never so much.
-        while !state.is_over && state.ready_bytes + state.proving_bytes >= READY + READY / 2 {
+        while !state.is_over && state.ready_bytes + state.proving_bytes >= 2 * READY {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.spare.pop().unwrap_or_default()
+        state.spare[1].pop().unwrap_or_default()
     }
 
     /// Adds an entry to those that are ready; gives them where they are enough to be proven, or somebody waits.
     fn add(&self, arrived: Arrived) -> Vec<Arrived> {
         let mut state = self.lock();
-        state.ready_bytes += arrived.bytes();
+        state.ready_bytes += arrived.out.len();
         state.ready.push(arrived);
-        let is_enough = state.ready.len() >= SHA256_LANES || state.ready_bytes >= READY;
+        let received: usize = state.ready.iter().map(|arrived| arrived.stored.len()).sum();
+        let is_enough = state.ready.len() >= SHA256_LANES || state.ready_bytes >= READY || received >= RECEIVED;
         if is_enough || state.waiting > 0 { state.take_ready() } else { Vec::new() }
     }
 
@@ -204,7 +207,7 @@ impl Receiving<'_> {
         if ready.is_empty() {
             return Ok(());
         }
-        let bytes: usize = ready.iter().map(Arrived::bytes).sum();
+        let bytes: usize = ready.iter().map(|arrived| arrived.out.len()).sum();
         let found = sha256_all(&ready.iter().map(|arrived| &arrived.out[..]).collect::<Vec<_>>());
         let keep = |(arrived, found): (&mut Arrived, Digest)| {
             self.keep(arrived, found)?;
@@ -215,7 +218,10 @@ impl Receiving<'_> {
         let kept: Vec<Result<()>> = ready.iter_mut().zip(found).map(keep).collect();
         let mut state = self.lock();
         state.proving_bytes -= bytes;
-        state.spare.extend(ready.into_iter().flat_map(|arrived| [arrived.stored, arrived.out]));
+        for Arrived { stored, out, .. } in ready {
+            state.spare[0].push(stored);
+            state.spare[1].push(out);
+        }
         self.changed.notify_all();
         kept.into_iter().collect()
     }
@@ -266,12 +272,6 @@ struct Arrived {
     bases: Vec<Digest>,
     /// Its decoded bytes.
     out: Vec<u8>,
-}
-
-impl Arrived {
-    fn bytes(&self) -> usize {
-        self.out.len() + self.stored.len()
-    }
 }
 
 /// One thread.
