@@ -75,6 +75,12 @@ fn objects(backend: &dyn Backend) -> Result<(), Failure> {
     works("get_range", backend.get_range("check/a", 6, &mut range))?;
     ensure("a range is what it should be", range == *b"6789")?;
     works("an empty range at the end", backend.get_range("check/a", 10, &mut []))?;
+    let (mut first, mut last) = ([0; 3], [0; 2]);
+    works("get_parts", backend.get_parts("check/a", 5, &mut [&mut first, &mut [], &mut last]))?;
+    ensure("parts of a range are what they should be", (first, last) == (*b"567", *b"89"))?;
+    let beyond = backend.get_parts("check/a", 6, &mut [&mut first, &mut last]);
+    ensure("nor are parts beyond the end", matches!(beyond, Err(BackendError::OutOfBounds { .. })))?;
+    ensure("nor of nothing", missing(backend.get_parts("check/none", 0, &mut [&mut first, &mut last])))?;
     for offset in [7, 10, 11, u64::MAX] {
         let beyond = backend.get_range("check/a", offset, &mut range);
         ensure("no bytes beyond the end", matches!(beyond, Err(BackendError::OutOfBounds { .. })))?;

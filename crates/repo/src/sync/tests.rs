@@ -383,12 +383,13 @@ fn what_others_wrote_meanwhile_is_offered() {
     assert!(matches!(travel::offers(&here, &needed), Err(RepoError::Missing { .. })));
 }
 
-/// A backend that counts the bytes that are read from it.
-struct Counting(MemoryBackend, AtomicU64);
+/// A backend that is a way off, and counts the bytes that are read from it, and the reads of many of them.
+struct Counting(MemoryBackend, AtomicU64, AtomicUsize);
 
 impl Backend for Counting {
     fn get_range(&self, name: &str, offset: u64, out: &mut [u8]) -> std::result::Result<(), BackendError> {
         self.1.fetch_add(out.len() as u64, Ordering::Relaxed);
+        self.2.fetch_add(usize::from(out.len() > 4096), Ordering::Relaxed);
         self.0.get_range(name, offset, out)
     }
 
@@ -415,12 +416,46 @@ impl Backend for Counting {
     fn delete(&self, name: &str) -> std::result::Result<(), BackendError> {
         self.0.delete(name)
     }
+
+    fn requests_at_once(&self) -> usize {
+        4
+    }
+}
+
+impl Counting {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(MemoryBackend::new(), AtomicU64::new(0), AtomicUsize::new(0)))
+    }
+}
+
+#[test]
+fn a_clone_from_a_bucket_reads_many_blocks_by_one_request() {
+    let bench = Bench::new();
+    let (backend, cache) = (Counting::new(), bench.place("cache"));
+    let settings = Settings::default();
+    let away = Repository::init_away(backend.clone(), "s3://models/team", "main", Cut::TEST, &cache, settings).unwrap();
+    let here = bench.init("here");
+    for step in 0..3 {
+        commit(&here, "m.safetensors", &model(step), "Step");
+    }
+    commit(&here, "noise.bin", &noise(3_000_000, 3, 0), "Noise");
+    here.push(None, &away, &PushOptions::default(), &NoProgress).unwrap();
+    let blocks = away.store().keys(EntryKind::Block).unwrap().len();
+    let before = backend.2.load(Ordering::Relaxed);
+    let folder = bench.place("clone");
+    let (cloned, _) =
+        Repository::clone_from(&away, &folder, &CloneOptions::default(), Settings::default(), &NoProgress).unwrap();
+    let requests = backend.2.load(Ordering::Relaxed) - before;
+    assert!(requests * 4 < blocks, "{requests} requests for {blocks} blocks");
+    assert_eq!(cloned.read_bytes("m.safetensors", Some("main~1")).unwrap(), model(2));
+    assert_eq!(fs::read(folder.join("noise.bin")).unwrap(), noise(3_000_000, 3, 0));
+    whole(&cloned);
 }
 
 #[test]
 fn a_push_to_a_bucket_does_not_read_what_its_deltas_lean_on_from_there() {
     let bench = Bench::new();
-    let (backend, cache) = (Arc::new(Counting(MemoryBackend::new(), AtomicU64::new(0))), bench.place("cache"));
+    let (backend, cache) = (Counting::new(), bench.place("cache"));
     let settings = Settings::default();
     let away = Repository::init_away(backend.clone(), "s3://models/team", "main", Cut::TEST, &cache, settings).unwrap();
     let here = bench.init("here");

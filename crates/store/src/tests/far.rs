@@ -10,8 +10,9 @@ use shard_core::{Digest, sha256};
 
 use super::basics::{block, read};
 use crate::backend::Output;
-use crate::entry::{EntryKey, EntryKind, EntrySink, EntrySource};
+use crate::entry::{EntryKey, EntryKind, EntrySink, EntrySource, Location, PackId};
 use crate::memory::MemoryBackend;
+use crate::runs::in_runs;
 use crate::{Backend, BackendError, Store, StoreError, StoreOptions, Upload};
 
 /// A store in memory that is asked over a slow line.
@@ -173,4 +174,60 @@ fn small_entries_are_read_together_and_a_pack_that_is_gone_is_noticed() {
     }
     let tx = store.begin("test").unwrap();
     assert!(tx.locate(&small[0].0).unwrap().is_none());
+}
+
+#[test]
+fn entries_that_lie_together_are_read_by_one_request() {
+    let (store, counts, there) = store();
+    let tx = store.begin("test").unwrap();
+    let blocks: Vec<(EntryKey, Vec<u8>)> = (0..24).map(block).collect();
+    for (n, (key, bytes)) in blocks.iter().enumerate() {
+        let bases: Vec<Digest> = n.checked_sub(1).map(|n| blocks[n].0.id).into_iter().filter(|_| n % 6 == 5).collect();
+        tx.put(key, bytes, 70, &bases).unwrap();
+    }
+    tx.seal().unwrap();
+    drop(tx);
+    let mut places: Vec<Location> = blocks.iter().rev().map(|(key, _)| store.locate(key).unwrap().unwrap()).collect();
+    let joins = in_runs(&mut places);
+    assert!(places.is_sorted_by_key(|place| place.depth), "each comes after what it leans on");
+    let mut runs: Vec<Vec<Location>> = Vec::new();
+    for (place, joins) in places.iter().zip(joins) {
+        match runs.last_mut() {
+            Some(run) if joins => run.push(*place),
+            _ => runs.push(vec![*place]),
+        }
+    }
+    // A pack has two of them.
+    assert!(runs.len() <= 16 && runs.iter().any(|run| run.len() > 1), "{} runs of 24 entries", runs.len());
+    let read = |run: &[Location]| {
+        let mut out = vec![vec![9; 3]; run.len()];
+        store.read_run(run, &mut out).map(|()| out)
+    };
+    let before = counts.reads.load(Ordering::SeqCst);
+    for run in &runs {
+        let expected: Vec<&[u8]> =
+            run.iter().map(|place| &blocks.iter().find(|(key, _)| *key == place.key).unwrap().1[..]).collect();
+        assert_eq!(read(run).unwrap(), expected);
+    }
+    assert!(counts.reads.load(Ordering::SeqCst) - before <= runs.len());
+    assert_eq!(read(&[]).unwrap(), Vec::<Vec<u8>>::new());
+
+    // One that is damaged is told, and so is one that is not there.
+    let run = runs.iter().find(|run| run.len() > 1).unwrap();
+    let PackId::Sealed(pack) = run[0].pack else { panic!("{run:?}") };
+    let name = crate::pack::pack_name(&pack);
+    let whole = there.get(&name, 1 << 20).unwrap();
+    let mut damaged = whole.clone();
+    damaged[run[1].offset as usize] ^= 1;
+    for bytes in [&damaged[..], &whole[..run[1].offset as usize]] {
+        there.delete(&name).unwrap();
+        there.put_if_absent(&name, bytes).unwrap();
+        let refused = read(run);
+        assert!(matches!(refused, Err(StoreError::Entry { .. })), "{refused:?}");
+    }
+    there.delete(&name).unwrap();
+    assert!(matches!(read(run), Err(StoreError::Backend(error)) if error.is_not_found()));
+    let mut swapped = run.clone();
+    swapped.reverse();
+    assert!(matches!(read(&swapped), Err(StoreError::Entry { .. })));
 }
