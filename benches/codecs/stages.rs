@@ -106,7 +106,7 @@ pub(crate) fn filters(c: &mut Criterion) {
                 group.bench_function(format!("{name}, {}, join", filter.name()), |b| {
                     let streams = arena.streams(*filter, word, words.len(), exceptions);
                     b.iter(|| {
-                        let mut joining = Joining { streams: black_box(streams), words: 0, exceptions: 0 };
+                        let mut joining = Joining { streams: black_box(streams), words: 0, exceptions: 0, next: 0 };
                         for words in words.chunks(PIECE) {
                             let piece = &mut piece[..words.len()];
                             filter.join(isa, word.bytes, &mut joining, piece).unwrap();
@@ -137,7 +137,7 @@ impl Arena {
         for (stream, room) in streams.iter_mut().zip(&mut self.streams) {
             *stream = room;
         }
-        let mut splitting = Splitting { streams, words: 0, exceptions: 0 };
+        let mut splitting = Splitting { streams, words: 0, exceptions: 0, next: 0 };
         let done = words.chunks(PIECE).all(|piece| filter.split(isa, word.bytes, piece, &mut splitting));
         done.then_some(splitting.exceptions)
     }

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs SHARD_DATA; run by `cargo test -p shard-datasets --lib -- --ignored`"]
+    #[ignore = "needs SHARD_DATA; run by `cargo test --workspace --release --lib the_recorded_files -- --ignored`"]
     fn the_recorded_files_are_as_listed() {
         let files = recorded().unwrap();
         assert!(!files.is_empty());

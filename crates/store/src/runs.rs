@@ -28,7 +28,7 @@ pub fn in_runs(locations: &mut [Location]) -> Vec<bool> {
         last = Some(location);
         joins
     };
-    locations.iter().map(|location| goes_on(location)).collect()
+    locations.iter().map(&mut goes_on).collect()
 }
 
 fn pack_of(location: &Location) -> Option<[u8; 32]> {

@@ -23,6 +23,7 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
+#[ignore = "needs SHARD_DATA; run by `cargo test --workspace --release --test real_files -- --ignored`"]
 fn every_file_parses_and_comes_back() {
     let mut paths = Vec::new();
     files(&root(), &mut paths);
@@ -77,6 +78,7 @@ fn every_file_parses_and_comes_back() {
 }
 
 #[test]
+#[ignore = "needs SHARD_DATA; run by `cargo test --workspace --release --test real_files -- --ignored`"]
 fn a_sharded_model_is_one() {
     let directory = root().join("small/resharded");
     let json = std::fs::read(directory.join("model.safetensors.index.json")).unwrap();
@@ -97,6 +99,7 @@ fn a_sharded_model_is_one() {
 }
 
 #[test]
+#[ignore = "needs SHARD_DATA; run by `cargo test --workspace --release --test real_files -- --ignored`"]
 fn quantised_models_and_archives_of_arrays_have_their_tensors() {
     let mut paths = Vec::new();
     files(&root(), &mut paths);
