@@ -9,7 +9,7 @@ use crate::transform::PIECE;
 /// bytes), then byte planes of the words that are not, in order. Where more than 65,535 zeros follow one another, a zero is put
 /// down like another word after 65,535 of them.
 ///
-/// What moved can be put into a prediction where it lies ([`patch`]): all other words are not touched.
+/// What moved can be put into a prediction where it lies ([`crate::Decoder::patch`]): all other words are not touched.
 pub struct Gaps;
 
 /// The most zeros before a word that is put down.

@@ -1,6 +1,6 @@
 //! What arrives is decoded and hashed before it is kept, on all cores.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -130,9 +130,9 @@ impl Receiving<'_> {
 
     /// The next entries that are best read together, each with its number, once they are known to the others; none where there is no more
     /// to do.
-    fn take(&self) -> Result<VecDeque<Taken>> {
+    fn take(&self) -> Result<Vec<Taken>> {
         let mut taken = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut run = VecDeque::new();
+        let mut run = Vec::new();
         if self.lock().is_over {
             return Ok(run);
         }
@@ -142,7 +142,7 @@ impl Receiving<'_> {
             *taken += 1;
             // The same one again is decoded again, and put where it is already.
             self.lock().under_way.entry(chosen.key).or_insert(*taken);
-            run.push_back(Taken { number: *taken, chosen, stored });
+            run.push(Taken { number: *taken, chosen, stored });
             if !self.parcels.goes_on() {
                 break;
             }
