@@ -87,7 +87,16 @@ fn decode(stored: &[u8], base: Option<&[u8]>) -> Result<Vec<u8>, CodecError> {
     let body = &stored[header_len..];
     let mut results = Isa::available().map(|isa| {
         let mut out = vec![0xee; header.raw_len as usize];
-        Decoder::with_isa(isa).decode(&header, body, base, &mut out).map(|()| out)
+        let mut decoder = Decoder::with_isa(isa);
+        let decoded = decoder.decode(&header, body, base, &mut out).map(|()| out);
+        // A patch comes to the same where its base lies; nothing else is one.
+        let mut patched = base.and_then(|base| base.get(..header.raw_len as usize)).unwrap_or_default().to_vec();
+        let patching = decoder.patch(&header, body, &mut patched);
+        match header.is_patch() {
+            true => assert_eq!(patching.is_ok().then_some(&patched), decoded.as_ref().ok()),
+            false => assert!(matches!(patching, Err(CodecError::Chain(_)))),
+        }
+        decoded
     });
     let first = results.next().unwrap();
     for result in results {
