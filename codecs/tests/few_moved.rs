@@ -189,5 +189,5 @@ fn where_few_moved_the_context_coder_is_tried_too() {
         })
     });
     let (chosen, by_context) = (pair.stored(Level::Default), pair.by_context());
-    assert!(chosen <= by_context + by_context / 32, "{chosen} bytes, {by_context} by the context coder");
+    assert!(chosen <= by_context, "{chosen} bytes, {by_context} by the context coder");
 }

@@ -119,6 +119,7 @@ mod tests {
         let mut counts = [0; 256];
         (counts[3], counts[7]) = (1 << 19, 1 << 19);
         let halves = estimate(&counts, 1 << 20).bytes(1 << 20);
-        assert!(halves.abs_diff(1 << 17) < 150, "{halves}");
+        // And 64 states.
+        assert!(halves.abs_diff((1 << 17) + 2 * 64) < 100, "{halves}");
     }
 }

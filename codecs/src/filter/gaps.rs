@@ -23,15 +23,13 @@ fn body(cause: &'static str) -> CodecError {
 }
 
 impl Gaps {
-    /// Puts down word `at` of the piece that starts `splitting.words` words into the block.
-    fn put(word_bytes: usize, piece: &[u8], at: usize, splitting: &mut Splitting<'_>) -> Option<()> {
-        let place = splitting.words + at;
+    /// Puts down the word that is so many words into the block.
+    fn put(word: &[u8], place: usize, splitting: &mut Splitting<'_>) -> Option<()> {
         let [low, high, planes @ ..] = &mut splitting.streams;
         let index = splitting.exceptions;
         let gap = u16::try_from(place - splitting.next).ok()?.to_le_bytes();
-        *low.get_mut(index)? = gap[0];
-        *high.get_mut(index)? = gap[1];
-        for (plane, byte) in planes.iter_mut().zip(&piece[at * word_bytes..][..word_bytes]) {
+        (*low.get_mut(index)?, *high.get_mut(index)?) = (gap[0], gap[1]);
+        for (plane, byte) in planes.iter_mut().zip(word) {
             *plane.get_mut(index)? = *byte;
         }
         splitting.exceptions += 1;
@@ -50,25 +48,12 @@ impl Gaps {
                 let at = 8 * index + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
                 while splitting.words + at - splitting.next > MOST {
-                    Self::put_zero(word_bytes, splitting)?;
+                    Self::put(&[0; WIDEST][..word_bytes], splitting.next + MOST, splitting)?;
                 }
-                Self::put(word_bytes, piece, at, splitting)?;
+                Self::put(&piece[at * word_bytes..][..word_bytes], splitting.words + at, splitting)?;
             }
         }
         splitting.words += count;
-        Some(())
-    }
-
-    /// Puts down the zero that follows [`MOST`] of them.
-    fn put_zero(word_bytes: usize, splitting: &mut Splitting<'_>) -> Option<()> {
-        let index = splitting.exceptions;
-        let [low, high, planes @ ..] = &mut splitting.streams;
-        (*low.get_mut(index)?, *high.get_mut(index)?) = (0xff, 0xff);
-        for plane in planes.iter_mut().take(word_bytes) {
-            *plane.get_mut(index)? = 0;
-        }
-        splitting.exceptions += 1;
-        splitting.next += MOST + 1;
         Some(())
     }
 }
